@@ -1,0 +1,50 @@
+"""sparsebench: an honest comparison of sparse-recovery algorithms.
+
+>>> import sparsebench
+>>> instance = sparsebench.draw("gaussian", m=60, n=128, k=5, trial=0, seed=0)
+>>> result = sparsebench.solve("omp", instance.A, instance.y, 5)
+>>> bool((result.support == instance.support).all())
+True
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparsebench.problems import draw as draw
+    from sparsebench.registry import algorithm as algorithm
+    from sparsebench.registry import load_plugin as load_plugin
+    from sparsebench.registry import problem as problem
+    from sparsebench.solvers import algorithms as algorithms
+    from sparsebench.solvers import solve as solve
+    from sparsebench.types import Dictionary as Dictionary
+    from sparsebench.types import InputError as InputError
+    from sparsebench.types import Instance as Instance
+    from sparsebench.types import Result as Result
+    from sparsebench.types import Status as Status
+
+# Loaded when first asked for, so that `import sparsebench` costs nothing.
+_HOMES = {
+    "algorithm": "registry", "algorithms": "solvers", "Dictionary": "types", "draw": "problems",
+    "InputError": "types", "Instance": "types", "load_plugin": "registry", "problem": "registry",
+    "Result": "types", "solve": "solvers", "Status": "types",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from sparsebench.environment import package_version
+
+        return package_version()
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sparsebench' has no attribute {name!r}")
+    value = getattr(import_module(f"sparsebench.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,481 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sparsebench import problems, solvers
+from sparsebench.environment import describe, package_version
+from sparsebench.experiments import presets
+from sparsebench.experiments.phase_transition import PhaseTransition
+from sparsebench.experiments.support_distance import SupportDistance
+from sparsebench.registry import (
+    Choice,
+    choose_algorithms,
+    choose_problem,
+    get_algorithm,
+    load_plugin,
+    nearest_name,
+)
+from sparsebench.runner import Report, default_workers
+from sparsebench.runner import run as run_experiment
+from sparsebench.seeding import digest
+from sparsebench.store import Store, plain_columns
+from sparsebench.types import InputError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="An honest comparison of sparse-recovery algorithms. "
+    "Results go to a folder (`--out`, by default `results/`); the same command continues a run "
+    "that was stopped, and computes nothing twice.",
+)
+_WIDE = None if sys.stdout.isatty() else 140
+_out = Console(width=_WIDE, soft_wrap=False, highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+Algorithms = Annotated[list[str] | None, typer.Option(
+    "-a", "--algorithms", metavar="PATTERNS", help="Which algorithms, with options in brackets; "
+    "may be given several times, e.g. -a 'omp,htp,sea*' -a 'iht[step=1/L,max_iter=500]'.")]
+ProblemText = Annotated[str | None, typer.Option(
+    "-p", "--problem", metavar="NAME", help="Which problem, e.g. 'deconvolution[width=3]'.")]
+Preset = Annotated[str, typer.Option("--preset", help="quick, default or paper.")]
+Size = Annotated[int | None, typer.Option("--n", help="Atoms (columns of the dictionary).")]
+Seed = Annotated[int, typer.Option("--seed", help="Root seed.")]
+Workers = Annotated[int | None, typer.Option(
+    "-j", "--jobs", help="Processes; by default one a core.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for all that a run writes.")]
+Plugins = Annotated[list[str] | None, typer.Option(
+    "--plugin", metavar="FILE", help="A Python file with your own functions (A, y, k) -> x.")]
+TimeLimit = Annotated[float, typer.Option(
+    "--time-limit", help="Seconds a solve may take before it counts as failed.")]
+
+
+def run() -> None:
+    """Run the command line; every expected trouble is one line on standard error."""
+    try:
+        app(standalone_mode=True)
+    except InputError as error:
+        _stop(f"error: {error}", 2)
+    except sqlite3.Error as error:
+        _stop(f"error: the store failed: {error}; what was stored before is kept", 1)
+    except OSError as error:
+        _stop(f"error: {error}", 1)
+
+
+@app.command("phase-transition", epilog="""
+**Examples**
+
+`python -m sparsebench phase-transition --preset quick`
+
+`python -m sparsebench phase-transition -a 'omp,sea' -a 'htp[step=1.8/L]' --ratios 0.3,0.5,0.7`
+
+`python -m sparsebench phase-transition --plugin my_algorithm.py -a 'omp,my_algorithm'`
+""")
+def phase_transition(
+    algorithms: Algorithms = None,
+    problem: ProblemText = None,
+    preset: Preset = "default",
+    n: Size = None,
+    ratios: Annotated[str | None, typer.Option(
+        help="Undersampling ratios m/n, e.g. 0.1,0.5,0.9.")] = None,
+    half_width: Annotated[float | None, typer.Option(
+        help="Target half-width of every interval, in units of k.")] = None,
+    max_trials: Annotated[int | None, typer.Option(
+        help="Most solves an algorithm and m; one trial is one fresh problem.")] = None,
+    grid: Annotated[int, typer.Option(
+        metavar="TRIALS", help="Instead of sampling where the information is: this many trials "
+        "at every k, for checking.")] = 0,
+    seed: Seed = 0,
+    jobs: Workers = None,
+    out: Out = Path("results"),
+    plugin: Plugins = None,
+    time_limit: TimeLimit = presets.TIME_LIMIT,
+) -> None:
+    """Draw the diagram: up to which sparsity does each algorithm recover the support?"""
+    chosen = _preset(presets.PHASE_TRANSITION, preset)
+    _load_plugins(plugin)
+    n = _at_least_one("--n", chosen["n"] if n is None else n)
+    parts = _numbers("--ratios", ratios) if ratios else chosen["ratios"]
+    if not all(0 < part <= 1 for part in parts):
+        raise InputError(f"--ratios are m/n in (0, 1], not {ratios}")
+    half_width = chosen["half_width"] if half_width is None else half_width
+    if not half_width > 0:
+        raise InputError(f"--half-width must be positive, not {half_width}")
+    if grid < 0:
+        raise InputError(f"--grid is a number of trials, not {grid}")
+    experiment = PhaseTransition(
+        algorithms=_algorithms(algorithms, plugin, chosen),
+        problem=choose_problem(problem or chosen["problem"]),
+        n=n,
+        ms=sorted({max(1, round(part * n)) for part in parts}),
+        half_width=half_width,
+        max_trials=_at_least_one(
+            "--max-trials", chosen["max_trials"] if max_trials is None else max_trials
+        ),
+        grid=grid,
+        seed=seed,
+        time_limit=_positive("--time-limit", time_limit),
+    )
+    for m in experiment.ms:
+        problems.draw_dictionary(experiment.problem, m, n, 0, seed)
+    report = _run(experiment, out, jobs, plugin)
+    thresholds = _told(experiment.thresholds())
+    footer = _footer(experiment, int(experiment.cells()["trials"].sum()))
+    _write_csv(thresholds, out / "thresholds.csv")
+    _write_csv(experiment.cells(), out / "cells.csv")
+    from sparsebench import plots
+
+    figures = [
+        path
+        for level, name in ((0.95, "phase-transition"), (0.5, "phase-transition-50"))
+        for path in plots.phase_transition(thresholds, level, footer, out, name)
+    ]
+    for level in (0.95, 0.5):
+        _print_thresholds(thresholds, level, experiment)
+    _print_stops(thresholds, half_width)
+    _print_report(report, [*figures, out / "thresholds.csv", out / "cells.csv"], out)
+
+
+@app.command("support-distance", epilog="""
+**Examples**
+
+`python -m sparsebench support-distance --preset quick`
+
+`python -m sparsebench support-distance -p 'deconvolution[width=2,snr=40]' --ks 5:50:5`
+
+`python -m sparsebench support-distance -p gaussian --m 250 --ks 20,40,60 -a 'omp,sea'`
+""")
+def support_distance(
+    algorithms: Algorithms = None,
+    problem: ProblemText = None,
+    preset: Preset = "default",
+    n: Size = None,
+    m: Annotated[int | None, typer.Option(
+        "--m", help="Measurements; by default n for a fixed dictionary, n/2 otherwise.")] = None,
+    ks: Annotated[str | None, typer.Option(
+        help="Sparsities, e.g. 5,10,20 or first:last:step.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials at each k.")] = None,
+    seed: Seed = 0,
+    jobs: Workers = None,
+    out: Out = Path("results"),
+    plugin: Plugins = None,
+    time_limit: TimeLimit = presets.TIME_LIMIT,
+) -> None:
+    """Draw the mean support distance of each algorithm against the sparsity k."""
+    chosen = _preset(presets.SUPPORT_DISTANCE, preset)
+    _load_plugins(plugin)
+    n = _at_least_one("--n", chosen["n"] if n is None else n)
+    generator = choose_problem(problem or chosen["problem"])
+    if m is None:
+        m = n if problems.is_fixed(generator) else max(1, n // 2)
+    experiment = SupportDistance(
+        algorithms=_algorithms(algorithms, plugin, chosen),
+        problem=generator,
+        n=n,
+        m=_at_least_one("--m", m),
+        ks=_whole_numbers("--ks", ks) if ks else chosen["ks"],
+        trials=_at_least_one("--trials", chosen["trials"] if trials is None else trials),
+        seed=seed,
+        time_limit=_positive("--time-limit", time_limit),
+    )
+    for k in experiment.ks:
+        problems.check_sizes(m, n, k)
+    coherence = problems.draw_dictionary(generator, m, n, 0, seed).coherence
+    report = _run(experiment, out, jobs, plugin)
+    distances = _told(experiment.distances())
+    _write_csv(distances, out / "distances.csv")
+    from sparsebench import plots
+
+    footer = _footer(experiment, int(distances["trials"].sum()), f"m = {m}")
+    figures = plots.support_distance(distances, footer, out, "support-distance")
+    _print_distances(distances, experiment)
+    which = "of the dictionary" if problems.is_fixed(generator) else "of the first dictionary"
+    _out.print(f"mutual coherence {which}: {coherence:.4f}")
+    _print_report(report, [*figures, out / "distances.csv"], out)
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[str, typer.Argument(help="algorithms, problems, presets or all.")] = "all",
+    plugin: Plugins = None,
+) -> None:
+    """List algorithms, problems and presets, with their options and what they are told."""
+    _load_plugins(plugin)
+    kinds = ("all", "algorithms", "problems", "presets")
+    if what not in kinds:
+        raise InputError(nearest_name(what, kinds, "list"))
+    if what in ("all", "algorithms"):
+        table = Table("algorithm", "told", "options", "what", "source", title="algorithms")
+        for entry in solvers.algorithms():
+            table.add_row(
+                entry.name, ", ".join(entry.told), _options_text(entry.options), entry.summary,
+                entry.source,
+            )
+        _out.print(table)
+    if what in ("all", "problems"):
+        table = Table("problem", "options", "what", "source", title="problems")
+        for generator in problems.problems():
+            table.add_row(
+                generator.name, _options_text(generator.options), generator.summary,
+                generator.source,
+            )
+        _out.print(table)
+    if what in ("all", "presets"):
+        table = Table("command", "preset", "settings", title="presets")
+        for command, known in (
+            ("phase-transition", presets.PHASE_TRANSITION),
+            ("support-distance", presets.SUPPORT_DISTANCE),
+        ):
+            for name, settings in known.items():
+                table.add_row(command, name, _options_text(settings))
+        _out.print(table)
+
+
+@app.command()
+def status(out: Out = Path("results")) -> None:
+    """Show what a folder of results holds."""
+    with Store(out, writable=False) as store:
+        table = Table("problem", "seed", "algorithm", "rows", "exact", "failures", "core seconds")
+        summary = store.summary()
+        for row in summary.itertuples(index=False):
+            table.add_row(
+                row.problem, str(row.seed), row.algorithm, f"{row.rows:,}", f"{row.exact:,}",
+                f"{row.failures:,}", f"{row.seconds:.1f}",
+            )
+        _out.print(table)
+        runs = store.runs()
+        for run_row in runs.itertuples(index=False):
+            ended = run_row.finished if isinstance(run_row.finished, str) else "did not finish"
+            _out.print(f"run {run_row.id}: {run_row.started} to {ended}: {run_row.command}")
+        size = store.path.stat().st_size / 2**20
+        _out.print(f"{store.path}: {int(summary['rows'].sum()):,} rows, {size:.1f} MiB")
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="Where to: .csv, .csv.gz or .parquet.")],
+    out: Out = Path("results"),
+) -> None:
+    """Write every trial row of a folder of results to one file."""
+    with Store(out, writable=False) as store:
+        rows = plain_columns(store.frame())
+    if file.suffix == ".parquet":
+        try:
+            rows.to_parquet(file, index=False)
+        except ImportError:
+            raise InputError("parquet needs pyarrow: pip install pyarrow, or write .csv") from None
+    elif file.name.endswith((".csv", ".csv.gz")):
+        rows.to_csv(file, index=False)
+    else:
+        raise InputError(f"cannot write {file.name}: the name must end in .csv, .csv.gz or .parquet")
+    _out.print(f"{file}: {len(rows):,} rows")
+
+
+def _run(
+    experiment: PhaseTransition | SupportDistance, out: Path, jobs: int | None,
+    plugin: list[str] | None,
+) -> Report:
+    workers = default_workers() if jobs is None else _at_least_one("--jobs", jobs)
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    with Store(out) as store:
+        try:
+            return run_experiment(
+                experiment, store, workers=workers,
+                command="sparsebench " + shlex.join(sys.argv[1:]),
+                environment=describe(), plugins=[str(Path(p).resolve()) for p in plugin or ()],
+                console=_err,
+            )
+        except KeyboardInterrupt:
+            _stop(
+                f"stopped; finished blocks are kept in {store.path}; "
+                "the same command continues", 130,
+            )
+        except BrokenProcessPool:
+            _stop(
+                "error: a worker process died (out of memory?); finished blocks are kept in "
+                f"{store.path}; the same command continues, with -j 1 to see the culprit", 1,
+            )
+
+
+def _stop(message: str, code: int) -> Any:
+    _err.print(message, markup=False, soft_wrap=True)
+    raise SystemExit(code)
+
+
+def _load_plugins(plugin: list[str] | None) -> None:
+    for path in plugin or ():
+        load_plugin(path)
+
+
+def _algorithms(
+    patterns: list[str] | None, plugin: list[str] | None, preset: dict[str, Any]
+) -> list[Choice]:
+    """Return the chosen algorithms: by default the preset's and whatever the plug-ins add."""
+    if patterns:
+        return choose_algorithms(patterns)
+    own = [name for path in plugin or () for name in load_plugin(path)]
+    return choose_algorithms([preset["algorithms"], *own])
+
+
+def _preset(known: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    if name not in known:
+        raise InputError(nearest_name(name, known, "preset"))
+    return known[name]
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option} takes numbers separated by commas, not {text!r}") from None
+
+
+def _whole_numbers(option: str, text: str) -> list[int]:
+    """Read ``5,10,20`` or ``first:last:step``."""
+    try:
+        if ":" in text:
+            first, last, *step = (int(part) for part in text.split(":"))
+            values = list(range(first, last + 1, *step))
+        else:
+            values = [int(part) for part in text.split(",")]
+        if not values:
+            raise ValueError
+    except (TypeError, ValueError):
+        raise InputError(f"{option} takes 5,10,20 or first:last:step, not {text!r}") from None
+    return sorted(set(values))
+
+
+def _at_least_one(option: str, value: int) -> int:
+    if value < 1:
+        raise InputError(f"{option} must be at least 1, not {value}")
+    return value
+
+
+def _positive(option: str, value: float) -> float:
+    if not 0 < value < float("inf"):
+        raise InputError(f"{option} must be a positive number of seconds, not {value}")
+    return value
+
+
+def _options_text(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in options.items())
+
+
+def _told(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add what each algorithm is told."""
+    names = frame["algorithm"].str.partition("[")[0]
+    return frame.assign(told=[",".join(get_algorithm(name).told) for name in names])
+
+
+def _footer(
+    experiment: PhaseTransition | SupportDistance, trials: int, *extra: str
+) -> str:
+    recipe = digest(experiment.recipe())[:8]
+    parts = [
+        experiment.problem.label, f"n = {experiment.n}", *extra, f"{trials:,} trials",
+        "95 % intervals", f"seed {experiment.seed}", f"recipe {recipe}",
+        f"sparsebench {package_version()}",
+    ]
+    return " · ".join(parts)
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_csv(path, index=False, float_format="%.6g")
+
+
+def _print_thresholds(
+    thresholds: pd.DataFrame, level: float, experiment: PhaseTransition
+) -> None:
+    table = Table(
+        title=f"k at which {level:.0%} of supports are recovered, ± half-width of the 95 % "
+        f"interval ({experiment.problem.label}, n = {experiment.n})",
+    )
+    table.add_column("algorithm", no_wrap=True)
+    for m in experiment.ms:
+        table.add_column(f"m = {m}", justify="right", no_wrap=True)
+    points = thresholds[thresholds["level"] == level].set_index(["algorithm", "m"])
+    for chosen in experiment.algorithms:
+        cells = []
+        for m in experiment.ms:
+            point: Any = points.loc[(chosen.label, m)]
+            value = "< 1" if point.estimate < 1 else f"{point.estimate:.1f}"
+            mark = "*" if point.half_width > experiment.half_width else ""
+            cells.append(f"{value} ±{point.half_width:.1f}{mark}")
+        table.add_row(chosen.label, *cells)
+    _out.print(table)
+
+
+def _print_stops(thresholds: pd.DataFrame, half_width: float) -> None:
+    wide = thresholds[thresholds["half_width"] > half_width]
+    if len(wide):
+        reasons = ", ".join(sorted(set(wide["stopped"])))
+        _out.print(
+            f"* {len(wide)} of {len(thresholds)} intervals are wider than {half_width:g}; "
+            f"reason: {reasons}"
+        )
+
+
+def _print_distances(distances: pd.DataFrame, experiment: SupportDistance) -> None:
+    table = Table(
+        title=f"mean support distance, ± half-width of the 95 % interval "
+        f"({experiment.problem.label}, m = {experiment.m}, n = {experiment.n}, "
+        f"{experiment.trials} trials)",
+    )
+    table.add_column("algorithm", no_wrap=True)
+    shown = experiment.ks
+    if len(shown) > 12:
+        shown = [shown[i] for i in np.unique(np.linspace(0, len(shown) - 1, 12).astype(int))]
+    for k in shown:
+        table.add_column(f"k = {k}", justify="right", no_wrap=True)
+    points = distances.set_index(["algorithm", "k"])
+    for chosen in experiment.algorithms:
+        cells = []
+        for k in shown:
+            point: Any = points.loc[(chosen.label, k)]
+            cells.append(f"{point.estimate:.2f} ±{(point.upper - point.lower) / 2:.2f}")
+        table.add_row(chosen.label, *cells)
+    _out.print(table)
+
+
+def _print_report(report: Report, written: list[Path], out: Path) -> None:
+    """Say what was computed, what failed, where the time went and what was written."""
+    for label, statuses in report.statuses.items():
+        failed = {s: c for s, c in statuses.items() if s in ("error", "time-out", "diverged")}
+        if failed:
+            total = sum(statuses.values())
+            counts = ", ".join(f"{count:,} {status}" for status, count in failed.items())
+            _out.print(f"{label}: {counts} of {total:,} solves, counted as failures",
+                       markup=False)
+            for message, count in report.messages[label].most_common(3):
+                _out.print(f"    {count:,} times: {message}", markup=False)
+    if report.computed:
+        shares = ", ".join(
+            f"{name} {100 * seconds / (report.wall * report.workers):.0f} %"
+            for name, seconds in (
+                ("instances", report.drawing), ("Gram and norms", report.deriving),
+                ("solving", report.solving), ("overhead", report.overhead),
+            )
+        )
+        kept = f", {report.found:,} rows were there" if report.found else ""
+        _out.print(
+            f"{report.computed:,} rows computed in {report.wall:.1f} s with {report.workers} "
+            f"workers{kept} ({shares})"
+        )
+    else:
+        _out.print(
+            f"nothing to compute: all {report.found:,} rows were in {out / 'results.db'}"
+        )
+    _out.print("wrote " + ", ".join(str(path) for path in written), soft_wrap=True)
+

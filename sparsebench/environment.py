@@ -1,0 +1,64 @@
+"""What a run ran on: versions, BLAS, processor, commit. Recorded once a run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("numpy", "scipy", "numba", "joblib", "pandas")
+
+
+def package_version() -> str:
+    """Return the version of sparsebench, or "unknown" when it runs uninstalled."""
+    try:
+        return version("sparsebench")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def describe() -> dict[str, Any]:
+    """Return the environment as plain JSON data."""
+    from threadpoolctl import threadpool_info
+
+    return {
+        "sparsebench": package_version(),
+        "commit": _commit(),
+        "python": sys.version.split()[0],
+        "packages": {name: version(name) for name in _PACKAGES},
+        "blas": [
+            {key: pool.get(key) for key in ("internal_api", "version", "architecture")}
+            for pool in threadpool_info()
+            if pool.get("user_api") == "blas"
+        ],
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout this file lies in, with "+" if it has changes."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            cwd=root, capture_output=True, text=True, timeout=10, check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,136 @@
+"""The phase-transition diagram: up to which sparsity does an algorithm recover the support?"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sparsebench.experiments.sampling import LEVELS, GridSampler, ThresholdSampler
+from sparsebench.registry import Choice
+from sparsebench.statistics import wilson
+from sparsebench.store import Block, Outcome
+
+
+@dataclass
+class PhaseTransition:
+    """Find the sparsity at which each algorithm recovers 95 % and 50 % of supports, at each m.
+
+    Parameters
+    ----------
+    algorithms : list of Choice
+    problem : Choice
+    n : int
+        Atoms.
+    ms : list of int
+        Measurements.
+    half_width : float
+        Target half-width of every interval, in units of k.
+    max_trials : int
+        Most solves an algorithm and m.
+    grid : int
+        Trials at every k instead, if not 0: a uniform grid, for checking.
+    seed : int
+        Root seed.
+    time_limit : float
+        Seconds a solve may take.
+    """
+
+    algorithms: list[Choice]
+    problem: Choice
+    n: int
+    ms: list[int]
+    half_width: float
+    max_trials: int
+    grid: int
+    seed: int
+    time_limit: float
+    name: str = "phase transition"
+    _samplers: dict[tuple[Choice, int], ThresholdSampler | GridSampler] = field(
+        default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        for chosen in self.algorithms:
+            for m in self.ms:
+                largest = min(m, self.n)
+                self._samplers[chosen, m] = (
+                    GridSampler(largest, self.grid) if self.grid
+                    else ThresholdSampler(largest, self.half_width, self.max_trials)
+                )
+
+    def recipe(self) -> dict[str, Any]:
+        """Everything that decides the result, as JSON data."""
+        rule: dict[str, Any] = {"grid": self.grid} if self.grid else {
+            "half_width": self.half_width, "max_trials": self.max_trials
+        }
+        return {
+            "experiment": "phase-transition", "problem": self.problem.recipe,
+            "algorithms": [chosen.recipe for chosen in self.algorithms],
+            "n": self.n, "ms": self.ms, "seed": self.seed, "time_limit": self.time_limit,
+        } | rule
+
+    def waves(
+        self,
+    ) -> Generator[list[Block], list[tuple[Block, dict[tuple[Choice, int], Outcome]]], None]:
+        """Yield the blocks that the samplers ask for and hand them the rows, until all stop."""
+        while True:
+            wanted: dict[tuple[int, int], list[tuple[Choice, int]]] = defaultdict(list)
+            for (chosen, m), sampler in self._samplers.items():
+                for trial, k in sampler.requests():
+                    wanted[m, trial].append((chosen, k))
+            if not wanted:
+                return
+            rows = yield [
+                Block(self.problem, self.seed, self.n, m, trial, tuple(pairs), self.time_limit)
+                for (m, trial), pairs in sorted(wanted.items(), key=lambda item: item[0])
+            ]
+            found: dict[tuple[Choice, int], list[tuple[int, int, bool]]] = defaultdict(list)
+            for block, outcomes in rows:
+                for (chosen, k), outcome in outcomes.items():
+                    found[chosen, block.m].append((block.trial, k, outcome.exact))
+            for cell, triples in found.items():
+                self._samplers[cell].record(sorted(triples))
+
+    def solves_to_go(self) -> dict[tuple[Choice, int], int]:
+        """Forecast the solves beyond the wave in progress, by (algorithm, m)."""
+        return {cell: sampler.solves_to_go() for cell, sampler in self._samplers.items()}
+
+    def thresholds(self) -> pd.DataFrame:
+        """Return one row a point: the sparsity k at each level, with its interval."""
+        rows = []
+        for (chosen, m), sampler in self._samplers.items():
+            for level in LEVELS:
+                found = sampler.estimate(level)
+                rows.append({
+                    "algorithm": chosen.label,
+                    "options": json.dumps(dict(chosen.options)),
+                    "problem": self.problem.label, "m": m, "n": self.n, "level": level,
+                    "estimate": found.estimate, "lower": found.lower, "upper": found.upper,
+                    "trials": len(sampler.k), "half_width": found.half_width,
+                    "scale": found.scale, "design_effect": found.design_effect,
+                    "stopped": sampler.stopped, "problem_options": json.dumps(
+                        dict(self.problem.options)
+                    ), "seed": self.seed,
+                })
+        return pd.DataFrame(rows)
+
+    def cells(self) -> pd.DataFrame:
+        """Return one row a sampled cell (algorithm, m, k): the success rate, Wilson's interval."""
+        rows = []
+        for (chosen, m), sampler in self._samplers.items():
+            ks, wins = np.array(sampler.k), np.array(sampler.success, dtype=bool)
+            for k in np.unique(ks):
+                here = wins[ks == k]
+                lower, upper = wilson(here.sum(), here.size)
+                rows.append({
+                    "algorithm": chosen.label, "problem": self.problem.label, "m": m, "n": self.n,
+                    "k": int(k), "estimate": here.mean(), "lower": float(lower),
+                    "upper": float(upper), "trials": here.size,
+                })
+        return pd.DataFrame(rows)

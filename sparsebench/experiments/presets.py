@@ -1,0 +1,45 @@
+"""The presets: every setting of a named run, in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_CLASSICAL = "omp,iht,niht,htp,nhtp,ista,fista,sea"
+_NINE = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+_NINETEEN = [round(0.05 * i, 2) for i in range(1, 20)]
+
+#: Settings of `phase-transition`: ratios are m/n, half_width is in units of k, max_trials counts
+#: solves an algorithm and m.
+PHASE_TRANSITION: dict[str, dict[str, Any]] = {
+    "quick": {
+        "algorithms": _CLASSICAL, "problem": "gaussian", "n": 128,
+        "ratios": [0.2, 0.35, 0.5, 0.65, 0.8], "half_width": 3.0, "max_trials": 300,
+    },
+    "default": {
+        "algorithms": _CLASSICAL, "problem": "gaussian", "n": 500, "ratios": _NINE,
+        "half_width": 2.0, "max_trials": 3000,
+    },
+    "paper": {
+        "algorithms": _CLASSICAL + ",htp[step=1.8/L]", "problem": "gaussian", "n": 500,
+        "ratios": _NINETEEN, "half_width": 1.0, "max_trials": 20000,
+    },
+}
+
+#: Settings of `support-distance`.
+SUPPORT_DISTANCE: dict[str, dict[str, Any]] = {
+    "quick": {
+        "algorithms": _CLASSICAL, "problem": "deconvolution[width=3]", "n": 200,
+        "ks": [2, 4, 8, 12, 16, 20], "trials": 20,
+    },
+    "default": {
+        "algorithms": _CLASSICAL, "problem": "deconvolution[width=3]", "n": 500,
+        "ks": list(range(5, 51, 5)), "trials": 100,
+    },
+    "paper": {
+        "algorithms": _CLASSICAL + ",htp[step=1.8/L]", "problem": "deconvolution[width=3]",
+        "n": 500, "ks": list(range(1, 51)), "trials": 200,
+    },
+}
+
+#: Seconds a solve may take, in every preset.
+TIME_LIMIT = 60.0

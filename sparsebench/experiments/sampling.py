@@ -1,0 +1,172 @@
+"""Where to sample next: the fixed rule by which one algorithm's thresholds at one m are found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sparsebench.statistics import Threshold, fit_threshold
+
+LEVELS = (0.95, 0.5)
+# Trials a wave; the last size repeats. Fixed, so that all algorithms meet the same dictionaries.
+_WAVES = (2, 2, 4, 4, 8, 8, 16, 16, 32)
+_PILOT = (0.05, 0.12, 0.25, 0.45)
+# Distinct sparsities a trial and level, in units of the logistic scale around the estimate. At
+# the 95 % point the variance is flat between theta - s and theta + s; successes cost less.
+_OFFSETS = {0.95: (-0.6, 0.6, -0.2, 0.2), 0.5: (0.5, -0.5)}
+_FEWEST_SOLVES = 40
+
+
+def wave_trials(wave: int) -> range:
+    """Return the trial numbers of a wave, the same for every algorithm and m."""
+    start = sum(_WAVES[:wave]) + max(wave - len(_WAVES), 0) * _WAVES[-1]
+    return range(start, start + _WAVES[min(wave, len(_WAVES) - 1)])
+
+
+@dataclass
+class ThresholdSampler:
+    """Sequential sampling of one success curve until its thresholds are known.
+
+    Waves of trials: first sparsities spread over 0..m/2, then around the current estimates of
+    both points. Ends when both intervals are short enough or the solves are spent. Every choice
+    depends on this curve's own rows only.
+
+    Parameters
+    ----------
+    largest : int
+        min(m, n), the largest sparsity.
+    half_width : float
+        Target half-width of both intervals, in units of k.
+    max_trials : int
+        Most solves.
+    """
+
+    largest: int
+    half_width: float
+    max_trials: int
+    k: list[int] = field(default_factory=list)
+    trial: list[int] = field(default_factory=list)
+    success: list[bool] = field(default_factory=list)
+    wave: int = 0
+    stopped: str = ""
+    _estimates: dict[float, Threshold] = field(default_factory=dict)
+
+    def requests(self) -> list[tuple[int, int]]:
+        """Return the (trial, k) pairs of the next wave; none when finished."""
+        if self.stopped:
+            return []
+        trials = wave_trials(self.wave)
+        pairs: list[tuple[int, int]] = []
+        if self.wave == 0:
+            ks = {max(1, round(part * self.largest)) for part in _PILOT}
+            pairs = [(trial, k) for trial in trials for k in sorted(ks)]
+        else:
+            for level in LEVELS:
+                wanted = self._solves_wanted(level)
+                points = self._points(level)
+                few = range(trials.start, trials.start + -(-wanted // len(points)))
+                pairs += [(trial, k) for trial in trials if trial in few for k in points]
+        unique = sorted(set(pairs))
+        return unique[: self.max_trials - len(self.k)]
+
+    def record(self, rows: list[tuple[int, int, bool]]) -> None:
+        """Take the (trial, k, success) rows of the wave, and decide whether to go on."""
+        for trial, k, success in rows:
+            self.trial.append(trial)
+            self.k.append(k)
+            self.success.append(success)
+        self._estimates = {level: self._fit(level) for level in LEVELS}
+        self.wave += 1
+        widest = max(found.half_width for found in self._estimates.values())
+        if len(self.k) >= _FEWEST_SOLVES and widest <= self.half_width:
+            self.stopped = "half-width"
+        elif len(self.k) >= self.max_trials:
+            self.stopped = "trial limit"
+
+    def estimate(self, level: float) -> Threshold:
+        """Return the current estimate of a level."""
+        return self._estimates[level]
+
+    def solves_to_go(self) -> int:
+        """Return a forecast of the solves that are still needed."""
+        if self.stopped:
+            return 0
+        if self.wave < 4:
+            return min(200, self.max_trials) - min(len(self.k), 199)
+        needed = sum(self._missing(level) for level in LEVELS)
+        return int(np.clip(needed, 1, self.max_trials - len(self.k)))
+
+    def _fit(self, level: float) -> Threshold:
+        return fit_threshold(self.k, self.trial, self.success, level, self.largest)
+
+    def _missing(self, level: float) -> float:
+        """Solves missing for the target at a level: the variance falls as their number grows."""
+        excess = (self._estimates[level].half_width / self.half_width) ** 2 - 1
+        near = 0.6 * len(self.k)
+        return max(0.0, near * excess)
+
+    def _solves_wanted(self, level: float) -> int:
+        size = len(wave_trials(self.wave)) * len(_OFFSETS[level])
+        if self.wave < 4 or len(self.k) < _FEWEST_SOLVES:
+            return size
+        missing = self._missing(level)
+        return 0 if missing == 0 else int(np.clip(missing * 1.1, 4, size))
+
+    def _points(self, level: float) -> list[int]:
+        found = self._estimates[level]
+        points = {
+            int(np.clip(round(found.estimate + offset * found.scale), 1, self.largest))
+            for offset in _OFFSETS[level]
+        }
+        return sorted(points)
+
+
+@dataclass
+class GridSampler:
+    """A uniform grid over k = 1, 2, ...: a stated number of trials at each, for checking.
+
+    Ends after three sparsities in a row without a success, or at the largest.
+
+    Parameters
+    ----------
+    largest : int
+        min(m, n), the largest sparsity.
+    trials : int
+        Trials at each k.
+    """
+
+    largest: int
+    trials: int
+    k: list[int] = field(default_factory=list)
+    trial: list[int] = field(default_factory=list)
+    success: list[bool] = field(default_factory=list)
+    stopped: str = ""
+    _failed_in_a_row: int = 0
+
+    def requests(self) -> list[tuple[int, int]]:
+        """Return the (trial, k) pairs of the next sparsity; none when finished."""
+        if self.stopped:
+            return []
+        following = self.k[-1] + 1 if self.k else 1
+        return [(trial, following) for trial in range(self.trials)]
+
+    def record(self, rows: list[tuple[int, int, bool]]) -> None:
+        """Take the (trial, k, success) rows of a sparsity, and decide whether to go on."""
+        for trial, k, success in rows:
+            self.trial.append(trial)
+            self.k.append(k)
+            self.success.append(success)
+        won = any(success for _, _, success in rows)
+        self._failed_in_a_row = 0 if won else self._failed_in_a_row + 1
+        if self._failed_in_a_row == 3 or self.k[-1] == self.largest:
+            self.stopped = "grid"
+
+    def estimate(self, level: float) -> Threshold:
+        """Return the estimate of a level from all rows."""
+        return fit_threshold(self.k, self.trial, self.success, level, self.largest)
+
+    def solves_to_go(self) -> int:
+        """Return a forecast of the solves that are still needed."""
+        reached = self.k[-1] if self.k else 0
+        return 0 if self.stopped else self.trials * max(self.largest // 2 - reached, 1)

@@ -1,0 +1,1 @@
+"""Compiled loops, float64. Their cache on disk is dropped whenever the sources change."""

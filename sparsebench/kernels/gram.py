@@ -1,0 +1,59 @@
+"""Products with the rows of A and of its Gram matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def dot(a, b):
+    """Return aᵀb."""
+    total = 0.0
+    for i in range(a.shape[0]):
+        total += a[i] * b[i]
+    return total
+
+
+@njit(cache=True)
+def correlate(atoms, v):
+    """Return Aᵀv, shape (n,)."""
+    return np.dot(atoms, v)
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def negative_gradient(gram, correlations, support, coefficients, k, out):
+    """Write Aᵀ(y - A x) = Aᵀy - G x to `out`, shape (n,), for x with k non-zeros.
+
+    Four rows of G at a time: the output is then read and written k / 4 times.
+    """
+    n = out.shape[0]
+    out[:] = correlations
+    j = 0
+    while j + 4 <= k:
+        a, b = gram[support[j]], gram[support[j + 1]]
+        c, d = gram[support[j + 2]], gram[support[j + 3]]
+        va, vb = coefficients[j], coefficients[j + 1]
+        vc, vd = coefficients[j + 2], coefficients[j + 3]
+        for i in range(n):
+            out[i] -= va * a[i] + vb * b[i] + vc * c[i] + vd * d[i]
+        j += 4
+    while j < k:
+        a = gram[support[j]]
+        va = coefficients[j]
+        for i in range(n):
+            out[i] -= va * a[i]
+        j += 1
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def gram_quadratic(gram, support, coefficients, k):
+    """Return ||A_S v||² = vᵀ G_SS v."""
+    total = 0.0
+    for i in range(k):
+        row = gram[support[i]]
+        partial = 0.0
+        for j in range(i):
+            partial += row[support[j]] * coefficients[j]
+        total += coefficients[i] * (2.0 * partial + row[support[i]] * coefficients[i])
+    return total

@@ -1,0 +1,164 @@
+"""Least squares on a support: Cholesky of the Gram block, checked, with an orthogonal fallback.
+
+Normal equations square the condition number, so three things guard them: a pivot test that
+hands a nearly dependent support to an orthogonal factorisation; residuals that decide anything
+are computed from A and y, not from the Gram matrix; and what is returned to a caller has been
+refined with such residuals until it no longer moves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from sparsebench.kernels.gram import dot
+
+# A pivot below this fraction of its diagonal entry means that an atom is within 1e-5 of the span
+# of the others: the normal equations are not trusted there.
+SMALLEST_PIVOT = 1e-10
+# Refinement stops when a correction is below this fraction of the coefficients.
+_SETTLED = 1e-15
+_MOST_CORRECTIONS = 6
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def cholesky(gram, support, k, factor):
+    """Factor the Gram block of `support` as L Lᵀ into the lower triangle of ``factor[:k, :k]``.
+
+    Returns
+    -------
+    bool
+        False as soon as a pivot is below ``SMALLEST_PIVOT`` times its diagonal entry.
+    """
+    for i in range(k):
+        row = gram[support[i]]
+        for j in range(i + 1):
+            factor[i, j] = row[support[j]]
+    for i in range(k):
+        # Forward substitution for row i, then its pivot.
+        own = factor[i]
+        for j in range(i):
+            other = factor[j]
+            total = 0.0
+            for p in range(j):
+                total += own[p] * other[p]
+            own[j] = (own[j] - total) / other[j]
+        total = 0.0
+        for p in range(i):
+            total += own[p] * own[p]
+        pivot = own[i] - total
+        if not pivot > SMALLEST_PIVOT * own[i]:
+            return False
+        own[i] = np.sqrt(pivot)
+    return True
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def solve_factored(factor, k, rhs):
+    """Overwrite ``rhs[:k]`` with the solution of L Lᵀ x = rhs."""
+    for i in range(k):
+        own = factor[i]
+        total = 0.0
+        for p in range(i):
+            total += own[p] * rhs[p]
+        rhs[i] = (rhs[i] - total) / own[i]
+    for i in range(k - 1, -1, -1):
+        own = factor[i]
+        value = rhs[i] / own[i]
+        rhs[i] = value
+        for p in range(i):
+            rhs[p] -= value * own[p]
+
+
+@njit(cache=True)
+def orthogonal_least_squares(atoms, y, support, k, coefficients):
+    """Write the least-norm least-squares coefficients on `support`, by the singular values of A_S.
+
+    Slow and always right: also for dependent atoms and for more atoms than measurements.
+    """
+    block = np.empty((y.shape[0], k))
+    for j in range(k):
+        block[:, j] = atoms[support[j]]
+    solution = np.linalg.lstsq(block, y, 2.2e-16 * max(block.shape))[0]
+    coefficients[:k] = solution
+
+
+@njit(cache=True)
+def least_squares(atoms, gram, correlations, y, support, k, factor, coefficients):
+    """Write argmin ||y - A_S x|| to ``coefficients[:k]``.
+
+    Parameters
+    ----------
+    atoms : float64 array, shape (n, m)
+    gram : float64 array, shape (n, n)
+    correlations : float64 array, shape (n,)
+        Aᵀy.
+    y : float64 array, shape (m,)
+    support : intp array, shape (>= k,)
+    factor : float64 array, shape (>= k, >= k)
+        Receives the Cholesky factor.
+    coefficients : float64 array, shape (>= k,)
+
+    Returns
+    -------
+    bool
+        Whether `factor` holds the factor; False after the orthogonal fallback.
+    """
+    if k <= y.shape[0] and cholesky(gram, support, k, factor):
+        for j in range(k):
+            coefficients[j] = correlations[support[j]]
+        solve_factored(factor, k, coefficients)
+        return True
+    orthogonal_least_squares(atoms, y, support, k, coefficients)
+    return False
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def residual(atoms, y, support, k, coefficients, out):
+    """Write y - A_S x to `out`, shape (m,), and return its squared norm."""
+    out[:] = y
+    for j in range(k):
+        value = coefficients[j]
+        if value != 0.0:
+            atom = atoms[support[j]]
+            for i in range(out.shape[0]):
+                out[i] -= value * atom[i]
+    return dot(out, out)
+
+
+@njit(cache=True)
+def polished(atoms, gram, y, support, k, n):
+    """Return x, shape (n,): least squares on `support` to the accuracy of an orthogonal solve.
+
+    Cholesky of the Gram block, then refinement with residuals computed from A (Björck 1996,
+    "Numerical Methods for Least Squares Problems", section 2.9.3); the orthogonal solve where the
+    pivot test fails or the refinement does not settle.
+    """
+    coefficients = np.zeros(k)
+    factor = np.empty((k, k))
+    settled = False
+    if k <= y.shape[0] and cholesky(gram, support, k, factor):
+        remainder = y.copy()
+        step = np.empty(k)
+        previous = np.inf
+        for _ in range(_MOST_CORRECTIONS):
+            for j in range(k):
+                step[j] = dot(atoms[support[j]], remainder)
+            solve_factored(factor, k, step)
+            size = np.sqrt(dot(step, step))
+            coefficients += step
+            residual(atoms, y, support, k, coefficients, remainder)
+            if size <= _SETTLED * np.sqrt(dot(coefficients, coefficients)):
+                settled = True
+                break
+            if size > 0.5 * previous:
+                # At the level of rounding errors, or not contracting.
+                settled = size <= 1e-11 * np.sqrt(dot(coefficients, coefficients))
+                break
+            previous = size
+    if not settled:
+        orthogonal_least_squares(atoms, y, support, k, coefficients)
+    x = np.zeros(n)
+    for j in range(k):
+        x[support[j]] = coefficients[j]
+    return x

@@ -1,0 +1,102 @@
+"""Exact top-k selection with a stated tie rule, and soft thresholding."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def kth_largest(values, size, k):
+    """Return the k-th largest of ``values[:size]``, which it reorders (Hoare's selection)."""
+    low, high, target = 0, size - 1, k - 1
+    while low < high:
+        pivot = values[(low + high) >> 1]
+        i, j = low, high
+        while i <= j:
+            while values[i] > pivot:
+                i += 1
+            while values[j] < pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if target <= j:
+            high = j
+        elif target >= i:
+            low = i
+        else:
+            break
+    return values[target]
+
+
+@njit(cache=True)
+def top_k(values, k, guess, scratch, support):
+    """Write the indices of the k largest ``|values|`` to `support`, in increasing order.
+
+    Ties: strictly larger entries first, then the lowest index; always exactly k distinct indices.
+
+    Parameters
+    ----------
+    values : float64 array, shape (n,)
+        Without NaN.
+    k : int
+        1 <= k <= n.
+    guess : float
+        A lower bound that is likely to hold for the k-th largest (the last one found, somewhat
+        reduced): only entries above it are sorted out. Any value gives the same answer.
+    scratch : float64 array, shape (n,)
+    support : intp array, shape (>= k,)
+
+    Returns
+    -------
+    float
+        The k-th largest ``|values|``.
+    """
+    n = values.shape[0]
+    count = 0
+    for i in range(n):
+        magnitude = abs(values[i])
+        scratch[count] = magnitude
+        if magnitude >= guess:
+            count += 1
+    if count < k:
+        for i in range(n):
+            scratch[i] = abs(values[i])
+        count = n
+    threshold = kth_largest(scratch, count, k)
+    ties = k
+    for i in range(count):
+        if scratch[i] > threshold:
+            ties -= 1
+    taken = 0
+    for i in range(n):
+        magnitude = abs(values[i])
+        if magnitude > threshold:
+            support[taken] = i
+            taken += 1
+        elif magnitude == threshold and ties > 0:
+            support[taken] = i
+            taken += 1
+            ties -= 1
+        if taken == k:
+            break
+    return threshold
+
+
+@njit(cache=True)
+def soft_threshold(value, level):
+    """Soft-thresholding of a scalar at `level` >= 0."""
+    if value > level:
+        return value - level
+    if value < -level:
+        return value + level
+    return 0.0
+
+
+def largest(values, k):
+    """Return the sorted indices of the k largest ``|values|``, by the rule of `top_k`."""
+    support = np.empty(k, dtype=np.intp)
+    top_k(values, k, 0.0, np.empty(values.shape[0]), support)
+    return support

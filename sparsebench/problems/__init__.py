@@ -1,0 +1,114 @@
+"""Problem generators, and `draw`: the one way from a recipe to an instance."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from sparsebench.problems import deconvolution as deconvolution
+from sparsebench.problems import gaussian as gaussian
+from sparsebench.registry import Choice, choice, get_problem, parse_choice, problems
+from sparsebench.seeding import generator
+from sparsebench.types import Dictionary, FloatArray, InputError, Instance
+
+__all__ = ["check_sizes", "draw", "draw_dictionary", "draw_signal", "is_fixed", "problems"]
+
+
+def draw(
+    problem: str, *, m: int, n: int, k: int, trial: int = 0, seed: int = 0, **options: Any
+) -> Instance:
+    """Return the instance that a run would use.
+
+    Parameters
+    ----------
+    problem : str
+        Registry name, with options in brackets if wanted: ``deconvolution[width=3]``.
+    m, n, k : int
+        Measurements, atoms, non-zeros; 1 <= k <= m.
+    trial, seed : int
+        Trial number >= 0 and root seed.
+    **options
+        The problem's options.
+
+    Returns
+    -------
+    Instance
+        With ``A`` (m, n), ``x`` (n,), ``y`` (m,), ``support`` (k,) and ``dictionary``.
+
+    Raises
+    ------
+    InputError
+        If a name, an option or a size cannot be used.
+    """
+    name, inline = parse_choice(problem)
+    chosen = choice(get_problem(name), {**inline, **options})
+    check_sizes(m, n, k)
+    if trial != int(trial) or trial < 0:
+        raise InputError(f"trial must be a whole number >= 0, not {trial}")
+    m, n, k, trial, seed = int(m), int(n), int(k), int(trial), int(seed)
+    dictionary = draw_dictionary(chosen, m, n, trial, seed)
+    return draw_signal(chosen, dictionary, k, trial, seed)
+
+
+def draw_dictionary(chosen: Choice, m: int, n: int, trial: int, seed: int) -> Dictionary:
+    """Return the dictionary of a trial; a fixed one is built once a process and shared."""
+    if is_fixed(chosen):
+        return _fixed_dictionary(chosen, m, n)
+    recipe = _recipe(chosen, m, n, trial, seed)
+    return Dictionary(_generator(chosen).dictionary(generator(recipe), m, n))
+
+
+def draw_signal(
+    chosen: Choice, dictionary: Dictionary, k: int, trial: int, seed: int
+) -> Instance:
+    """Return the instance of sparsity k on a trial's dictionary."""
+    m, n = dictionary.shape
+    source = _generator(chosen)
+    recipe = _recipe(chosen, m, n, trial, seed) | {"k": k}
+    rng = generator(recipe)
+    x = source.signal(rng, n, k)
+    y = dictionary.A @ x
+    snr = getattr(source, "snr", np.inf)
+    if snr < np.inf:
+        noise = rng.standard_normal(m)
+        y = y + noise * (np.linalg.norm(y) / np.linalg.norm(noise) * 10 ** (-snr / 20))
+    return Instance(dictionary, x, y, recipe)
+
+
+def is_fixed(chosen: Choice) -> bool:
+    """Return whether all trials of a problem share one dictionary."""
+    return bool(_generator(chosen).fixed_dictionary)
+
+
+def check_sizes(m: int, n: int, k: int) -> None:
+    """Refuse sizes that no instance can have.
+
+    Raises
+    ------
+    InputError
+        Unless m, n, k are whole numbers with n >= 1 and 1 <= k <= min(m, n).
+    """
+    for name, value in (("m", m), ("n", n), ("k", k)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise InputError(f"{name} must be a whole number, not {value!r}")
+        if value < 1:
+            raise InputError(f"{name} must be at least 1, not {value}")
+    if k > min(m, n):
+        raise InputError(f"k = {k} exceeds min(m, n) = {min(m, n)}")
+
+
+def _recipe(chosen: Choice, m: int, n: int, trial: int, seed: int) -> dict[str, Any]:
+    return {"seed": seed, "problem": chosen.recipe, "m": m, "n": n, "trial": trial}
+
+
+@lru_cache(maxsize=64)
+def _generator(chosen: Choice) -> Any:
+    return get_problem(chosen.name).factory(**dict(chosen.options))
+
+
+@lru_cache(maxsize=4)
+def _fixed_dictionary(chosen: Choice, m: int, n: int) -> Dictionary:
+    unused: FloatArray = _generator(chosen).dictionary(generator(chosen.recipe), m, n)
+    return Dictionary(unused)

@@ -1,0 +1,54 @@
+"""Sparse vectors: a uniform support and a law of the non-zeros."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sparsebench.types import FloatArray, InputError
+
+
+def _uniform(rng: np.random.Generator, k: int) -> FloatArray:
+    return rng.uniform(1.0, 2.0, k) * rng.choice([-1.0, 1.0], k)
+
+
+def _signs(rng: np.random.Generator, k: int) -> FloatArray:
+    return rng.choice([-1.0, 1.0], k)
+
+
+def _normal(rng: np.random.Generator, k: int) -> FloatArray:
+    return rng.standard_normal(k)
+
+
+AMPLITUDES = {"uniform": _uniform, "signs": _signs, "normal": _normal}
+
+
+def sparse_signal(rng: np.random.Generator, n: int, k: int, amplitudes: str) -> FloatArray:
+    """Draw x with exactly k non-zeros on a support uniform among all of size k.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    n, k : int
+        Length and number of non-zeros, 1 <= k <= n.
+    amplitudes : {"uniform", "signs", "normal"}
+        Law of the non-zeros: uniform on [-2, -1] ∪ [1, 2]; ±1; standard normal.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+    """
+    x = np.zeros(n)
+    x[rng.choice(n, size=k, replace=False)] = AMPLITUDES[amplitudes](rng, k)
+    return x
+
+
+def check_choice(owner: str, option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Refuse a value outside `allowed` with one line."""
+    if value not in allowed:
+        raise InputError(f"{owner}[{option}=...] is one of {', '.join(allowed)}, not {value!r}")
+
+
+def check_snr(owner: str, snr: float) -> None:
+    """Refuse a signal-to-noise ratio that is NaN or minus infinity."""
+    if not snr > -np.inf:
+        raise InputError(f"{owner}[snr=...] is a number of dB, or inf for no noise, not {snr}")

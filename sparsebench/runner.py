@@ -1,0 +1,370 @@
+"""Blocks to rows: joblib workers, time limits, the store, and the progress bar."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import joblib
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from threadpoolctl import threadpool_limits
+
+from sparsebench.metrics import exact_recovery, relative_error, relative_residual, support_distance
+from sparsebench.problems import draw_dictionary, draw_signal
+from sparsebench.registry import Choice, get_algorithm, load_plugin
+from sparsebench.solvers import compile_kernels, solve_checked
+from sparsebench.store import Block, Outcome, Store
+from sparsebench.types import Dictionary, InputError, Instance, Status
+
+Outcomes = dict[tuple[Choice, int], Outcome]
+# Rows of one wave: a block and its outcomes by (algorithm, k).
+Wave = list[tuple[Block, Outcomes]]
+
+
+class Experiment(Protocol):
+    """Decides which rows are worth having; knows algorithms by name only."""
+
+    name: str
+    algorithms: list[Choice]
+    problem: Choice
+    n: int
+
+    def waves(self) -> Generator[list[Block], Wave, None]:
+        """Yield blocks, receive their rows, until enough is known. A pure function of rows."""
+        ...
+
+    def solves_to_go(self) -> dict[tuple[Choice, int], int]:
+        """Forecast the solves beyond the wave in progress, by (algorithm, m)."""
+        ...
+
+    def recipe(self) -> dict[str, Any]:
+        """Everything that decides the result, as JSON data."""
+        ...
+
+
+@dataclass
+class Report:
+    """What a run did: rows computed and found, failures, and where its time went (seconds)."""
+
+    computed: int = 0
+    found: int = 0
+    wall: float = 0.0
+    drawing: float = 0.0
+    deriving: float = 0.0
+    solving: float = 0.0
+    workers: int = 1
+    statuses: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    messages: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+    def count(self, algorithm: Choice, outcome: Outcome) -> None:
+        """Add one row's status and message."""
+        self.statuses[algorithm.label][outcome.status] += 1
+        if outcome.message:
+            self.messages[algorithm.label][outcome.message] += 1
+
+    @property
+    def overhead(self) -> float:
+        """Core seconds that went neither into instances, derived quantities nor solving."""
+        return max(self.wall * self.workers - self.drawing - self.deriving - self.solving, 0.0)
+
+
+def run(
+    experiment: Experiment, store: Store, *, workers: int, command: str, environment: Any,
+    plugins: Sequence[str] = (), console: Console | None = None,
+) -> Report:
+    """Run an experiment to its end, computing only those rows that the store does not hold.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    store : Store
+    workers : int
+        Processes; 1 solves in this process.
+    command : str
+        Recorded with the run.
+    environment : dict
+        Recorded with the run.
+    plugins : sequence of str
+        Files that every worker loads.
+    console : rich.console.Console, optional
+        Where progress is shown, if it is a terminal.
+    """
+    console = console or Console(stderr=True)
+    report = Report(workers=workers)
+    run_id = 0
+    waves = experiment.waves()
+    start = time.perf_counter()
+    with _Bar(experiment, console) as bar, _pool(workers) as pool:
+        try:
+            wanted = next(waves)
+            while True:
+                rows: list[Outcomes] = []
+                missing: list[tuple[int, Block]] = []
+                for index, block in enumerate(wanted):
+                    known = store.find(block)
+                    rows.append(known)
+                    report.found += len(known)
+                    for (algorithm, _), outcome in known.items():
+                        report.count(algorithm, outcome)
+                    rest = tuple(pair for pair in block.pairs if pair not in known)
+                    if rest:
+                        missing.append((index, _only(block, rest)))
+                if missing and not run_id:
+                    run_id = store.start_run(command, experiment.recipe(), environment)
+                    compile_all(experiment.algorithms, console)
+                bar.start_wave([block for _, block in missing])
+                for index, block, done in _solve_all(missing, pool, plugins):
+                    store.add(run_id, block, done.outcomes)
+                    rows[index].update(zip(block.pairs, done.outcomes, strict=True))
+                    report.computed += len(done.outcomes)
+                    report.drawing += done.drawing
+                    report.deriving += done.deriving
+                    report.solving += done.solving
+                    for (algorithm, _), outcome in zip(block.pairs, done.outcomes, strict=True):
+                        report.count(algorithm, outcome)
+                    bar.finish(block, done)
+                wanted = waves.send(list(zip(wanted, rows, strict=True)))
+        except StopIteration:
+            pass
+    report.wall = time.perf_counter() - start
+    if run_id:
+        store.finish_run(run_id, {
+            "computed": report.computed, "found": report.found, "wall": report.wall,
+            "drawing": report.drawing, "deriving": report.deriving, "solving": report.solving,
+            "overhead": report.overhead, "workers": workers,
+        })
+    return report
+
+
+def compile_all(algorithms: Sequence[Choice], console: Console) -> None:
+    """Compile the kernels of the algorithms here, once, so that workers load them from disk."""
+    start = time.perf_counter()
+    with console.status("compiling kernels (once; cached from then on)"):
+        for chosen in algorithms:
+            compile_kernels(get_algorithm(chosen.name), dict(chosen.options))
+    seconds = time.perf_counter() - start
+    if seconds > 3:
+        console.print(f"compiled kernels in {seconds:.0f} s; cached from now on")
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """The outcomes of a block, in the order of its pairs, and where the seconds went."""
+
+    outcomes: list[Outcome]
+    drawing: float
+    deriving: float
+    solving: float
+
+
+def _only(block: Block, pairs: tuple[tuple[Choice, int], ...]) -> Block:
+    return Block(
+        block.problem, block.seed, block.n, block.m, block.trial, pairs, block.time_limit
+    )
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[joblib.Parallel]:
+    """A pool whose processes have one BLAS thread each; killed at once on an interruption."""
+    if workers == 1:
+        with threadpool_limits(1), joblib.Parallel(n_jobs=1, return_as="generator") as pool:
+            yield pool
+        return
+    with (
+        joblib.parallel_config(backend="loky", inner_max_num_threads=1),
+        joblib.Parallel(
+            n_jobs=workers, return_as="generator_unordered", pre_dispatch="3*n_jobs"
+        ) as pool,
+    ):
+        try:
+            yield pool
+        except BaseException:
+            from joblib.externals.loky import get_reusable_executor
+
+            get_reusable_executor().shutdown(wait=False, kill_workers=True)
+            raise
+
+
+def _solve_all(
+    missing: list[tuple[int, Block]], pool: joblib.Parallel, plugins: Sequence[str]
+) -> Iterator[tuple[int, Block, _Solved]]:
+    """Yield each block as it is done; large ones first, so that none is left over at the end."""
+    ordered = sorted(missing, key=lambda item: -sum(k * item[1].m for _, k in item[1].pairs))
+    tasks = (joblib.delayed(_solve_one)(index, block, tuple(plugins)) for index, block in ordered)
+    yield from pool(tasks)
+
+
+def _solve_one(
+    index: int, block: Block, plugins: tuple[str, ...]
+) -> tuple[int, Block, _Solved]:
+    for path in plugins:
+        load_plugin(path)
+    return index, block, solve_block(block)
+
+
+def solve_block(block: Block) -> _Solved:
+    """Draw the dictionary of a block once and solve all of its pairs on it."""
+    start = time.perf_counter()
+    dictionary = draw_dictionary(block.problem, block.m, block.n, block.trial, block.seed)
+    instances = {
+        k: draw_signal(block.problem, dictionary, k, block.trial, block.seed)
+        for k in sorted({k for _, k in block.pairs})
+    }
+    drawn = time.perf_counter()
+    shared = {name for chosen, _ in block.pairs for name in get_algorithm(chosen.name).shares}
+    for quantity in sorted(shared):
+        getattr(dictionary, quantity)
+    derived = time.perf_counter()
+    outcomes = [_outcome(chosen, instances[k], k, block.time_limit) for chosen, k in block.pairs]
+    solved = time.perf_counter()
+    return _Solved(outcomes, drawn - start, derived - drawn, solved - derived)
+
+
+def _outcome(chosen: Choice, instance: Instance, k: int, time_limit: float) -> Outcome:
+    """Solve one instance; whatever goes wrong becomes a failed row with its message."""
+    entry = get_algorithm(chosen.name)
+    dictionary: Dictionary = instance.dictionary
+    start = time.perf_counter()
+    try:
+        with _time_limit(time_limit):
+            result = solve_checked(entry, dict(chosen.options), dictionary, instance.y, k)
+    except _TimeOut:
+        seconds = time.perf_counter() - start
+        return _failure(Status.TIME_OUT, f"stopped after {time_limit:g} s", seconds)
+    except MemoryError:
+        return _failure(Status.ERROR, "out of memory", time.perf_counter() - start)
+    except (Exception, SystemExit) as error:
+        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        message = f"{kind}{error}"
+        return _failure(
+            Status.ERROR, " ".join(message.split())[:300], time.perf_counter() - start
+        )
+    if result.status == Status.DIVERGED:
+        return _failure(Status.DIVERGED, "", result.seconds, int(result.n_iter))
+    return Outcome(
+        support_distance(instance.x, result.x),
+        exact_recovery(instance.x, result.x),
+        relative_error(instance.x, result.x),
+        relative_residual(dictionary.A, instance.y, result.x),
+        int(result.n_iter),
+        str(result.status),
+        "",
+        result.seconds,
+    )
+
+
+def _failure(status: Status, message: str, seconds: float, n_iter: int = 0) -> Outcome:
+    return Outcome(1.0, False, None, None, n_iter, str(status), message, seconds)
+
+
+class _TimeOut(BaseException):
+    """Raised inside a solve that runs too long; no `except Exception` can swallow it."""
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Interrupt the body after `seconds`, where the system and the thread allow it.
+
+    The interruption arrives between Python instructions: a single long call into compiled code
+    is interrupted when it returns.
+    """
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not (
+        threading.main_thread()
+    ):
+        with nullcontext():
+            yield
+        return
+
+    def expire(*_: Any) -> None:
+        raise _TimeOut
+
+    previous = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+class _Bar:
+    """A progress bar in units of predicted work: every cell weighs what its solves cost.
+
+    The cost of a solve of an algorithm at an m is the mean of those seen in this run; before any
+    is seen, all cost the same. Nothing is shown unless the console is a terminal.
+    """
+
+    def __init__(self, experiment: Experiment, console: Console) -> None:
+        self._experiment = experiment
+        self._spent: dict[tuple[Choice, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._waiting: Counter[tuple[Choice, int]] = Counter()
+        self._done = 0.0
+        self._rows = 0
+        self._start = time.perf_counter()
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
+            TimeElapsedColumn(), TextColumn("{task.fields[left]}"),
+            console=console, transient=True, disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        self._task = self._progress.add_task(self._experiment.name, total=None, left="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def start_wave(self, blocks: list[Block]) -> None:
+        """Take note of the solves of a wave."""
+        self._waiting = Counter(
+            (algorithm, block.m) for block in blocks for algorithm, _ in block.pairs
+        )
+        self._show()
+
+    def finish(self, block: Block, solved: _Solved) -> None:
+        """Take note of a finished block."""
+        shared = (solved.drawing + solved.deriving) / len(block.pairs)
+        for (algorithm, _), outcome in zip(block.pairs, solved.outcomes, strict=True):
+            cell = self._spent[algorithm, block.m]
+            cell[0] += 1
+            cell[1] += outcome.seconds + shared
+            self._done += outcome.seconds + shared
+            self._waiting[algorithm, block.m] -= 1
+        self._rows += len(block.pairs)
+        self._show()
+
+    def _show(self) -> None:
+        if self._progress.disable:
+            return
+        ahead = Counter(self._waiting)
+        ahead.update(self._experiment.solves_to_go())
+        left = sum(count * self._cost(*cell) for cell, count in ahead.items())
+        elapsed = time.perf_counter() - self._start
+        text = f"{self._rows:,} solves"
+        if self._done > 0:
+            seconds = elapsed * left / self._done
+            text += f", about {seconds // 60:.0f}:{seconds % 60:02.0f} left"
+        self._progress.update(
+            self._task, total=self._done + left or None, completed=self._done, left=text
+        )
+
+    def _cost(self, algorithm: Choice, m: int) -> float:
+        count, seconds = self._spent.get((algorithm, m), (0.0, 0.0))
+        if count:
+            return seconds / count
+        rows = sum(cell[0] for cell in self._spent.values())
+        return sum(cell[1] for cell in self._spent.values()) / rows if rows else 0.0
+
+
+def default_workers() -> int:
+    """Return the number of usable cores."""
+    return int(joblib.cpu_count())
+

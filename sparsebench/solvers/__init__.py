@@ -1,0 +1,141 @@
+"""The algorithms, one family a file, and `solve`: the one way from (A, y, k) to a result."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sparsebench.registry import Algorithm, algorithms, choice, get_algorithm, parse_choice
+from sparsebench.solvers import htp as htp
+from sparsebench.solvers import ista as ista
+from sparsebench.solvers import omp as omp
+from sparsebench.solvers import iht as iht
+from sparsebench.solvers import sea as sea
+from sparsebench.types import (
+    Dictionary,
+    FloatArray,
+    InputError,
+    Result,
+    Status,
+    as_floats,
+    exponent_to_order_one,
+)
+
+__all__ = ["algorithms", "compile_kernels", "solve", "solve_checked"]
+
+
+def solve(name: str, A: ArrayLike | Dictionary, y: ArrayLike, k: int, **options: Any) -> Result:
+    """Recover a k-sparse x from y = A x + noise.
+
+    Parameters
+    ----------
+    name : str
+        Registry name, with options in brackets if wanted: ``htp[step=1.8/L]``.
+    A : array_like, shape (m, n), or Dictionary
+        A `Dictionary` keeps its Gram matrix and norms between calls.
+    y : array_like, shape (m,) or (m, B)
+        One signal, or B signals on one dictionary.
+    k : int
+        Sparsity, 1 <= k <= min(m, n).
+    **options
+        The algorithm's options.
+
+    Returns
+    -------
+    Result
+        ``x`` of shape (n,), or (n, B) with one iteration count and one status a signal.
+
+    Raises
+    ------
+    InputError
+        If a name or an option is unknown, or A, y or k cannot be used.
+    """
+    base, inline = parse_choice(name)
+    entry = get_algorithm(base)
+    chosen = dict(choice(entry, {**inline, **options}).options)
+    if chosen.get("max_iter", 1) < 1:  # type: ignore[operator]
+        raise InputError(f"max_iter must be at least 1, not {chosen['max_iter']}")
+    dictionary = A if isinstance(A, Dictionary) else Dictionary(A)
+    m, n = dictionary.shape
+    signals = as_floats(y, "y")
+    if signals.ndim not in (1, 2) or signals.shape[0] != m:
+        raise InputError(f"y must have shape ({m},) or ({m}, B) to match A, not {signals.shape}")
+    if isinstance(k, bool) or not isinstance(k, int | np.integer):
+        raise InputError(f"k must be a whole number, not {k!r}")
+    if not 1 <= k <= min(m, n):
+        raise InputError(f"k must lie in 1 .. min(m, n) = {min(m, n)}, not {k}")
+    if signals.ndim == 1:
+        return solve_checked(entry, chosen, dictionary, signals, int(k))
+    results = [
+        solve_checked(entry, chosen, dictionary, np.ascontiguousarray(signal), int(k))
+        for signal in signals.T
+    ]
+    return Result(
+        np.stack([r.x for r in results], axis=1) if results else np.empty((n, 0)),
+        np.array([r.n_iter for r in results], dtype=np.int64),
+        tuple(r.status for r in results if isinstance(r.status, Status)),
+        sum(r.seconds for r in results),
+    )
+
+
+def solve_checked(
+    entry: Algorithm, options: dict[str, Any], dictionary: Dictionary, y: FloatArray, k: int
+) -> Result:
+    """Solve for one signal whose inputs have been checked; extreme scales of y are removed.
+
+    Raises
+    ------
+    InputError
+        If the algorithm returns something else than a finite x, shape (n,), with at most k
+        non-zeros.
+    """
+    n = dictionary.shape[1]
+    exponent = exponent_to_order_one(y)
+    if not y.any():
+        return Result(np.zeros(n), 0, Status.CONVERGED, 0.0)
+    if entry.plain:
+        start = time.perf_counter()
+        answer = entry.function(dictionary.A, y.copy(), k, **options)
+        seconds = time.perf_counter() - start
+        x, n_iter, status = _read_answer(answer)
+    else:
+        scaled = np.ldexp(y, -exponent) if exponent else y
+        start = time.perf_counter()
+        result = entry.function(dictionary, scaled, k, **options)
+        seconds = time.perf_counter() - start
+        x, n_iter, status = _read_answer(result)
+        if exponent or dictionary.exponent:
+            x = np.ldexp(x, exponent - dictionary.exponent)
+    if status != Status.DIVERGED:
+        _check_estimate(entry.name, x, n, k)
+    return Result(x, n_iter, status, seconds)
+
+
+def compile_kernels(entry: Algorithm, options: dict[str, Any]) -> None:
+    """Run an algorithm once on a tiny problem, so that its kernels are compiled and cached."""
+    atoms = np.vander(np.linspace(-1.0, 1.0, 4), 8)
+    try:
+        solve_checked(entry, options, Dictionary(atoms), atoms[:, 1] + atoms[:, 6], 2)
+    except Exception:  # noqa: S110 - a failure here is a failed row there, with its message
+        pass
+
+
+def _read_answer(answer: Any) -> tuple[Any, int, Status]:
+    if isinstance(answer, Result):
+        return answer.x, answer.n_iter, answer.status  # type: ignore[return-value]
+    return answer, 0, Status.CONVERGED
+
+
+def _check_estimate(name: str, x: Any, n: int, k: int) -> None:
+    shape = np.shape(x)
+    if shape != (n,):
+        raise InputError(f"{name} returned shape {shape}, not ({n},)")
+    if not (isinstance(x, np.ndarray) and x.dtype.kind in "biuf"):
+        raise InputError(f"{name} did not return an array of real numbers")
+    if not np.isfinite(x).all():
+        raise InputError(f"{name} returned NaN or infinite entries")
+    if np.count_nonzero(x) > k:
+        raise InputError(f"{name} returned {np.count_nonzero(x)} non-zeros, more than k = {k}")

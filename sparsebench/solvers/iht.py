@@ -1,0 +1,224 @@
+"""Iterative hard thresholding with a fixed step, and normalised."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from sparsebench.kernels.gram import correlate, dot, gram_quadratic, negative_gradient
+from sparsebench.kernels.least_squares import polished, residual
+from sparsebench.kernels.selection import top_k
+from sparsebench.registry import algorithm
+from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.steps import step_size
+from sparsebench.types import Dictionary, FloatArray, Result
+
+
+@algorithm(
+    "iht",
+    told=("k",),
+    shares=("gram", "squared_spectral_norm"),
+    source="Blumensath and Davies, Appl. Comput. Harmon. Anal. 27, 2009, "
+    "doi:10.1016/j.acha.2009.04.002",
+)
+def iht(
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    *,
+    step: str = "1.8/L",
+    max_iter: int = 1000,
+    tol: float = 1e-10,
+    settled: float = 1e-8,
+) -> Result:
+    """Iterative hard thresholding: x ← H_k(x + step · Aᵀ(y - A x)) from x = 0.
+
+    Ends with least squares on the last support, so that estimates are compared by their supports
+    and not by the digits that a linear convergence had still to gain.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    step : str
+        ``c/L`` for c / ||A||², or a multiple of one over the mean squared column norm.
+    max_iter : int
+    tol : float
+        Relative residual that counts as zero.
+    settled : float
+        Relative change of x that counts as a fixed point.
+    """
+    size = step_size(step, dictionary)
+    support, n_iter, code = _iht(
+        dictionary.atoms, dictionary.gram, y, k, size, max_iter, tol, settled
+    )
+    x = polished(dictionary.atoms, dictionary.gram, y, support, k, dictionary.shape[1])
+    return ended(x, n_iter, code)
+
+
+@algorithm(
+    "niht",
+    told=("k",),
+    shares=("gram",),
+    source="Blumensath and Davies, IEEE J. Sel. Top. Signal Process. 4, 2010, "
+    "doi:10.1109/JSTSP.2010.2042411",
+)
+def niht(
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    *,
+    max_iter: int = 1000,
+    tol: float = 1e-10,
+    settled: float = 1e-8,
+    c: float = 0.01,
+    kappa: float = 2.0,
+) -> Result:
+    """Normalised iterative hard thresholding: the step is exact on the current support.
+
+    The step is ||g_S||² / ||A g_S||² with g the negative gradient; when the support changes, it
+    is divided by kappa (1 - c) until it is at most (1 - c) ||d||² / ||A d||² for the move d.
+    Ends with least squares on the last support.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    max_iter : int
+    tol : float
+        Relative residual that counts as zero.
+    settled : float
+        Relative change of x that counts as a fixed point.
+    c, kappa : float
+        Line-search constants, 0 < c < 1 and kappa > 1 / (1 - c).
+    """
+    support, n_iter, code = _niht(
+        dictionary.atoms, dictionary.gram, y, k, max_iter, tol, settled, c, kappa
+    )
+    x = polished(dictionary.atoms, dictionary.gram, y, support, k, dictionary.shape[1])
+    return ended(x, n_iter, code)
+
+
+@njit(cache=True)
+def _iht(atoms, gram, y, k, step, max_iter, tol, settled):
+    n = atoms.shape[0]
+    correlations = correlate(atoms, y)
+    energy = dot(y, y)
+    support, old_support = np.empty(k, dtype=np.intp), np.zeros(k, dtype=np.intp)
+    coefficients, old_coefficients = np.zeros(k), np.zeros(k)
+    gradient, x = correlations.copy(), np.empty(n)
+    scratch, remainder = np.empty(n), np.empty_like(y)
+    threshold = 0.0
+    for iteration in range(1, max_iter + 1):
+        for i in range(n):
+            x[i] = step * gradient[i]
+        for j in range(k):
+            x[old_support[j]] += old_coefficients[j]
+        if not np.isfinite(dot(x, x)):
+            return old_support, iteration, DIVERGED
+        threshold = top_k(x, k, 0.9 * threshold, scratch, support)
+        for j in range(k):
+            coefficients[j] = x[support[j]]
+        negative_gradient(gram, correlations, support, coefficients, k, gradient)
+        # ||y - A x||² = yᵀy - xᵀAᵀy - xᵀg, exact enough until it is small.
+        squared = energy
+        for j in range(k):
+            squared -= coefficients[j] * (correlations[support[j]] + gradient[support[j]])
+        if squared <= 1e-8 * energy:
+            squared = residual(atoms, y, support, k, coefficients, remainder)
+            if squared <= tol * tol * energy:
+                return support, iteration, CONVERGED
+        if _relative_change(support, coefficients, old_support, old_coefficients, k) <= settled:
+            return support, iteration, CONVERGED
+        support, old_support = old_support, support
+        coefficients, old_coefficients = old_coefficients, coefficients
+    return old_support, max_iter, ITERATION_LIMIT
+
+
+@njit(cache=True)
+def _niht(atoms, gram, y, k, max_iter, tol, settled, c, kappa):
+    n = atoms.shape[0]
+    correlations = correlate(atoms, y)
+    energy = dot(y, y)
+    support, old_support = np.empty(k, dtype=np.intp), np.empty(k, dtype=np.intp)
+    coefficients, old_coefficients = np.zeros(k), np.zeros(k)
+    gradient, x, ascent = correlations.copy(), np.zeros(n), np.empty(k)
+    scratch, remainder = np.empty(n), np.empty_like(y)
+    move, moved = np.empty(2 * k), np.empty(2 * k, dtype=np.intp)
+    top_k(correlations, k, 0.0, scratch, old_support)
+    for iteration in range(1, max_iter + 1):
+        for j in range(k):
+            ascent[j] = gradient[old_support[j]]
+        curvature = gram_quadratic(gram, old_support, ascent, k)
+        if not curvature > 0.0:
+            return old_support, iteration, CONVERGED  # the gradient vanishes on the support
+        step = dot(ascent, ascent) / curvature
+        while True:
+            for i in range(n):
+                x[i] = step * gradient[i]
+            for j in range(k):
+                x[old_support[j]] += old_coefficients[j]
+            if not np.isfinite(dot(x, x)):
+                return old_support, iteration, DIVERGED
+            top_k(x, k, 0.0, scratch, support)
+            for j in range(k):
+                coefficients[j] = x[support[j]]
+            if np.array_equal(support, old_support):
+                break
+            count = _difference(
+                support, coefficients, old_support, old_coefficients, k, moved, move
+            )
+            curvature = gram_quadratic(gram, moved, move, count)
+            length = dot(move[:count], move[:count])
+            if step * curvature <= (1.0 - c) * length:
+                break
+            step /= kappa * (1.0 - c)
+        negative_gradient(gram, correlations, support, coefficients, k, gradient)
+        squared = energy
+        for j in range(k):
+            squared -= coefficients[j] * (correlations[support[j]] + gradient[support[j]])
+        if squared <= 1e-8 * energy:
+            squared = residual(atoms, y, support, k, coefficients, remainder)
+            if squared <= tol * tol * energy:
+                return support, iteration, CONVERGED
+        if _relative_change(support, coefficients, old_support, old_coefficients, k) <= settled:
+            return support, iteration, CONVERGED
+        support, old_support = old_support, support
+        coefficients, old_coefficients = old_coefficients, coefficients
+    return old_support, max_iter, ITERATION_LIMIT
+
+
+@njit(cache=True)
+def _relative_change(support, coefficients, old_support, old_coefficients, k):
+    """Return ||x - x_old|| / ||x||, infinite where the supports differ."""
+    change, size = 0.0, 0.0
+    for j in range(k):
+        if support[j] != old_support[j]:
+            return np.inf
+        change += (coefficients[j] - old_coefficients[j]) ** 2
+        size += coefficients[j] ** 2
+    return np.sqrt(change / size) if size > 0.0 else 0.0
+
+
+@njit(cache=True)
+def _difference(support, coefficients, old_support, old_coefficients, k, indices, values):
+    """Write the entries of x - x_old and return their number; both supports are sorted."""
+    i, j, count = 0, 0, 0
+    while i < k or j < k:
+        if j == k or (i < k and support[i] < old_support[j]):
+            indices[count], values[count] = support[i], coefficients[i]
+            i += 1
+        elif i == k or support[i] > old_support[j]:
+            indices[count], values[count] = old_support[j], -old_coefficients[j]
+            j += 1
+        else:
+            indices[count] = support[i]
+            values[count] = coefficients[i] - old_coefficients[j]
+            i += 1
+            j += 1
+        count += 1
+    return count

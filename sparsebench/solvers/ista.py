@@ -1,0 +1,177 @@
+"""The Lasso by proximal gradients: ISTA and FISTA, read off as a support of size k."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.least_squares import polished, residual
+from sparsebench.kernels.selection import largest, soft_threshold
+from sparsebench.registry import algorithm
+from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
+from sparsebench.types import Dictionary, FloatArray, InputError, Result
+
+# Continuation: lambda falls by this factor once the gap is below this fraction of the objective.
+_PATH_FACTOR = 0.5
+_PATH_GAP = 0.1
+_CHECK_EVERY = 10
+
+
+@algorithm(
+    "ista",
+    told=("k", "lambda"),
+    shares=("gram", "squared_spectral_norm"),
+    source="Daubechies, Defrise and De Mol, Comm. Pure Appl. Math. 57, 2004, "
+    "doi:10.1002/cpa.20042; continuation: Hale, Yin and Zhang, SIAM J. Optim. 19, 2008, "
+    "doi:10.1137/070698920",
+)
+def ista(
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    *,
+    lam: float = 1e-3,
+    max_iter: int = 5000,
+    tol: float = 1e-4,
+) -> Result:
+    """Iterative soft thresholding for the Lasso, then the k largest entries and least squares.
+
+    Minimises ½||y - A x||² + lambda ||x||₁ with lambda = lam · ||Aᵀy||∞ and step 1 / ||A||²,
+    lowering lambda from ||Aᵀy||∞ / 2 by halves. The support is that of the k largest |x|, and
+    the estimate returned is least squares on it.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    lam : float
+        lambda as a fraction of the smallest one whose solution is zero, 0 < lam < 1.
+    max_iter : int
+        Over all values of lambda.
+    tol : float
+        Duality gap, relative to the objective.
+    """
+    return _read_off(dictionary, y, k, lam, False, max_iter, tol)
+
+
+@algorithm(
+    "fista",
+    told=("k", "lambda"),
+    shares=("gram", "squared_spectral_norm"),
+    source="Beck and Teboulle, SIAM J. Imaging Sci. 2, 2009, doi:10.1137/080716542; restart: "
+    "O'Donoghue and Candès, Found. Comput. Math. 15, 2015, doi:10.1007/s10208-013-9150-3",
+)
+def fista(
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    *,
+    lam: float = 1e-3,
+    max_iter: int = 5000,
+    tol: float = 1e-4,
+) -> Result:
+    """Accelerated proximal gradients for the Lasso, then the k largest and least squares.
+
+    As `ista`, with Nesterov's momentum, restarted whenever it points uphill.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    lam : float
+        lambda as a fraction of the smallest one whose solution is zero, 0 < lam < 1.
+    max_iter : int
+        Over all values of lambda.
+    tol : float
+        Duality gap, relative to the objective.
+    """
+    return _read_off(dictionary, y, k, lam, True, max_iter, tol)
+
+
+def lasso(
+    dictionary: Dictionary, y: FloatArray, level: float, *, accelerate: bool, max_iter: int,
+    tol: float,
+) -> tuple[FloatArray, int, int]:
+    """Return (x, iterations, ending) for min ½||y - A x||² + level ||x||₁."""
+    step = 1.0 / dictionary.squared_spectral_norm
+    x, n_iter, code = _proximal_gradient(
+        dictionary.atoms, dictionary.gram, y, level, step, accelerate, max_iter, tol
+    )
+    return x, int(n_iter), int(code)
+
+
+def _read_off(
+    dictionary: Dictionary, y: FloatArray, k: int, lam: float, accelerate: bool, max_iter: int,
+    tol: float,
+) -> Result:
+    if not 0 < lam < 1:
+        raise InputError(f"lam is a fraction of ||Aᵀy||∞ in (0, 1), not {lam}")
+    level = lam * float(np.abs(correlate(dictionary.atoms, y)).max())
+    x, n_iter, code = lasso(
+        dictionary, y, level, accelerate=accelerate, max_iter=max_iter, tol=tol
+    )
+    if code == DIVERGED:
+        return ended(x, n_iter, code)
+    support = largest(x, k)
+    support = support[x[support] != 0]
+    n = dictionary.shape[1]
+    x = polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)
+    return ended(x, n_iter, code)
+
+
+@njit(cache=True)
+def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
+    n = atoms.shape[0]
+    correlations = correlate(atoms, y)
+    energy = dot(y, y)
+    x, point, gradient = np.zeros(n), np.zeros(n), np.empty(n)
+    support, values = np.empty(n, dtype=np.intp), np.empty(n)
+    remainder = np.empty_like(y)
+    current = max(level, _PATH_FACTOR * np.abs(correlations).max())
+    momentum = 1.0
+    for iteration in range(1, max_iter + 1):
+        size, norm1 = 0, 0.0
+        for i in range(n):
+            if point[i] != 0.0:
+                support[size], values[size] = i, point[i]
+                norm1 += abs(point[i])
+                size += 1
+        negative_gradient(gram, correlations, support, values, size, gradient)
+        if iteration % _CHECK_EVERY == 0:
+            squared = residual(atoms, y, support, size, values, remainder)
+            if not np.isfinite(squared):
+                return x, iteration, DIVERGED
+            objective, gap = _duality_gap(
+                squared, dot(y, remainder), np.abs(gradient).max(), norm1, current
+            )
+            if current == level and gap <= tol * objective:
+                return point, iteration, CONVERGED
+            if current > level and gap <= _PATH_GAP * objective:
+                current = max(level, _PATH_FACTOR * current)
+                momentum = 1.0
+        uphill, shrink = 0.0, step * current
+        following = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * momentum * momentum))
+        weight = (momentum - 1.0) / following if accelerate else 0.0
+        for i in range(n):
+            new = soft_threshold(point[i] + step * gradient[i], shrink)
+            uphill += (point[i] - new) * (new - x[i])
+            point[i] = new + weight * (new - x[i])
+            x[i] = new
+        momentum = following
+        if accelerate and uphill > 0.0:
+            momentum = 1.0
+            point[:] = x
+    return x, max_iter, ITERATION_LIMIT
+
+
+@njit(cache=True)
+def _duality_gap(squared, projection, largest_correlation, norm1, level):
+    """Return (objective, gap) from r'r, y'r, max|Aᵀr| and ||x||₁; the dual point is r scaled."""
+    objective = 0.5 * squared + level * norm1
+    scale = min(1.0, level / largest_correlation) if largest_correlation > 0.0 else 1.0
+    return objective, objective - (scale * projection - 0.5 * scale * scale * squared)

@@ -1,0 +1,95 @@
+"""The support exploration algorithm."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.least_squares import least_squares, polished, residual
+from sparsebench.kernels.selection import top_k
+from sparsebench.registry import algorithm
+from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.steps import step_size
+from sparsebench.types import Dictionary, FloatArray, Result
+
+
+@algorithm(
+    "sea",
+    told=("k",),
+    shares=("gram",),
+    source="Mohamed, Malgouyres, Emiya and Chaux, ICML 2024, arXiv:2301.13584",
+)
+def sea(
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    *,
+    step: str = "1",
+    max_iter: int = 1000,
+    tol: float = 1e-10,
+) -> Result:
+    """Support exploration from zero (SEA_0): a dense vector X gathers the gradients on its support.
+
+    S = k largest of |X|, x = least squares on S, X ← X + step · Aᵀ(y - A x). X is never
+    thresholded. Returns the x of smallest residual. From X = 0 the step changes nothing; the
+    first support is then {0, ..., k-1} by the tie rule.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    step : str
+        A multiple of one over the mean squared column norm, or ``c/L`` for c / ||A||².
+    max_iter : int
+    tol : float
+        Relative residual that counts as zero.
+    """
+    size = step_size(step, dictionary)
+    support, n_iter, code = _sea(dictionary.atoms, dictionary.gram, y, k, size, max_iter, tol)
+    x = polished(dictionary.atoms, dictionary.gram, y, support, k, dictionary.shape[1])
+    return ended(x, n_iter, code)
+
+
+@njit(cache=True)
+def _sea(atoms, gram, y, k, step, max_iter, tol):
+    n = atoms.shape[0]
+    correlations = correlate(atoms, y)
+    energy = dot(y, y)
+    exploration = np.zeros(n)
+    support, best_support = np.empty(k, dtype=np.intp), np.zeros(k, dtype=np.intp)
+    coefficients, factor = np.empty(k), np.empty((k, k))
+    gradient, scratch, remainder = np.empty(n), np.empty(n), np.empty_like(y)
+    threshold, best = 0.0, np.inf
+    for iteration in range(1, max_iter + 1):
+        threshold = top_k(exploration, k, 0.9 * threshold, scratch, support)
+        least_squares(atoms, gram, correlations, y, support, k, factor, coefficients)
+        if _may_improve(gram, correlations, energy, support, coefficients, k, best):
+            squared = residual(atoms, y, support, k, coefficients, remainder)
+            if squared < best:
+                best = squared
+                best_support[:] = support
+                if squared <= tol * tol * energy:
+                    return best_support, iteration, CONVERGED
+        negative_gradient(gram, correlations, support, coefficients, k, gradient)
+        for i in range(n):
+            exploration[i] += step * gradient[i]
+        if not np.isfinite(dot(exploration, exploration)):
+            return best_support, iteration, DIVERGED
+    return best_support, max_iter, ITERATION_LIMIT
+
+
+@njit(cache=True)
+def _may_improve(gram, correlations, energy, support, coefficients, k, best):
+    """Whether the residual may be below `best`, by yᵀy - xᵀAᵀy less its largest rounding error.
+
+    Most supports are far from the best one, so that the residual itself is rarely computed.
+    """
+    estimate, rounding = energy, 1e-10 * energy
+    for j in range(k):
+        value = coefficients[j]
+        estimate -= value * correlations[support[j]]
+        rounding += 1e-14 * k * value * value * gram[support[j], support[j]]
+    return estimate - rounding < best

@@ -1,0 +1,34 @@
+"""Step sizes of gradient methods, written as in the papers."""
+
+from __future__ import annotations
+
+import re
+
+from sparsebench.types import Dictionary, InputError
+
+
+def step_size(rule: str, dictionary: Dictionary) -> float:
+    """Return the step that `rule` means on this dictionary.
+
+    Parameters
+    ----------
+    rule : str
+        ``"c/L"`` is c / ||A||²; ``"c"`` is c over the mean squared column norm, which is the step
+        c itself on unit-norm columns. Both leave an algorithm unchanged when A and y are scaled.
+    dictionary : Dictionary
+
+    Raises
+    ------
+    InputError
+        If the rule cannot be read or the step is not positive.
+    """
+    match = re.fullmatch(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(/\s*L)?\s*", rule)
+    try:
+        factor = float(match[1]) if match else 0.0
+    except ValueError:
+        factor = 0.0
+    if match is None or not 0 < factor < float("inf"):
+        raise InputError(f"cannot read the step {rule!r}; write a number, or one over L as 1.8/L")
+    return factor / (
+        dictionary.squared_spectral_norm if match[2] else dictionary.mean_squared_norm
+    )

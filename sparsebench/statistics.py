@@ -1,0 +1,279 @@
+"""Estimates with intervals: proportions, bounded means, and the sparsity at a success rate.
+
+The threshold estimator, in ten lines. For one algorithm at one m, each row is (k, trial, success).
+Near the level q, success is modelled as P(k) = F((theta - k) / s + F^-1(q)), so that theta is where
+P = q. F is one of four shapes that are averaged over: logistic, the two Gumbel laws (an abrupt
+fall or an abrupt start of it) and a logistic with 2 % of failures everywhere. The prior is flat for
+theta in [0, min(m, n)], for log s and over shapes. A first fit finds the window of k in which P
+lies between two rates around q, widened until it holds 20 successes below theta and 20 failures
+above; rows outside are not used, so the curve elsewhere does no harm. Rows of one trial share a
+dictionary: the log-likelihood is divided by the design effect, the ratio of theta's variance
+clustered by trial (a sandwich estimate) to that with independent rows, where it exceeds 1. The
+estimate is the posterior mean of theta on a grid, the interval the central 95 % of its posterior.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, log_expit, logit
+from scipy.stats import norm, t
+
+from sparsebench.types import FloatArray
+
+CONFIDENCE = 0.95
+# Rates that bound the window of the final fit, by level.
+_WINDOWS = {0.95: (0.2, 0.998), 0.5: (0.04, 0.96)}
+_FEWEST_WITNESSES = 20
+_FEWEST_CLUSTERS = 30
+_SMALLEST_SCALE = 0.1
+_CEILING_FAILURES = 0.02
+_ZOOM_GRID, _GRID = (25, 13), (41, 17)
+
+
+def wilson(
+    successes: ArrayLike, trials: ArrayLike, confidence: float = CONFIDENCE
+) -> tuple[FloatArray, FloatArray]:
+    """Return Wilson's score interval of a proportion, elementwise; [0, 1] for no trials.
+
+    References
+    ----------
+    Wilson, J. Amer. Statist. Assoc. 22, 1927, doi:10.1080/01621459.1927.10502953.
+    """
+    count, total = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
+    z2 = norm.isf((1 - confidence) / 2) ** 2
+    rate = count / np.maximum(total, 1)
+    centre = (count + z2 / 2) / (total + z2)
+    half = np.sqrt(z2 * (total * rate * (1 - rate) + z2 / 4)) / (total + z2)
+    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
+
+
+def mean_interval(
+    values: ArrayLike, confidence: float = CONFIDENCE
+) -> tuple[float, float, float]:
+    """Return (mean, lower, upper) of independent values in [0, 1].
+
+    Student's interval, clipped to [0, 1]; where all values are equal, which leaves Student's a
+    point, Wilson's interval for that mean, which holds for any law on [0, 1].
+    """
+    sample = np.asarray(values, dtype=float)
+    size, mean = sample.size, float(sample.mean())
+    spread = float(sample.std(ddof=1)) if size > 1 else 0.0
+    if spread == 0.0:
+        lower, upper = wilson(mean * size, size, confidence)
+        return mean, float(lower), float(upper)
+    half = float(t.isf((1 - confidence) / 2, size - 1)) * spread / np.sqrt(size)
+    return mean, max(mean - half, 0.0), min(mean + half, 1.0)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The sparsity at which a success rate is met, in units of k.
+
+    Attributes
+    ----------
+    level : float
+        The success rate.
+    estimate, lower, upper : float
+        Posterior mean and central interval.
+    scale : float
+        Posterior mean of the logistic scale s.
+    design_effect : float
+        Variance inflation by shared dictionaries, at least 1.
+    """
+
+    level: float
+    estimate: float
+    lower: float
+    upper: float
+    scale: float
+    design_effect: float
+
+    @property
+    def half_width(self) -> float:
+        """Half the length of the interval."""
+        return (self.upper - self.lower) / 2
+
+
+def fit_threshold(
+    k: ArrayLike, trial: ArrayLike, success: ArrayLike, level: float, largest: int,
+    confidence: float = CONFIDENCE,
+) -> Threshold:
+    """Fit the sparsity at which the success rate is `level`; see the head of this module.
+
+    Parameters
+    ----------
+    k, trial, success : array_like, shape (rows,)
+        Sparsity, trial number (rows of one trial share a dictionary) and whether it succeeded.
+    level : float
+        0.95 or 0.5, or another rate, which is fitted to all rows.
+    largest : int
+        min(m, n), the largest possible sparsity.
+    """
+    ks, trials = np.asarray(k, dtype=float), np.asarray(trial)
+    wins = np.asarray(success, dtype=float)
+    posterior = _posterior(ks, wins, level, largest, 1.0)
+    inside = _window(ks, wins, level, posterior)
+    if not inside.all():
+        ks, trials, wins = ks[inside], trials[inside], wins[inside]
+        posterior = _posterior(ks, wins, level, largest, 1.0)
+    effect = _design_effect(ks, trials, wins, level, posterior)
+    if effect > 1.0:
+        posterior = _posterior(ks, wins, level, largest, effect)
+    lower, upper = posterior.quantiles(((1 - confidence) / 2, (1 + confidence) / 2))
+    # No problem has k < 1, so nothing is known of a theta below it.
+    return Threshold(
+        level, posterior.theta, 0.0 if lower < 1 else lower, upper, posterior.scale, effect
+    )
+
+
+@dataclass(frozen=True)
+class _Posterior:
+    """Posterior of (theta, log s) on a grid that covers its mass."""
+
+    thetas: FloatArray
+    log_scales: FloatArray
+    mass: FloatArray
+
+    @property
+    def theta(self) -> float:
+        return float(self.mass.sum(axis=1) @ self.thetas)
+
+    @property
+    def scale(self) -> float:
+        return float(np.exp(self.mass.sum(axis=0) @ self.log_scales))
+
+    def quantiles(self, probabilities: tuple[float, float]) -> tuple[float, float]:
+        """Invert the distribution of theta, whose mass is spread evenly over grid cells."""
+        edges = np.concatenate([
+            self.thetas[:1], (self.thetas[1:] + self.thetas[:-1]) / 2, self.thetas[-1:]
+        ])
+        cumulative = np.concatenate([[0.0], np.cumsum(self.mass.sum(axis=1))])
+        low, high = np.interp(probabilities, cumulative / cumulative[-1], edges)
+        return float(low), float(high)
+
+
+def _window(
+    ks: FloatArray, wins: FloatArray, level: float, posterior: _Posterior
+) -> NDArray[np.bool_]:
+    """Return which rows the final fit uses."""
+    if level not in _WINDOWS:
+        return np.ones(ks.size, dtype=np.bool_)
+    rates = logit(np.array(_WINDOWS[level]))
+    high, low = posterior.theta - posterior.scale * (rates - logit(level))
+    failures_above = np.sort(ks[(ks >= posterior.theta) & (wins == 0)])
+    successes_below = np.sort(ks[(ks <= posterior.theta) & (wins == 1)])
+    if failures_above.size:
+        high = max(high, failures_above[:_FEWEST_WITNESSES][-1])
+    if successes_below.size:
+        low = min(low, successes_below[-_FEWEST_WITNESSES:][0])
+    return (ks >= low) & (ks <= high)
+
+
+def _logistic(z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    return log_expit(z), log_expit(-z)
+
+
+def _abrupt_fall(z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Gumbel: 1 - F decays as slowly as the logistic, F doubly exponentially."""
+    tail = np.exp(np.clip(-z, -40.0, 6.5))
+    return -tail, np.log(-np.expm1(-tail))
+
+
+def _abrupt_start(z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    won, lost = _abrupt_fall(-z)
+    return lost, won
+
+
+def _ceiling(z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    rate = (1 - _CEILING_FAILURES) * expit(z)
+    return np.log(np.maximum(rate, 1e-300)), np.log1p(-rate)
+
+
+# Each shape: (z -> log F and log(1 - F), q -> the z where F = q).
+_SHAPES = (
+    (_logistic, logit),
+    (_abrupt_fall, lambda q: -np.log(-np.log(q))),
+    (_abrupt_start, lambda q: np.log(-np.log1p(-q))),
+    (_ceiling, lambda q: logit(q / (1 - _CEILING_FAILURES))),
+)
+
+
+def _posterior(
+    ks: FloatArray, wins: FloatArray, level: float, largest: int, effect: float
+) -> _Posterior:
+    values, index = np.unique(ks, return_inverse=True)
+    won = np.bincount(index, weights=wins) / effect
+    lost = np.bincount(index) / effect - won
+    limits = [
+        (0.0, float(largest)),
+        (np.log(_SMALLEST_SCALE), np.log(max(largest / 3.0, 2 * _SMALLEST_SCALE))),
+    ]
+    # Zoom with the logistic shape until the box fits its mass.
+    box = limits
+    for _ in range(8):
+        axes = [np.linspace(*edge, size) for edge, size in zip(box, _ZOOM_GRID, strict=True)]
+        mass = _masses(axes, values, won, lost, level, _SHAPES[:1])
+        smaller = [
+            _holding_mass(points, mass.sum(axis=1 - axis)) for axis, points in enumerate(axes)
+        ]
+        done = all(
+            new[1] - new[0] > 0.7 * (old[1] - old[0])
+            for new, old in zip(smaller, box, strict=True)
+        )
+        box = smaller
+        if done:
+            break
+    margins = (0.15 * (box[0][1] - box[0][0]), np.log(2.0))
+    axes = [
+        np.linspace(max(low - margin, limit[0]), min(high + margin, limit[1]), size)
+        for (low, high), margin, limit, size in zip(box, margins, limits, _GRID, strict=True)
+    ]
+    return _Posterior(*axes, _masses(axes, values, won, lost, level, _SHAPES))
+
+
+def _masses(
+    axes: list[FloatArray], values: FloatArray, won: FloatArray, lost: FloatArray, level: float,
+    shapes: tuple,
+) -> FloatArray:
+    """Return the posterior mass on the grid of (theta, log s), summed over shapes."""
+    distance = (axes[0][:, None, None] - values) * np.exp(-axes[1])[:, None]
+    densities = []
+    for shape, inverse in shapes:
+        log_rate, log_complement = shape(distance + inverse(level))
+        densities.append(log_rate @ won + log_complement @ lost)
+    joint = np.array(densities)
+    mass: FloatArray = np.exp(joint - joint.max()).sum(axis=0)
+    return mass / mass.sum()
+
+
+def _holding_mass(points: FloatArray, marginal: FloatArray) -> tuple[float, float]:
+    kept = np.flatnonzero(marginal > 1e-5 * marginal.max())
+    return points[max(kept[0] - 1, 0)], points[min(kept[-1] + 1, points.size - 1)]
+
+
+def _design_effect(
+    ks: FloatArray, trials: NDArray[np.generic], wins: FloatArray, level: float,
+    posterior: _Posterior,
+) -> float:
+    """Return var(theta) clustered by trial over var(theta) with independent rows, at least 1."""
+    _, cluster, sizes = np.unique(trials, return_inverse=True, return_counts=True)
+    if (sizes > 1).sum() < _FEWEST_CLUSTERS:
+        return 1.0
+    theta, scale = posterior.theta, posterior.scale
+    distance = (ks - theta) / scale
+    rate = expit(logit(level) - distance)
+    slopes = np.stack([np.full(ks.size, 1 / scale), distance], axis=1)
+    scores = (wins - rate)[:, None] * slopes
+    information = slopes.T @ (slopes * (rate * (1 - rate))[:, None])
+    clustered = np.zeros((sizes.size, 2))
+    np.add.at(clustered, cluster, scores)
+    try:
+        influence = np.linalg.solve(information, np.array([1.0, 0.0]))
+    except np.linalg.LinAlgError:
+        return 1.0
+    together = float(((clustered @ influence) ** 2).sum())
+    apart = float(((scores @ influence) ** 2).sum())
+    return max(together / apart, 1.0) if apart > 0 else 1.0

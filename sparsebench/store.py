@@ -1,0 +1,277 @@
+"""One SQLite file a folder of results: a row a trial, its key the recipe.
+
+Only the parent process writes. A block of rows is one transaction in WAL mode, so that a run
+killed at any moment loses the blocks in flight and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sparsebench.registry import Choice
+from sparsebench.seeding import canonical
+from sparsebench.types import InputError
+
+FORMAT = 1
+FILE_NAME = "results.db"
+
+_SCHEMA = """
+CREATE TABLE format (version INTEGER NOT NULL);
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY, started TEXT NOT NULL, finished TEXT, command TEXT NOT NULL,
+    recipe TEXT NOT NULL, environment TEXT NOT NULL, report TEXT
+);
+CREATE TABLE algorithms (
+    id INTEGER PRIMARY KEY, recipe TEXT UNIQUE NOT NULL, name TEXT NOT NULL, label TEXT NOT NULL
+);
+CREATE TABLE problems (
+    id INTEGER PRIMARY KEY, recipe TEXT UNIQUE NOT NULL, name TEXT NOT NULL, label TEXT NOT NULL,
+    seed INTEGER NOT NULL
+);
+CREATE TABLE rows (
+    problem INTEGER NOT NULL REFERENCES problems, n INTEGER NOT NULL, m INTEGER NOT NULL,
+    trial INTEGER NOT NULL, algorithm INTEGER NOT NULL REFERENCES algorithms, k INTEGER NOT NULL,
+    run INTEGER NOT NULL REFERENCES runs,
+    support_distance REAL NOT NULL, exact INTEGER NOT NULL, relative_error REAL,
+    relative_residual REAL, n_iter INTEGER NOT NULL, status TEXT NOT NULL, message TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    PRIMARY KEY (problem, n, m, trial, algorithm, k)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The raw metrics of one solve; what a row holds beside its key.
+
+    A failed solve (an exception, NaN, a wrong shape, a time-out, divergence) has support distance
+    1 and no relative error or residual; it counts as not recovered.
+    """
+
+    support_distance: float
+    exact: bool
+    relative_error: float | None
+    relative_residual: float | None
+    n_iter: int
+    status: str
+    message: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Block:
+    """The unit of work: the (algorithm, k) pairs wanted on one dictionary draw."""
+
+    problem: Choice
+    seed: int
+    n: int
+    m: int
+    trial: int
+    pairs: tuple[tuple[Choice, int], ...]
+    time_limit: float
+
+
+class Store:
+    """The results of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Created if it does not exist.
+    writable : bool
+        Whether rows will be added; otherwise the file must exist.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written, or the file is missing, damaged, of another version or
+        no store at all.
+    """
+
+    def __init__(self, folder: Path, *, writable: bool = True) -> None:
+        self.path = folder / FILE_NAME
+        fresh = not self.path.exists() or self.path.stat().st_size == 0
+        if fresh and not writable:
+            raise InputError(f"no results in {folder}: {self.path} does not exist")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self.path, timeout=30.0)
+            if writable:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            if fresh:
+                with self._connection:
+                    self._connection.executescript("BEGIN;" + _SCHEMA)
+                    self._connection.execute("INSERT INTO format VALUES (?)", (FORMAT,))
+            elif writable:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.rollback()
+        except (OSError, sqlite3.OperationalError) as error:
+            raise InputError(f"cannot write to {self.path}: {error}") from None
+        except sqlite3.DatabaseError as error:
+            raise InputError(_damaged(self.path, error)) from None
+        self._ids: dict[tuple[str, str], int] = {}
+        self._check()
+
+    def _check(self) -> None:
+        try:
+            found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+            tables = self._connection.execute(
+                "SELECT count(*) FROM sqlite_master WHERE name IN ('format', 'rows')"
+            ).fetchone()[0]
+            if tables != 2:
+                raise InputError(f"{self.path} is a database, but no store of sparsebench")
+            version = self._connection.execute("SELECT version FROM format").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            raise InputError(_damaged(self.path, error)) from None
+        if version != FORMAT:
+            raise InputError(
+                f"{self.path} has format {version}, this version of sparsebench reads {FORMAT}: "
+                "choose another --out, or export it with the version that wrote it"
+            )
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def start_run(self, command: str, recipe: Any, environment: Any) -> int:
+        """Record a run and return its id."""
+        with self._connection:
+            cursor = self._connection.execute(
+                "INSERT INTO runs (started, command, recipe, environment) "
+                "VALUES (datetime('now'), ?, ?, ?)",
+                (command, canonical(recipe), canonical(environment)),
+            )
+        return int(cursor.lastrowid or 0)
+
+    def finish_run(self, run: int, report: Any) -> None:
+        """Record how a run ended."""
+        with self._connection:
+            self._connection.execute(
+                "UPDATE runs SET finished = datetime('now'), report = ? WHERE id = ?",
+                (canonical(report), run),
+            )
+
+    def add(self, run: int, block: Block, outcomes: Sequence[Outcome]) -> None:
+        """Append the rows of a finished block, all or none."""
+        with self._connection:
+            problem = self._enter(
+                "problems", _problem_recipe(block), name=block.problem.name,
+                label=block.problem.label, seed=block.seed,
+            )
+            keys = [
+                (problem, block.n, block.m, block.trial, self._enter(
+                    "algorithms", _algorithm_recipe(block, chosen), name=chosen.name,
+                    label=chosen.label,
+                ), k, run)
+                for chosen, k in block.pairs
+            ]
+            self._connection.executemany(
+                f"INSERT OR IGNORE INTO rows VALUES ({','.join('?' * 15)})",
+                [key + astuple(o) for key, o in zip(keys, outcomes, strict=True)],
+            )
+
+    def find(self, block: Block) -> dict[tuple[Choice, int], Outcome]:
+        """Return those outcomes of a block that are stored."""
+        problem = self._id("problems", _problem_recipe(block))
+        by_id = {
+            self._id("algorithms", _algorithm_recipe(block, chosen)): chosen
+            for chosen in {chosen for chosen, _ in block.pairs}
+        }
+        wanted = set(block.pairs)
+        found = {}
+        for algorithm, k, *values in self._connection.execute(
+            "SELECT algorithm, k, support_distance, exact, relative_error, relative_residual, "
+            "n_iter, status, message, seconds FROM rows "
+            "WHERE problem = ? AND n = ? AND m = ? AND trial = ?",
+            (problem, block.n, block.m, block.trial),
+        ):
+            if algorithm in by_id and (by_id[algorithm], k) in wanted:
+                values[1] = bool(values[1])
+                found[by_id[algorithm], k] = Outcome(*values)
+        return found
+
+    def _id(self, table: str, recipe: str) -> int | None:
+        """Return the id of a recipe, if it is known."""
+        if (table, recipe) not in self._ids:
+            row = self._connection.execute(
+                f"SELECT id FROM {table} WHERE recipe = ?", (recipe,)
+            ).fetchone()
+            if row is None:
+                return None
+            self._ids[table, recipe] = row[0]
+        return self._ids[table, recipe]
+
+    def _enter(self, table: str, recipe: str, **columns: str | int) -> int:
+        """Return the id of a recipe, which is entered if it is new."""
+        known = self._id(table, recipe)
+        if known is not None:
+            return known
+        names = ["recipe", *columns]
+        self._connection.execute(
+            f"INSERT INTO {table} ({','.join(names)}) VALUES ({','.join('?' * len(names))})",
+            (recipe, *columns.values()),
+        )
+        return self._enter(table, recipe)
+
+    def frame(self) -> pd.DataFrame:
+        """Return every row, with the names and options of its problem and algorithm."""
+        frame = pd.read_sql_query(
+            "SELECT a.name AS algorithm, a.recipe AS algorithm_recipe, p.name AS problem, "
+            "p.recipe AS problem_recipe, p.seed, r.m, r.n, r.k, r.trial, r.support_distance, "
+            "r.exact, r.relative_error, r.relative_residual, r.n_iter, r.status, r.message, "
+            "r.seconds, r.run FROM rows r JOIN algorithms a ON a.id = r.algorithm "
+            "JOIN problems p ON p.id = r.problem "
+            "ORDER BY p.recipe, r.n, r.m, a.recipe, r.k, r.trial",
+            self._connection,
+        )
+        frame["exact"] = frame["exact"].astype(bool)
+        return frame
+
+    def runs(self) -> pd.DataFrame:
+        """Return the runs: when, which command, which recipe, on what."""
+        return pd.read_sql_query("SELECT * FROM runs ORDER BY id", self._connection)
+
+    def summary(self) -> pd.DataFrame:
+        """Return rows, failures and seconds by problem and algorithm."""
+        return pd.read_sql_query(
+            "SELECT p.label AS problem, p.seed, a.label AS algorithm, count(*) AS rows, "
+            "sum(r.exact) AS exact, "
+            "sum(r.status IN ('error', 'time-out', 'diverged')) AS failures, "
+            "sum(r.seconds) AS seconds FROM rows r JOIN algorithms a ON a.id = r.algorithm "
+            "JOIN problems p ON p.id = r.problem GROUP BY r.problem, r.algorithm "
+            "ORDER BY p.label, p.seed, a.label",
+            self._connection,
+        )
+
+
+def _problem_recipe(block: Block) -> str:
+    return canonical({**block.problem.recipe, "seed": block.seed})
+
+
+def _algorithm_recipe(block: Block, chosen: Choice) -> str:
+    return canonical({**chosen.recipe, "time_limit": block.time_limit})
+
+
+def plain_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with recipes spelled out as options, versions and time limit."""
+    for kind in ("algorithm", "problem"):
+        recipes = frame.pop(f"{kind}_recipe").map(json.loads)
+        frame[f"{kind}_options"] = [json.dumps(recipe["options"]) for recipe in recipes]
+        frame[f"{kind}_version"] = [recipe["version"] for recipe in recipes]
+    return frame
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    first = str(error).splitlines()[0]
+    return f"{path} is damaged or no store ({first}): move it away, or choose another --out"

@@ -1,0 +1,202 @@
+"""The nouns of the package: `Dictionary`, `Instance`, `Result` and `Status`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import eigvalsh
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+# Entries are brought inside 2**(-100) .. 2**100 so that no square overflows or vanishes.
+_LARGEST_EXPONENT = 100
+
+
+class InputError(ValueError):
+    """What a caller passed cannot be used; the message is one line that says what to do."""
+
+
+class Status(StrEnum):
+    """How a solve ended."""
+
+    CONVERGED = "converged"
+    ITERATION_LIMIT = "iteration limit"
+    CYCLED = "cycle"
+    DIVERGED = "diverged"
+    ERROR = "error"
+    TIME_OUT = "time-out"
+
+    @property
+    def failed(self) -> bool:
+        """Whether no estimate was returned at all."""
+        return self in (Status.DIVERGED, Status.ERROR, Status.TIME_OUT)
+
+
+def as_floats(values: ArrayLike, name: str) -> FloatArray:
+    """Return a fresh float64 copy of real numbers, refusing anything else.
+
+    Raises
+    ------
+    InputError
+        If the values are not real numbers, or one of them is NaN or infinite.
+    """
+    try:
+        array = np.asarray(values)
+        if array.dtype == object or array.dtype.kind not in "biuf":
+            raise TypeError
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be a dense array of real numbers") from None
+    array = np.array(array, dtype=np.float64, order="C")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} holds NaN or infinite entries: remove them first")
+    return array
+
+
+def exponent_to_order_one(values: FloatArray) -> int:
+    """Return e such that values * 2**(-e) is safe to square; 0 unless the scale is extreme."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest == 0.0:
+        return 0
+    exponent = int(np.frexp(largest)[1])
+    return exponent if abs(exponent) > _LARGEST_EXPONENT else 0
+
+
+class Dictionary:
+    """A dictionary A with its derived quantities, each computed at most once.
+
+    Parameters
+    ----------
+    A : array_like, shape (m, n)
+        The dictionary; its columns are the atoms. Copied, so later writes to `A` change nothing.
+
+    Raises
+    ------
+    InputError
+        If `A` is not a finite real matrix with at least one row and one column.
+    """
+
+    def __init__(self, A: ArrayLike) -> None:
+        if isinstance(A, Dictionary):
+            raise InputError("A is a Dictionary already")
+        matrix = as_floats(A, "A")
+        if matrix.ndim != 2 or 0 in matrix.shape:
+            raise InputError(
+                f"A must have shape (m, n) with m, n >= 1, not {np.shape(matrix)}"
+            )
+        self.exponent = exponent_to_order_one(matrix)
+        if self.exponent:
+            matrix = np.ldexp(matrix, -self.exponent)
+        #: (n, m), C order: row j is atom j, scaled by 2**(-exponent)
+        self.atoms: FloatArray = np.ascontiguousarray(matrix.T)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n): measurements and atoms."""
+        return self.atoms.shape[1], self.atoms.shape[0]
+
+    @cached_property
+    def A(self) -> FloatArray:
+        """The dictionary as given, shape (m, n), read-only."""
+        matrix = np.ldexp(self.atoms, self.exponent) if self.exponent else self.atoms.view()
+        matrix.flags.writeable = False
+        return matrix.T
+
+    @cached_property
+    def gram(self) -> FloatArray:
+        """AᵀA of the scaled dictionary, shape (n, n), exactly symmetric."""
+        return self.atoms @ self.atoms.T  # numpy calls syrk and mirrors it
+
+    @cached_property
+    def squared_norms(self) -> FloatArray:
+        """Squared Euclidean norm of every (scaled) atom, shape (n,)."""
+        return np.einsum("ij,ij->i", self.atoms, self.atoms)
+
+    @cached_property
+    def mean_squared_norm(self) -> float:
+        """Mean of the squared atom norms; 1 for unit-norm columns."""
+        return float(self.squared_norms.mean())
+
+    @cached_property
+    def squared_spectral_norm(self) -> float:
+        """The largest eigenvalue of AᵀA, written L or ||A||² in step rules."""
+        m, n = self.shape
+        small = self.gram if n <= m else self.atoms.T @ self.atoms
+        size = small.shape[0]
+        top = eigvalsh(small, subset_by_index=[size - 1, size - 1], check_finite=False)
+        return float(top[0])
+
+    @cached_property
+    def coherence(self) -> float:
+        """Mutual coherence: the largest |cosine| between two different non-zero atoms, in 0..1."""
+        norms = np.sqrt(self.squared_norms)
+        kept = norms > 0
+        cosines = np.abs(self.gram[np.ix_(kept, kept)] / np.outer(norms[kept], norms[kept]))
+        np.fill_diagonal(cosines, 0.0)
+        return float(min(cosines.max(initial=0.0), 1.0))
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One sparse-recovery problem with its planted solution: y = A x + noise.
+
+    Attributes
+    ----------
+    dictionary : Dictionary
+        Wraps A, shape (m, n).
+    x : ndarray, shape (n,)
+        The planted k-sparse vector.
+    y : ndarray, shape (m,)
+        The measurements.
+    recipe : dict
+        Problem, options, sizes, trial and root seed that determine this instance.
+    """
+
+    dictionary: Dictionary
+    x: FloatArray
+    y: FloatArray
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def A(self) -> FloatArray:
+        """The dictionary as a read-only array, shape (m, n)."""
+        return self.dictionary.A
+
+    @property
+    def support(self) -> IntArray:
+        """Sorted indices of the non-zeros of `x`, shape (k,)."""
+        return np.flatnonzero(self.x)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a solve returned.
+
+    Attributes
+    ----------
+    x : ndarray, shape (n,) or (n, B)
+        The estimate, with at most k non-zeros a column.
+    n_iter : int or ndarray of int, shape (B,)
+        Iterations used.
+    status : Status or tuple of Status
+        How each solve ended.
+    seconds : float
+        Wall time of the solve, without input checks.
+    """
+
+    x: FloatArray
+    n_iter: int | NDArray[np.int64]
+    status: Status | tuple[Status, ...]
+    seconds: float = float("nan")
+
+    @property
+    def support(self) -> IntArray:
+        """Sorted indices of the non-zeros of a single-signal estimate."""
+        if self.x.ndim != 1:
+            raise InputError("support is defined for one signal; take np.flatnonzero(x[:, b])")
+        return np.flatnonzero(self.x)
