@@ -267,6 +267,7 @@ def choice(entry: Algorithm | ProblemGenerator, options: dict[str, Any]) -> Choi
                 f"{entry.name} has no option {key!r}; {_nearest(key, list(filled), 'options')}"
             )
         filled[key] = _convert(entry.name, key, value, entry.options[key])
+    _check_limits(filled)
     changed = [f"{k}={_text(v)}" for k, v in sorted(filled.items()) if v != entry.options[k]]
     label = f"{entry.name}[{','.join(changed)}]" if changed else entry.name
     return Choice(entry.name, tuple(sorted(filled.items())), entry.version, label)
@@ -428,6 +429,14 @@ def _convert(owner: str, key: str, value: Any, default: Option) -> Option:
         raise InputError(
             f"option {key!r} of {owner} is of type {kind.__name__}, not {value!r}"
         ) from None
+
+
+def _check_limits(options: dict[str, Any]) -> None:
+    """Refuse values of `max_iter` and `tol`, which mean the same everywhere, that cannot be."""
+    if isinstance(options.get("max_iter"), int) and options["max_iter"] < 1:
+        raise InputError(f"max_iter must be at least 1, not {options['max_iter']}")
+    if isinstance(options.get("tol"), float) and not 0 <= options["tol"] < 1:
+        raise InputError(f"tol must be a fraction in [0, 1), not {options['tol']}")
 
 
 def _exact_int(value: Any) -> int:

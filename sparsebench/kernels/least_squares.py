@@ -102,15 +102,33 @@ def least_squares(atoms, gram, correlations, y, support, k, factor, coefficients
     Returns
     -------
     bool
-        Whether `factor` holds the factor; False after the orthogonal fallback.
+        Whether the normal equations were good enough; False after the orthogonal fallback.
     """
     if k <= y.shape[0] and cholesky(gram, support, k, factor):
         for j in range(k):
             coefficients[j] = correlations[support[j]]
         solve_factored(factor, k, coefficients)
-        return True
+        if _harmless(gram, y, support, k, factor, coefficients):
+            return True
     orthogonal_least_squares(atoms, y, support, k, coefficients)
     return False
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _harmless(gram, y, support, k, factor, coefficients):
+    """Whether rounding errors of the Gram block move the residual by less than 1e-9 of ||y||.
+
+    An error of k eps in G, met by coefficients c, moves the residual by about
+    k eps ||c|| / sqrt(smallest pivot), everything in units of the atoms' norms. One small pivot
+    spoils the digits of the next ones, which may then look sound: the size of c gives it away.
+    """
+    size, smallest = 0.0, 1.0
+    for j in range(k):
+        diagonal = gram[support[j], support[j]]
+        size += coefficients[j] * coefficients[j] * diagonal
+        smallest = min(smallest, factor[j, j] * factor[j, j] / diagonal)
+    moved = k * 2.2e-16
+    return moved * moved * size <= 1e-18 * smallest * dot(y, y)
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})

@@ -87,12 +87,20 @@ def top_k(values, k, guess, scratch, support):
 
 @njit(cache=True)
 def soft_threshold(value, level):
-    """Soft-thresholding of a scalar at `level` >= 0."""
-    if value > level:
-        return value - level
-    if value < -level:
-        return value + level
-    return 0.0
+    """Soft-thresholding of a scalar at `level` >= 0, without a branch."""
+    return max(value - level, 0.0) - max(-value - level, 0.0)
+
+
+@njit(cache=True)
+def fingerprint(support, k):
+    """Return a 64-bit hash of an index set in order (splitmix64 of its indices, chained)."""
+    state = np.uint64(0)
+    for j in range(k):
+        state += np.uint64(support[j]) + np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        state ^= state >> np.uint64(31)
+    return state
 
 
 def largest(values, k):

@@ -56,8 +56,6 @@ def solve(name: str, A: ArrayLike | Dictionary, y: ArrayLike, k: int, **options:
     base, inline = parse_choice(name)
     entry = get_algorithm(base)
     chosen = dict(choice(entry, {**inline, **options}).options)
-    if chosen.get("max_iter", 1) < 1:  # type: ignore[operator]
-        raise InputError(f"max_iter must be at least 1, not {chosen['max_iter']}")
     dictionary = A if isinstance(A, Dictionary) else Dictionary(A)
     m, n = dictionary.shape
     signals = as_floats(y, "y")
@@ -94,7 +92,7 @@ def solve_checked(
     """
     n = dictionary.shape[1]
     exponent = exponent_to_order_one(y)
-    if not y.any():
+    if not (dictionary.atoms @ y).any():
         return Result(np.zeros(n), 0, Status.CONVERGED, 0.0)
     if entry.plain:
         start = time.perf_counter()

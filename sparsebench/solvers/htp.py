@@ -7,7 +7,7 @@ from numba import njit
 
 from sparsebench.kernels.gram import correlate, dot, gram_quadratic, negative_gradient
 from sparsebench.kernels.least_squares import least_squares, polished, residual
-from sparsebench.kernels.selection import top_k
+from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, CYCLED, DIVERGED, ITERATION_LIMIT, ended
 from sparsebench.solvers.steps import step_size
@@ -130,14 +130,3 @@ def _htp(atoms, gram, y, k, fixed_step, max_iter, tol):
             x[support[j]] = coefficients[j]
     return best_support, max_iter, ITERATION_LIMIT
 
-
-@njit(cache=True)
-def fingerprint(support, k):
-    """Return a 64-bit hash of a sorted support (splitmix64 of its indices, chained)."""
-    state = np.uint64(0)
-    for j in range(k):
-        state += np.uint64(support[j]) + np.uint64(0x9E3779B97F4A7C15)
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        state ^= state >> np.uint64(31)
-    return state

@@ -6,10 +6,11 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import correlate, dot, negative_gradient
-from sparsebench.kernels.least_squares import polished, residual
-from sparsebench.kernels.selection import largest, soft_threshold
+from sparsebench.kernels.least_squares import cholesky, polished, residual, solve_factored
+from sparsebench.kernels.selection import fingerprint, largest, soft_threshold
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.steps import step_size
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
 # Continuation: lambda falls by this factor once the gap is below this fraction of the objective.
@@ -32,14 +33,16 @@ def ista(
     k: int,
     *,
     lam: float = 1e-3,
-    max_iter: int = 5000,
+    step: str = "1.9/L",
+    max_iter: int = 1000,
     tol: float = 1e-4,
 ) -> Result:
     """Iterative soft thresholding for the Lasso, then the k largest entries and least squares.
 
-    Minimises ½||y - A x||² + lambda ||x||₁ with lambda = lam · ||Aᵀy||∞ and step 1 / ||A||²,
-    lowering lambda from ||Aᵀy||∞ / 2 by halves. The support is that of the k largest |x|, and
-    the estimate returned is least squares on it.
+    Minimises ½||y - A x||² + lambda ||x||₁ with lambda = lam · ||Aᵀy||∞, lowering lambda from
+    ||Aᵀy||∞ / 2 by halves. Ends at the stated duality gap, or when the minimiser with the current
+    signs satisfies the optimality conditions. The support is that of the k largest |x|, and the
+    estimate returned is least squares on it.
 
     Parameters
     ----------
@@ -49,12 +52,14 @@ def ista(
     k : int
     lam : float
         lambda as a fraction of the smallest one whose solution is zero, 0 < lam < 1.
+    step : str
+        ``c/L`` with c < 2, where L = ||A||².
     max_iter : int
         Over all values of lambda.
     tol : float
         Duality gap, relative to the objective.
     """
-    return _read_off(dictionary, y, k, lam, False, max_iter, tol)
+    return _read_off(dictionary, y, k, lam, step_size(step, dictionary), False, max_iter, tol)
 
 
 @algorithm(
@@ -70,12 +75,12 @@ def fista(
     k: int,
     *,
     lam: float = 1e-3,
-    max_iter: int = 5000,
+    max_iter: int = 2000,
     tol: float = 1e-4,
 ) -> Result:
     """Accelerated proximal gradients for the Lasso, then the k largest and least squares.
 
-    As `ista`, with Nesterov's momentum, restarted whenever it points uphill.
+    As `ista` with step 1 / ||A||² and Nesterov's momentum, restarted whenever it points uphill.
 
     Parameters
     ----------
@@ -90,15 +95,14 @@ def fista(
     tol : float
         Duality gap, relative to the objective.
     """
-    return _read_off(dictionary, y, k, lam, True, max_iter, tol)
+    return _read_off(dictionary, y, k, lam, step_size("1/L", dictionary), True, max_iter, tol)
 
 
 def lasso(
-    dictionary: Dictionary, y: FloatArray, level: float, *, accelerate: bool, max_iter: int,
-    tol: float,
+    dictionary: Dictionary, y: FloatArray, level: float, step: float, accelerate: bool,
+    max_iter: int, tol: float,
 ) -> tuple[FloatArray, int, int]:
     """Return (x, iterations, ending) for min ½||y - A x||² + level ||x||₁."""
-    step = 1.0 / dictionary.squared_spectral_norm
     x, n_iter, code = _proximal_gradient(
         dictionary.atoms, dictionary.gram, y, level, step, accelerate, max_iter, tol
     )
@@ -106,15 +110,13 @@ def lasso(
 
 
 def _read_off(
-    dictionary: Dictionary, y: FloatArray, k: int, lam: float, accelerate: bool, max_iter: int,
-    tol: float,
+    dictionary: Dictionary, y: FloatArray, k: int, lam: float, step: float, accelerate: bool,
+    max_iter: int, tol: float,
 ) -> Result:
     if not 0 < lam < 1:
         raise InputError(f"lam is a fraction of ||Aᵀy||∞ in (0, 1), not {lam}")
     level = lam * float(np.abs(correlate(dictionary.atoms, y)).max())
-    x, n_iter, code = lasso(
-        dictionary, y, level, accelerate=accelerate, max_iter=max_iter, tol=tol
-    )
+    x, n_iter, code = lasso(dictionary, y, level, step, accelerate, max_iter, tol)
     if code == DIVERGED:
         return ended(x, n_iter, code)
     support = largest(x, k)
@@ -133,7 +135,7 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
     support, values = np.empty(n, dtype=np.intp), np.empty(n)
     remainder = np.empty_like(y)
     current = max(level, _PATH_FACTOR * np.abs(correlations).max())
-    momentum = 1.0
+    momentum, tried, last_pattern = 1.0, np.uint64(0), np.uint64(0)
     for iteration in range(1, max_iter + 1):
         size, norm1 = 0, 0.0
         for i in range(n):
@@ -151,6 +153,12 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
             )
             if current == level and gap <= tol * objective:
                 return point, iteration, CONVERGED
+            pattern = _sign_pattern(support, values, size)
+            if current == level and pattern == last_pattern and pattern != tried:
+                tried = pattern
+                if _solve_on_signs(gram, correlations, support, values, size, level, x):
+                    return x, iteration, CONVERGED
+            last_pattern = pattern
             if current > level and gap <= _PATH_GAP * objective:
                 current = max(level, _PATH_FACTOR * current)
                 momentum = 1.0
@@ -167,6 +175,41 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
             momentum = 1.0
             point[:] = x
     return x, max_iter, ITERATION_LIMIT
+
+
+@njit(cache=True)
+def _sign_pattern(support, values, size):
+    """Return a 64-bit hash of a support with its signs."""
+    signed = np.empty(size, dtype=np.intp)
+    for j in range(size):
+        signed[j] = 2 * support[j] + (values[j] > 0.0)
+    return fingerprint(signed, size)
+
+
+@njit(cache=True)
+def _solve_on_signs(gram, correlations, support, values, size, level, x):
+    """Write the minimiser that has these signs to `x` and say whether it is the minimiser.
+
+    It is if its signs are the assumed ones and no other correlation exceeds lambda: the
+    optimality conditions of the Lasso, which are sufficient.
+    """
+    factor, solution = np.empty((size, size)), np.empty(size)
+    if not cholesky(gram, support, size, factor):
+        return False
+    for j in range(size):
+        solution[j] = correlations[support[j]] - level * np.sign(values[j])
+    solve_factored(factor, size, solution)
+    for j in range(size):
+        if solution[j] * values[j] <= 0.0:
+            return False
+    gradient = np.empty_like(correlations)
+    negative_gradient(gram, correlations, support, solution, size, gradient)
+    if np.abs(gradient).max() > level * (1.0 + 1e-9):
+        return False
+    x[:] = 0.0
+    for j in range(size):
+        x[support[j]] = solution[j]
+    return True
 
 
 @njit(cache=True)

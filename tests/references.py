@@ -1,0 +1,104 @@
+"""The published loops in plain NumPy with `lstsq`: slow, short, and independent of the package."""
+
+import numpy as np
+
+
+def largest(v, k):
+    """Sorted indices of the k largest |v|; ties to the lowest index."""
+    return np.sort(np.argsort(-np.abs(v), kind="stable")[:k])
+
+
+def on_support(A, y, support):
+    x = np.zeros(A.shape[1])
+    x[support] = np.linalg.lstsq(A[:, support], y, rcond=None)[0]
+    return x
+
+
+def unit_step(A):
+    return 1 / np.mean(np.sum(A**2, axis=0))
+
+
+def spectral_step(A):
+    return 1 / np.linalg.norm(A, 2) ** 2
+
+
+def sea(A, y, k, eta=1.0, max_iter=1000, tol=1e-10):
+    X = np.zeros(A.shape[1])
+    best, best_x = np.inf, None
+    for _ in range(max_iter):
+        x = on_support(A, y, largest(X, k))
+        residual = np.linalg.norm(y - A @ x)
+        if residual < best:
+            best, best_x = residual, x
+        if residual <= tol * np.linalg.norm(y):
+            break
+        X = X - eta * unit_step(A) * A.T @ (A @ x - y)
+    return best_x
+
+
+def htp(A, y, k, step, max_iter=1000):
+    """A `step` of None asks for NHTP's."""
+    x = np.zeros(A.shape[1])
+    seen, best, best_x = [], np.inf, None
+    for _ in range(max_iter):
+        g = A.T @ (y - A @ x)
+        mu = step
+        if mu is None:
+            T = largest(g, k)
+            mu = np.sum(g[T] ** 2) / np.sum((A[:, T] @ g[T]) ** 2)
+        S = tuple(largest(x + mu * g, k))
+        if S in seen:
+            break
+        seen.append(S)
+        x = on_support(A, y, list(S))
+        residual = np.linalg.norm(y - A @ x)
+        if residual < best:
+            best, best_x = residual, x
+        if residual <= 1e-10 * np.linalg.norm(y):
+            break
+    return best_x
+
+
+def iht(A, y, k, step, max_iter=1000):
+    x = np.zeros(A.shape[1])
+    for _ in range(max_iter):
+        u = x + step * A.T @ (y - A @ x)
+        new = np.zeros_like(x)
+        S = largest(u, k)
+        new[S] = u[S]
+        same = np.array_equal(new != 0, x != 0)
+        change = np.linalg.norm(new - x) / np.linalg.norm(new)
+        x = new
+        small = np.linalg.norm(y - A @ x) <= 1e-10 * np.linalg.norm(y)
+        if small or (same and change <= 1e-8):
+            break
+    return on_support(A, y, np.flatnonzero(x))
+
+
+def niht(A, y, k, max_iter=1000, c=0.01, kappa=2.0):
+    x = np.zeros(A.shape[1])
+    S = largest(A.T @ y, k)
+    for _ in range(max_iter):
+        g = A.T @ (y - A @ x)
+        bottom = np.sum((A[:, S] @ g[S]) ** 2)
+        if bottom == 0:
+            break
+        mu = np.sum(g[S] ** 2) / bottom
+        while True:
+            u = x + mu * g
+            T = largest(u, k)
+            new = np.zeros_like(x)
+            new[T] = u[T]
+            if np.array_equal(T, S):
+                break
+            d = new - x
+            if mu * np.sum((A @ d) ** 2) <= (1 - c) * np.sum(d**2):
+                break
+            mu /= kappa * (1 - c)
+        same = np.array_equal(T, S)
+        change = np.linalg.norm(new - x) / np.linalg.norm(new)
+        x, S = new, T
+        small = np.linalg.norm(y - A @ x) <= 1e-10 * np.linalg.norm(y)
+        if small or (same and change <= 1e-8):
+            break
+    return on_support(A, y, S)

@@ -1,0 +1,146 @@
+"""Checks that run on every registered algorithm: a new one is tested by existing."""
+
+import numpy as np
+import pytest
+
+import sparsebench
+from sparsebench.types import Status
+
+NAMES = [entry.name for entry in sparsebench.algorithms()]
+EASY = {"m": 100, "n": 128, "k": 3}
+
+
+def check_shapes_and_sparsity(name):
+    for problem, recipe in (
+        ("gaussian", {"m": 40, "n": 64, "k": 12}), ("deconvolution", {"m": 64, "n": 64, "k": 6}),
+        ("gaussian", {"m": 9, "n": 30, "k": 9}), ("gaussian", {"m": 1, "n": 3, "k": 1}),
+    ):
+        instance = sparsebench.draw(problem, **recipe)
+        result = sparsebench.solve(name, instance.A, instance.y, recipe["k"])
+        assert result.x.shape == (recipe["n"],)
+        assert result.x.dtype == np.float64
+        assert np.isfinite(result.x).all()
+        assert np.count_nonzero(result.x) <= recipe["k"]
+        assert isinstance(result.status, Status)
+        assert result.seconds >= 0
+
+
+def check_inputs_not_written(name):
+    instance = sparsebench.draw("gaussian", **EASY)
+    A, y = np.array(instance.A), instance.y.copy()
+    A.flags.writeable = y.flags.writeable = False
+    kept = A.copy(), y.copy()
+    sparsebench.solve(name, A, y, 3)
+    assert np.array_equal(A, kept[0])
+    assert np.array_equal(y, kept[1])
+
+
+def check_deterministic(name):
+    instance = sparsebench.draw("gaussian", m=60, n=128, k=15)
+    first = sparsebench.solve(name, instance.A, instance.y, 15)
+    second = sparsebench.solve(name, instance.A, instance.y, 15)
+    assert np.array_equal(first.x, second.x)
+    assert first.n_iter == second.n_iter
+
+
+def check_easy_cells_recovered(name):
+    for columns in ("raw", "unit"):
+        for trial in range(10):
+            instance = sparsebench.draw("gaussian", columns=columns, trial=trial, **EASY)
+            result = sparsebench.solve(name, instance.A, instance.y, 3)
+            assert np.array_equal(result.support, instance.support)
+            np.testing.assert_allclose(result.x, instance.x, atol=1e-9)
+
+
+def check_permutation_equivariant(name):
+    instance = sparsebench.draw("gaussian", **EASY)
+    rng = np.random.default_rng(0)
+    columns, rows = rng.permutation(128), rng.permutation(100)
+    plain = sparsebench.solve(name, instance.A, instance.y, 3).x
+    shuffled = sparsebench.solve(
+        name, instance.A[rows][:, columns], instance.y[rows], 3
+    ).x
+    np.testing.assert_allclose(shuffled, plain[columns], atol=1e-9)
+
+
+def check_scaling_equivariant(name):
+    for k in (4, 30):
+        instance = sparsebench.draw("gaussian", m=80, n=128, k=k)
+        plain = sparsebench.solve(name, instance.A, instance.y, k).x
+        for scale_A, scale_y in ((1.0, 1000.0), (10.0, 10.0), (1e-3, 1.0), (1.0, -1.0),
+                                 (2.0**-500, 2.0**400), (1e140, 1e140)):
+            scaled = sparsebench.solve(name, scale_A * instance.A, scale_y * instance.y, k).x
+            assert np.array_equal(scaled != 0, plain != 0), (scale_A, scale_y)
+            np.testing.assert_allclose(scaled * (scale_A / scale_y), plain, rtol=1e-7)
+
+
+def check_zero_signal(name):
+    instance = sparsebench.draw("gaussian", **EASY)
+    result = sparsebench.solve(name, instance.A, np.zeros(100), 3)
+    assert not result.x.any()
+    assert result.status == "converged"
+
+
+def check_several_signals(name):
+    instances = [sparsebench.draw("deconvolution", m=64, n=64, k=3, trial=t) for t in range(3)]
+    A = instances[0].A
+    together = sparsebench.solve(name, A, np.stack([i.y for i in instances], axis=1), 3)
+    assert together.x.shape == (64, 3)
+    assert together.n_iter.shape == (3,)
+    assert len(together.status) == 3
+    for column, instance in zip(together.x.T, instances, strict=True):
+        assert np.array_equal(column, sparsebench.solve(name, A, instance.y, 3).x)
+
+
+def check_zero_duplicate_and_dependent_columns(name):
+    rng = np.random.default_rng(5)
+    A = rng.standard_normal((30, 40))
+    A[:, 3] = 0.0
+    A[:, 7] = A[:, 6]
+    A[:, 9] = A[:, 10] + A[:, 11]
+    y = A[:, 20] - 2 * A[:, 30]
+    for k in (2, 12, 30):
+        result = sparsebench.solve(name, A, y, k)
+        assert np.isfinite(result.x).all()
+        assert np.count_nonzero(result.x) <= k
+        assert result.x[3] == 0.0
+    x = sparsebench.solve(name, A, y, 2).x
+    np.testing.assert_allclose(x[[20, 30]], [1.0, -2.0], atol=1e-8)
+
+
+def check_more_measurements_than_atoms(name):
+    rng = np.random.default_rng(6)
+    A = rng.standard_normal((60, 20))
+    x = np.zeros(20)
+    x[[2, 5, 11]] = 1.0, -1.5, 2.0
+    np.testing.assert_allclose(sparsebench.solve(name, A, A @ x, 3).x, x, atol=1e-9)
+
+
+def check_orders_and_types(name):
+    rng = np.random.default_rng(7)
+    A = rng.integers(-9, 10, (40, 60))
+    x = np.zeros(60)
+    x[[1, 50]] = 3, -2
+    y = (A @ x).astype(int)
+    expected = sparsebench.solve(name, A.astype(float), y.astype(float), 2).x
+    np.testing.assert_allclose(expected, x, atol=1e-9)
+    for other in (A, np.asfortranarray(A, dtype=float), A.astype(np.float32), A[:, ::-1][:, ::-1],
+                  A.tolist(), sparsebench.Dictionary(A)):
+        assert np.array_equal(sparsebench.solve(name, other, y, 2).x, expected)
+
+
+CHECKS = [value for key, value in sorted(globals().items()) if key.startswith("check_")]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", NAMES)
+def test_check(name, check):
+    check(name)
+
+
+def test_the_registry_holds_what_it_promises():
+    assert set(NAMES) >= {"omp", "iht", "niht", "htp", "nhtp", "ista", "fista", "sea"}
+    for entry in sparsebench.algorithms():
+        assert entry.summary
+        assert "doi:" in entry.source or "arXiv:" in entry.source
+        assert entry.told

@@ -1,0 +1,152 @@
+"""Instances: what they are made of, and that nothing but their recipe decides them."""
+
+import numpy as np
+import pytest
+
+import sparsebench
+from sparsebench.metrics import (
+    exact_recovery,
+    relative_error,
+    relative_residual,
+    support_distance,
+)
+from sparsebench.types import InputError
+
+
+def fingerprint(instance):
+    return instance.A.tobytes(), instance.y.tobytes()
+
+
+def test_every_cell_of_a_grid_is_another_instance():
+    instances = [
+        sparsebench.draw("gaussian", m=m, n=n, k=k, trial=trial, seed=seed)
+        for seed in (0, 1) for n in (20, 21) for m in (9, 10) for trial in range(5)
+        for k in (1, 2, 3)
+    ]
+    assert len({i.y.tobytes() for i in instances}) == len(instances)
+    # One dictionary a (seed, n, m, trial), shared by its sparsities.
+    assert len({i.A.tobytes() for i in instances}) == len(instances) // 3
+
+
+def test_an_instance_does_not_depend_on_what_was_drawn_before():
+    recipe = {"m": 30, "n": 50, "k": 4, "trial": 7, "seed": 3}
+    first = fingerprint(sparsebench.draw("gaussian", **recipe))
+    for k in (1, 9, 30):
+        sparsebench.draw("gaussian", **(recipe | {"k": k}))
+    np.random.seed(0)
+    assert fingerprint(sparsebench.draw("gaussian", **recipe)) == first
+
+
+def test_instances_are_those_of_the_first_release():
+    """Rows are kept for years: a change of the streams must not pass unnoticed."""
+    instance = sparsebench.draw("gaussian", m=3, n=5, k=2, trial=1, seed=2)
+    np.testing.assert_allclose(instance.A[0, :2], [-1.4358345955930103, 0.05251214805974694], rtol=1e-12)
+    assert instance.support.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("k", [1, 7, 40])
+@pytest.mark.parametrize("amplitudes", ["uniform", "signs", "normal"])
+def test_exactly_k_nonzeros_of_the_stated_law(k, amplitudes):
+    values = []
+    for trial in range(20):
+        x = sparsebench.draw(
+            "gaussian", m=40, n=60, k=k, trial=trial, amplitudes=amplitudes
+        ).x
+        assert np.count_nonzero(x) == k
+        values.append(x[x != 0])
+    values = np.concatenate(values)
+    if amplitudes == "uniform":
+        assert np.abs(values).min() >= 1
+        assert np.abs(values).max() <= 2
+    elif amplitudes == "signs":
+        assert set(values) <= {-1.0, 1.0}
+    assert 0.2 < np.mean(values > 0) < 0.8
+
+
+def test_supports_are_uniform():
+    counts = np.zeros(20)
+    for trial in range(600):
+        counts[sparsebench.draw("gaussian", m=10, n=20, k=5, trial=trial).support] += 1
+    # 600 draws of 5 out of 20: 150 each, standard deviation about 10.6.
+    assert np.abs(counts - 150).max() < 45
+
+
+def test_gaussian_columns():
+    raw = sparsebench.draw("gaussian", m=200, n=300, k=1).A
+    assert abs(raw.mean()) < 0.02
+    assert abs(raw.std() - 1) < 0.02
+    unit = sparsebench.draw("gaussian", m=200, n=300, k=1, columns="unit").A
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=0), 1, rtol=1e-14)
+
+
+@pytest.mark.parametrize(("width", "neighbours"), [(1.0, 0.7788), (2.0, 0.9394), (3.0, 0.9726)])
+@pytest.mark.parametrize("boundary", ["zero", "circulant"])
+def test_deconvolution_dictionary(width, neighbours, boundary):
+    instance = sparsebench.draw(
+        "deconvolution", m=200, n=200, k=3, width=width, boundary=boundary
+    )
+    A = instance.A
+    np.testing.assert_allclose(np.linalg.norm(A, axis=0), 1)
+    assert abs(A[:, 100] @ A[:, 101] - neighbours) < 3e-4
+    # The formula itself, at one entry.
+    ratio = A[104, 100] / A[100, 100]
+    np.testing.assert_allclose(ratio, np.exp(-16 / (2 * width**2)), rtol=1e-12)
+    if boundary == "circulant":
+        assert abs(instance.dictionary.coherence - neighbours) < 3e-4
+        np.testing.assert_allclose(A[0], np.roll(A[1], -1), atol=1e-15)
+    else:
+        # At an end, where half of the filter is cut off, neighbours are more alike.
+        assert instance.dictionary.coherence >= neighbours - 3e-4
+
+
+def test_the_filter_is_not_cut_off():
+    narrow = sparsebench.draw("deconvolution", m=200, n=200, k=1, width=3.0).A
+    assert np.linalg.cond(narrow) > 1e15
+
+
+def test_noise_has_the_stated_ratio():
+    for snr in (60.0, 20.0, 0.0):
+        instance = sparsebench.draw("gaussian", m=50, n=80, k=5, snr=snr)
+        clean = instance.A @ instance.x
+        noise = instance.y - clean
+        found = 20 * np.log10(np.linalg.norm(clean) / np.linalg.norm(noise))
+        assert abs(found - snr) < 1e-9
+    quiet = sparsebench.draw("gaussian", m=50, n=80, k=5)
+    np.testing.assert_array_equal(quiet.y, quiet.A @ quiet.x)
+
+
+@pytest.mark.parametrize(("name", "recipe", "words"), [
+    ("gausian", {"m": 5, "n": 9, "k": 1}, "did you mean 'gaussian'"),
+    ("gaussian", {"m": 5, "n": 9, "k": 0}, "k must be at least 1"),
+    ("gaussian", {"m": 5, "n": 9, "k": 6}, "k = 6 exceeds min(m, n) = 5"),
+    ("gaussian", {"m": 9, "n": 5, "k": 1}, "m <= n"),
+    ("gaussian", {"m": 5.0, "n": 9, "k": 1}, "m must be a whole number"),
+    ("gaussian", {"m": 5, "n": 9, "k": 1, "trial": -1}, "trial"),
+    ("gaussian", {"m": 5, "n": 9, "k": 1, "colums": "unit"}, "did you mean 'columns'"),
+    ("gaussian", {"m": 5, "n": 9, "k": 1, "columns": "units"}, "raw, unit"),
+    ("gaussian", {"m": 5, "n": 9, "k": 1, "snr": float("nan")}, "dB"),
+    ("deconvolution", {"m": 5, "n": 9, "k": 1}, "m = n"),
+    ("deconvolution[width=0]", {"m": 9, "n": 9, "k": 1}, "positive"),
+    ("deconvolution[width=three]", {"m": 9, "n": 9, "k": 1}, "type float"),
+])
+def test_bad_recipes_are_one_clear_line(name, recipe, words):
+    with pytest.raises(InputError) as caught:
+        sparsebench.draw(name, **recipe)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_metrics_by_hand():
+    true = np.array([1.0, -2.0, 0.0, 0.0])
+    assert support_distance(true, true) == 0.0
+    assert support_distance(true, np.array([0.5, 0, 3.0, 0])) == 0.5
+    assert support_distance(true, np.zeros(4)) == 1.0
+    assert exact_recovery(true, np.array([9.0, 1.0, 0, 0]))
+    assert not exact_recovery(true, np.array([9.0, 0, 0, 0]))
+    assert relative_error(true, np.zeros(4)) == 1.0
+    assert relative_residual(np.eye(4), true, np.zeros(4)) == 1.0
+    assert relative_residual(np.eye(4), np.zeros(4), np.zeros(4)) == 0.0
+    with pytest.raises(InputError, match="3 non-zeros"):
+        support_distance(true, np.array([1.0, 1, 1, 0]))  # all true ones and one extra
+    with pytest.raises(InputError):
+        support_distance(np.zeros(4), true)

@@ -1,0 +1,191 @@
+"""`solve`, `Dictionary` and the registry: what good and bad input get."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import sparsebench
+from sparsebench import registry
+from sparsebench.types import InputError
+
+RNG = np.random.default_rng(0)
+A = RNG.standard_normal((20, 30))
+Y = A[:, 3] - A[:, 8]
+
+
+def test_result_of_one_signal():
+    result = sparsebench.solve("omp", A, Y, 2)
+    assert result.x.shape == (30,)
+    assert result.support.tolist() == [3, 8]
+    assert result.n_iter == 2
+    assert result.status == "converged"
+    assert result.seconds > 0
+
+
+def test_a_column_is_a_batch_of_one():
+    result = sparsebench.solve("omp", A, Y[:, None], 2)
+    assert result.x.shape == (30, 1)
+    assert result.n_iter.shape == (1,)
+    with pytest.raises(InputError, match="one signal"):
+        _ = result.support
+
+
+def test_a_dictionary_computes_its_quantities_once_and_copies():
+    mine = A.copy()
+    dictionary = sparsebench.Dictionary(mine)
+    gram = dictionary.gram
+    mine[:] = 0
+    assert dictionary.gram is gram
+    np.testing.assert_allclose(dictionary.A, A)
+    np.testing.assert_allclose(gram, A.T @ A)
+    np.testing.assert_allclose(
+        dictionary.squared_spectral_norm, np.linalg.norm(A, 2) ** 2, rtol=1e-12
+    )
+    cosines = np.abs(A.T @ A / np.outer(*[np.linalg.norm(A, axis=0)] * 2))
+    np.fill_diagonal(cosines, 0)
+    np.testing.assert_allclose(dictionary.coherence, cosines.max())
+    with pytest.raises(ValueError, match="read-only"):
+        dictionary.A[0, 0] = 1.0
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-150, 1.0, 1e150, 1e300])
+def test_a_scaled_dictionary_keeps_its_array(scale):
+    dictionary = sparsebench.Dictionary(scale * np.eye(3))
+    assert np.array_equal(dictionary.A, scale * np.eye(3))
+    assert np.isfinite(dictionary.gram).all()
+
+
+def with_nan(array):
+    array = np.array(array, dtype=float)
+    array.flat[3] = np.nan
+    return array
+
+
+@pytest.mark.parametrize(("name", "A", "y", "k", "options", "words"), [
+    ("opm", A, Y, 2, {}, "did you mean 'omp'"),
+    ("zzz", A, Y, 2, {}, "the algorithms are fista"),
+    ("iht", A, Y, 2, {"stp": "1/L"}, "did you mean 'step'"),
+    ("iht", A, Y, 2, {"step": "fast"}, "cannot read the step 'fast'"),
+    ("iht", A, Y, 2, {"step": "-1"}, "cannot read the step"),
+    ("iht", A, Y, 2, {"max_iter": "many"}, "type int"),
+    ("iht", A, Y, 2, {"max_iter": 2.5}, "type int"),
+    ("iht", A, Y, 2, {"max_iter": 0}, "max_iter must be at least 1"),
+    ("omp", A, Y, 2, {"tol": -1.0}, "tol must be"),
+    ("omp", A, Y, 2, {"tol": float("nan")}, "tol must be"),
+    ("fista", A, Y, 2, {"lam": 2.0}, "fraction"),
+    ("omp", A, Y, 0, {}, "k must lie in 1 .. min(m, n) = 20"),
+    ("omp", A, Y, 21, {}, "k must lie in"),
+    ("omp", A, Y, 2.0, {}, "whole number"),
+    ("omp", A, Y, True, {}, "whole number"),
+    ("omp", with_nan(A), Y, 2, {}, "A holds NaN"),
+    ("omp", A, with_nan(Y), 2, {}, "y holds NaN"),
+    ("omp", A, Y * np.inf, 2, {}, "y holds NaN or infinite"),
+    ("omp", A, Y[:-1], 2, {}, "y must have shape (20,)"),
+    ("omp", A, Y[None], 2, {}, "y must have shape"),
+    ("omp", A, np.zeros((20, 2, 2)), 2, {}, "y must have shape"),
+    ("omp", A, np.zeros(0), 2, {}, "y must have shape"),
+    ("omp", np.zeros((0, 5)), np.zeros(0), 1, {}, "A must have shape"),
+    ("omp", A[0], Y, 2, {}, "A must have shape"),
+    ("omp", A * 1j, Y, 2, {}, "real numbers"),
+    ("omp", A, ["a"] * 20, 2, {}, "real numbers"),
+    ("omp", [[1.0, 2.0], [3.0]], Y, 2, {}, "real numbers"),
+    ("omp", None, Y, 2, {}, "real numbers"),
+    ("omp[", A, Y, 2, {}, "cannot read"),
+])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_bad_input_is_one_clear_line(name, A, y, k, options, words):
+    with pytest.raises(InputError) as caught:
+        sparsebench.solve(name, A, y, k, **options)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_signals_at_all():
+    assert sparsebench.solve("omp", A, np.zeros((20, 0)), 2).x.shape == (30, 0)
+
+
+def test_a_signal_orthogonal_to_every_atom_gives_zero():
+    eye = np.eye(4)[:, :3]
+    for entry in sparsebench.algorithms():
+        result = sparsebench.solve(entry.name, eye, np.array([0.0, 0, 0, 5.0]), 2)
+        assert not result.x.any()
+        assert not sparsebench.solve(entry.name, np.zeros((3, 5)), np.ones(3), 2).x.any()
+
+
+def test_the_recipe_of_a_choice_has_every_option_and_its_label_only_the_changed_ones():
+    (chosen,) = registry.choose_algorithms("htp[step=1.8/L]")
+    assert chosen.label == "htp[step=1.8/L]"
+    assert dict(chosen.options) == {"step": "1.8/L", "max_iter": 1000, "tol": 1e-10}
+    (same,) = registry.choose_algorithms("htp[max_iter=1000,step=1.8/L],htp[step=1.8/L]")
+    assert same == chosen
+    (plain,) = registry.choose_algorithms("htp[step=1]")
+    assert plain.label == "htp"
+
+
+def test_selection_by_pattern():
+    names = [c.name for c in registry.choose_algorithms(["*htp", "omp,iht[step=1/L]"])]
+    assert names == ["htp", "nhtp", "omp", "iht"]
+    for text, words in (("x*", "unknown"), ("", "no algorithm"), ("omp[tol]", "option=value"),
+                        ("omp]", "unbalanced"), ("omp[tol=]", "option=value")):
+        with pytest.raises(InputError, match=words):
+            registry.choose_algorithms(text)
+
+
+def test_a_decorated_function_is_an_algorithm():
+    @sparsebench.algorithm("mean-of-atoms", told=("k",))
+    def mine(A, y, k, *, flip=False):
+        """Pick the first atoms."""
+        x = np.zeros(A.shape[1])
+        x[:k] = -1.0 if flip else 1.0
+        return x
+
+    try:
+        assert sparsebench.solve("mean-of-atoms", A, Y, 2).x[0] == 1.0
+        assert sparsebench.solve("mean-of-atoms[flip=true]", A, Y, 2).x[0] == -1.0
+        with pytest.raises(InputError, match="taken"):
+            sparsebench.algorithm("omp")(mine)
+    finally:
+        del registry._ALGORITHMS["mean-of-atoms"]
+
+
+@pytest.mark.parametrize(("function", "words"), [
+    (lambda y, A, k: 0, "must take"),
+    (lambda A, y, k, extra: 0, "default value"),
+    (lambda A, y, k, *, option=[]: 0, "type str, int"),  # noqa: B006
+])
+def test_functions_that_do_not_fit_are_refused(function, words):
+    with pytest.raises(InputError, match=words):
+        sparsebench.algorithm("misfit")(function)
+
+
+@pytest.mark.parametrize(("body", "words"), [
+    ("return np.full(A.shape[1], np.nan)", "NaN"),
+    ("return np.ones(A.shape[1])", "more than k = 2"),
+    ("return np.zeros(3)", "shape"),
+    ("return None", "shape"),
+    ("return 'x' * 3", "shape"),
+])
+def test_what_a_plain_function_returns_is_checked(body, words):
+    space = {"np": np}
+    exec(f"def broken(A, y, k):\n    {body}", space)
+    sparsebench.algorithm("broken")(space["broken"])
+    try:
+        with pytest.raises(InputError, match=words):
+            sparsebench.solve("broken", A, Y, 2)
+    finally:
+        del registry._ALGORITHMS["broken"]
+
+
+def test_import_is_light():
+    code = (
+        "import sys, sparsebench; "
+        "heavy = {'torch', 'matplotlib', 'numba', 'pandas'} & set(sys.modules); "
+        "assert not heavy, heavy; "
+        "assert callable(sparsebench.solve) and callable(sparsebench.algorithms); "
+        "import sparsebench.problems, sparsebench.solvers; "
+        "assert len(sparsebench.algorithms()) >= 8; "
+        "assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

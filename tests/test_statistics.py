@@ -1,0 +1,166 @@
+"""Intervals cover what they claim to, and theory is what was published."""
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from scipy.stats import binomtest, norm
+
+from sparsebench.experiments.sampling import GridSampler, ThresholdSampler
+from sparsebench.statistics import fit_threshold, mean_interval, wilson
+from sparsebench.theory import donoho_tanner
+from sparsebench.types import InputError
+
+
+@pytest.mark.parametrize(("won", "of"), [(0, 20), (20, 20), (7, 20), (950, 1000), (1, 1)])
+def test_wilson_equals_scipys(won, of):
+    expected = binomtest(won, of).proportion_ci(method="wilson")
+    lower, upper = wilson(won, of)
+    np.testing.assert_allclose([lower, upper], [expected.low, expected.high], atol=1e-12)
+    assert lower < upper
+
+
+def test_twenty_of_twenty_is_not_a_point():
+    lower, upper = wilson(20, 20)
+    assert (round(float(lower), 2), float(upper)) == (0.84, 1.0)
+    assert tuple(map(float, wilson(0, 0))) == (0.0, 1.0)
+
+
+def test_mean_interval_covers_bounded_means():
+    rng = np.random.default_rng(0)
+    for draw, truth in (
+        (lambda: rng.beta(2, 5, 100), 2 / 7), (lambda: rng.binomial(20, 0.3, 100) / 20, 0.3)
+    ):
+        hits = 0
+        for _ in range(1000):
+            _, lower, upper = mean_interval(draw())
+            hits += lower <= truth <= upper
+        assert 0.93 <= hits / 1000 <= 0.97
+    for constant in (0.0, 0.4, 1.0):
+        mean, lower, upper = mean_interval(np.full(50, constant))
+        assert mean == pytest.approx(constant)
+        assert 0 <= lower < upper <= 1
+
+
+def sample(sampler, rate, rng, trial_effect=0.0):
+    effects = {}
+    while requests := sampler.requests():
+        rows = []
+        for trial, k in requests:
+            shift = effects.setdefault(trial, trial_effect * rng.standard_normal())
+            rows.append((trial, k, bool(rng.random() < rate(k + shift))))
+        sampler.record(rows)
+    return sampler
+
+
+def level_of(rate, level, largest, trial_effect=0.0):
+    """The k at which the rate, averaged over trial effects, is the level."""
+    grid = np.arange(0, largest, 0.02)
+    shifts = trial_effect * norm.ppf((np.arange(201) + 0.5) / 201) if trial_effect else [0.0]
+    mean = np.mean([rate(grid + shift) for shift in shifts], axis=0)
+    return float(grid[np.argmin(np.abs(mean - level))])
+
+
+CURVES = {
+    "steep": (lambda k: expit((60 - k) / 0.3), 250, 0.0),
+    "usual": (lambda k: expit((60 - k) / 3), 250, 0.0),
+    "flat": (lambda k: expit((150 - k) / 8), 400, 0.0),
+    "near one": (lambda k: expit((4 - k) / 1), 50, 0.0),
+    "near m": (lambda k: expit((47 - k) / 1), 50, 0.0),
+    "normal": (lambda k: norm.cdf((60 - k) / 5), 250, 0.0),
+    "abrupt fall": (lambda k: -np.expm1(-np.exp((60 - k) / 3)), 250, 0.0),
+    "failure ceiling": (lambda k: 0.985 * expit((60 - k) / 3), 250, 0.0),
+    "trial effects": (lambda k: expit((60 - k) / 3), 250, 3.0),
+}
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_threshold_intervals_cover_the_truth(name):
+    """Adaptive sampling and estimate together, at nominal 95 %: at least 90 % of 80 runs.
+
+    Each run has two intervals; at a true coverage of 95 %, 160 draws fall below 90 % with
+    probability .006, and the seeds are fixed.
+    """
+    rate, largest, trial_effect = CURVES[name]
+    rng = np.random.default_rng(7)
+    truths = {level: level_of(rate, level, largest, trial_effect) for level in (0.95, 0.5)}
+    hits, errors = 0, []
+    runs = 80
+    for _ in range(runs):
+        sampler = sample(ThresholdSampler(largest, 2.0, 3000), rate, rng, trial_effect)
+        assert sampler.stopped == "half-width"
+        for level, truth in truths.items():
+            found = sampler.estimate(level)
+            assert found.half_width <= 2.0
+            hits += found.lower <= truth <= found.upper
+            errors.append(found.estimate - truth)
+    assert hits >= 0.9 * 2 * runs
+    assert abs(np.mean(errors)) < 0.6
+
+
+def test_rows_of_one_trial_are_not_independent():
+    """With strong trial effects, ignoring them would halve the interval it should have."""
+    rng = np.random.default_rng(1)
+    rows = [
+        (t, k, bool(rng.random() < expit((50 - k + shift) / 1.0)))
+        for t, shift in enumerate(6 * rng.standard_normal(150)) for k in range(42, 58)
+    ]
+    trial, k, success = map(np.array, zip(*rows, strict=True))
+    clustered = fit_threshold(k, trial, success, 0.5, 100)
+    apart = fit_threshold(k, np.arange(trial.size), success, 0.5, 100)
+    assert clustered.design_effect > 3
+    assert apart.design_effect == 1
+    assert clustered.half_width > 1.7 * apart.half_width
+
+
+def test_a_uniform_grid_with_a_failure_ceiling_is_fitted_where_it_matters():
+    def rate(k):
+        return 0.985 * expit((60 - k) / 3)
+
+    sampler = sample(GridSampler(120, 200), rate, np.random.default_rng(2))
+    found = sampler.estimate(0.95)
+    assert abs(found.estimate - level_of(rate, 0.95, 120)) < 1.0
+    assert sampler.stopped == "grid"
+
+
+def test_nothing_is_claimed_below_one():
+    """An algorithm that fails at k = 1 already has no 95 % point."""
+    sampler = sample(
+        ThresholdSampler(25, 2.0, 500), lambda k: 0.3 * (k < 4), np.random.default_rng(3)
+    )
+    found = sampler.estimate(0.95)
+    assert found.estimate < 1
+    assert found.lower == 0
+
+
+def test_the_trial_limit_is_kept_and_said():
+    sampler = sample(
+        ThresholdSampler(400, 0.5, 300), lambda k: expit((150 - k) / 8), np.random.default_rng(4)
+    )
+    assert sampler.stopped == "trial limit"
+    assert len(sampler.k) == 300
+    assert sampler.estimate(0.95).half_width > 0.5
+    assert sampler.solves_to_go() == 0
+
+
+def test_sampling_concentrates_where_the_information_is():
+    sampler = sample(
+        ThresholdSampler(250, 1.0, 3000), lambda k: expit((60 - k) / 3), np.random.default_rng(5)
+    )
+    k = np.array(sampler.k)
+    assert np.mean((k >= 40) & (k <= 70)) > 0.9
+    # A grid of 1000 runs at each k over the fall would have taken 30,000.
+    assert k.size < 2500
+
+
+@pytest.mark.parametrize(("delta", "rho"), [
+    (0.1, 0.1894), (0.2, 0.2433), (0.3, 0.2908), (0.4, 0.3373), (0.5, 0.3857), (0.6, 0.4384),
+    (0.7, 0.4988), (0.8, 0.5733), (0.9, 0.6782),
+])
+def test_donoho_tanner_is_the_published_signed_curve(delta, rho):
+    assert donoho_tanner(delta) == pytest.approx(rho, abs=1e-4)
+
+
+def test_donoho_tanner_refuses_other_ratios():
+    for delta in (0.0, 1.0, -1.0, float("nan")):
+        with pytest.raises(InputError):
+            donoho_tanner(delta)
