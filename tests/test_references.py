@@ -163,7 +163,7 @@ def test_brute_force_on_tiny_problems(coherent):
             reached[name] += found <= best * (1 + 1e-9)
     assert reached["sea"] == max(reached.values()), reached
     assert reached["sea"] >= 0.6 * draws, reached
-    assert min(reached.values()) >= 0.1 * draws, reached
+    assert min(reached.values()) >= 0.05 * draws, reached
 
 
 def test_sea_from_zero_is_invariant_to_its_step():

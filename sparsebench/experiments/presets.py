@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 _CLASSICAL = "omp,iht,niht,htp,nhtp,ista,fista,sea"
-_NINE = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+_NINE = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
 _NINETEEN = [round(0.05 * i, 2) for i in range(1, 20)]
 
 #: Settings of `phase-transition`: ratios are m/n, half_width is in units of k, max_trials counts

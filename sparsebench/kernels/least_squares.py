@@ -157,21 +157,21 @@ def polished(atoms, gram, y, support, k, n):
     settled = False
     if k <= y.shape[0] and cholesky(gram, support, k, factor):
         remainder = y.copy()
-        step = np.empty(k)
+        slope, step = np.empty(k), np.empty(k)
         previous = np.inf
         for _ in range(_MOST_CORRECTIONS):
             for j in range(k):
-                step[j] = dot(atoms[support[j]], remainder)
+                slope[j] = dot(atoms[support[j]], remainder)
+            step[:] = slope
             solve_factored(factor, k, step)
-            size = np.sqrt(dot(step, step))
             coefficients += step
-            residual(atoms, y, support, k, coefficients, remainder)
-            if size <= _SETTLED * np.sqrt(dot(coefficients, coefficients)):
-                settled = True
+            if previous == np.inf and not _harmless(gram, y, support, k, factor, coefficients):
                 break
-            if size > 0.5 * previous:
-                # At the level of rounding errors, or not contracting.
-                settled = size <= 1e-11 * np.sqrt(dot(coefficients, coefficients))
+            residual(atoms, y, support, k, coefficients, remainder)
+            size = np.sqrt(dot(step, step) / max(dot(coefficients, coefficients), 1e-300))
+            if size <= _SETTLED or size > 0.5 * previous:
+                # slopeᵀ step is the fall of the squared residual that this correction promised.
+                settled = size <= 1e-11 and dot(slope, step) <= 1e-24 * dot(y, y)
                 break
             previous = size
     if not settled:

@@ -14,8 +14,8 @@ from sparsebench.solvers.steps import step_size
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
 # Continuation: lambda falls by this factor once the gap is below this fraction of the objective.
-_PATH_FACTOR = 0.5
-_PATH_GAP = 0.1
+_PATH_FACTOR = 0.3
+_PATH_GAP = 0.05
 _CHECK_EVERY = 10
 
 
@@ -40,7 +40,7 @@ def ista(
     """Iterative soft thresholding for the Lasso, then the k largest entries and least squares.
 
     Minimises ½||y - A x||² + lambda ||x||₁ with lambda = lam · ||Aᵀy||∞, lowering lambda from
-    ||Aᵀy||∞ / 2 by halves. Ends at the stated duality gap, or when the minimiser with the current
+    0.3 ||Aᵀy||∞ by factors of .3. Ends at the stated duality gap, or when the minimiser with the current
     signs satisfies the optimality conditions. The support is that of the k largest |x|, and the
     estimate returned is least squares on it.
 
@@ -135,7 +135,7 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
     support, values = np.empty(n, dtype=np.intp), np.empty(n)
     remainder = np.empty_like(y)
     current = max(level, _PATH_FACTOR * np.abs(correlations).max())
-    momentum, tried, last_pattern = 1.0, np.uint64(0), np.uint64(0)
+    momentum, tried, last = 1.0, np.uint64(0), np.uint64(0)
     for iteration in range(1, max_iter + 1):
         size, norm1 = 0, 0.0
         for i in range(n):
@@ -154,11 +154,11 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
             if current == level and gap <= tol * objective:
                 return point, iteration, CONVERGED
             pattern = _sign_pattern(support, values, size)
-            if current == level and pattern == last_pattern and pattern != tried:
+            if current == level and pattern == last and pattern != tried:
                 tried = pattern
                 if _solve_on_signs(gram, correlations, support, values, size, level, x):
                     return x, iteration, CONVERGED
-            last_pattern = pattern
+            last = pattern
             if current > level and gap <= _PATH_GAP * objective:
                 current = max(level, _PATH_FACTOR * current)
                 momentum = 1.0
