@@ -114,11 +114,9 @@ def fit_threshold(
     """
     ks, trials = np.asarray(k, dtype=float), np.asarray(trial)
     wins = np.asarray(success, dtype=float)
+    inside = _window(ks, wins, level, _logistic_posterior(ks, wins, level, largest))
+    ks, trials, wins = ks[inside], trials[inside], wins[inside]
     posterior = _posterior(ks, wins, level, largest, 1.0)
-    inside = _window(ks, wins, level, posterior)
-    if not inside.all():
-        ks, trials, wins = ks[inside], trials[inside], wins[inside]
-        posterior = _posterior(ks, wins, level, largest, 1.0)
     effect = _design_effect(ks, trials, wins, level, posterior)
     if effect > 1.0:
         posterior = _posterior(ks, wins, level, largest, effect)
@@ -201,37 +199,56 @@ _SHAPES = (
 )
 
 
-def _posterior(
-    ks: FloatArray, wins: FloatArray, level: float, largest: int, effect: float
-) -> _Posterior:
+def _counts(
+    ks: FloatArray, wins: FloatArray, effect: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the distinct k with their successes and failures, both divided by `effect`."""
     values, index = np.unique(ks, return_inverse=True)
     won = np.bincount(index, weights=wins) / effect
-    lost = np.bincount(index) / effect - won
-    limits = [
-        (0.0, float(largest)),
-        (np.log(_SMALLEST_SCALE), np.log(max(largest / 3.0, 2 * _SMALLEST_SCALE))),
-    ]
-    # Zoom with the logistic shape until the box fits its mass.
-    box = limits
+    return values, won, np.bincount(index) / effect - won
+
+
+def _limits(largest: int) -> list[tuple[float, float]]:
+    """Return the support of the prior: bounds of theta and of log s."""
+    smallest = np.log(_SMALLEST_SCALE)
+    return [(0.0, float(largest)), (smallest, max(np.log(largest / 3.0), smallest + 0.7))]
+
+
+def _logistic_posterior(
+    ks: FloatArray, wins: FloatArray, level: float, largest: int, effect: float = 1.0
+) -> _Posterior:
+    """Return the posterior under the logistic shape alone, zooming until the grid fits it."""
+    counts = _counts(ks, wins, effect)
+    box = _limits(largest)
     for _ in range(8):
         axes = [np.linspace(*edge, size) for edge, size in zip(box, _ZOOM_GRID, strict=True)]
-        mass = _masses(axes, values, won, lost, level, _SHAPES[:1])
+        mass = _masses(axes, *counts, level, _SHAPES[:1])
         smaller = [
             _holding_mass(points, mass.sum(axis=1 - axis)) for axis, points in enumerate(axes)
         ]
-        done = all(
+        if all(
             new[1] - new[0] > 0.7 * (old[1] - old[0])
             for new, old in zip(smaller, box, strict=True)
-        )
-        box = smaller
-        if done:
+        ):
             break
-    margins = (0.15 * (box[0][1] - box[0][0]), np.log(2.0))
+        box = smaller
+    return _Posterior(*axes, mass)
+
+
+def _posterior(
+    ks: FloatArray, wins: FloatArray, level: float, largest: int, effect: float
+) -> _Posterior:
+    """Return the posterior averaged over shapes, on a grid around the logistic one's."""
+    coarse = _logistic_posterior(ks, wins, level, largest, effect)
+    thetas, log_scales = coarse.thetas, coarse.log_scales
+    margins = (0.15 * (thetas[-1] - thetas[0]), np.log(2.0))
     axes = [
-        np.linspace(max(low - margin, limit[0]), min(high + margin, limit[1]), size)
-        for (low, high), margin, limit, size in zip(box, margins, limits, _GRID, strict=True)
+        np.linspace(max(points[0] - margin, limit[0]), min(points[-1] + margin, limit[1]), size)
+        for points, margin, limit, size in zip(
+            (thetas, log_scales), margins, _limits(largest), _GRID, strict=True
+        )
     ]
-    return _Posterior(*axes, _masses(axes, values, won, lost, level, _SHAPES))
+    return _Posterior(*axes, _masses(axes, *_counts(ks, wins, effect), level, _SHAPES))
 
 
 def _masses(
