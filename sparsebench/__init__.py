@@ -27,9 +27,17 @@ if TYPE_CHECKING:
 
 # Loaded when first asked for, so that `import sparsebench` costs nothing.
 _HOMES = {
-    "algorithm": "registry", "algorithms": "solvers", "Dictionary": "types", "draw": "problems",
-    "InputError": "types", "Instance": "types", "load_plugin": "registry", "problem": "registry",
-    "Result": "types", "solve": "solvers", "Status": "types",
+    "algorithm": "registry",
+    "algorithms": "solvers",
+    "Dictionary": "types",
+    "draw": "problems",
+    "InputError": "types",
+    "Instance": "types",
+    "load_plugin": "registry",
+    "problem": "registry",
+    "Result": "types",
+    "solve": "solvers",
+    "Status": "types",
 }
 __all__ = sorted(_HOMES)
 

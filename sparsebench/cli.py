@@ -6,12 +6,13 @@ import shlex
 import sqlite3
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import pandas as pd
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sparsebench import problems, solvers
@@ -34,31 +35,51 @@ from sparsebench.store import Store, plain_columns
 from sparsebench.types import InputError
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="An honest comparison of sparse-recovery algorithms. "
     "Results go to a folder (`--out`, by default `results/`); the same command continues a run "
     "that was stopped, and computes nothing twice.",
 )
-_WIDE = None if sys.stdout.isatty() else 140
+# Tables are not squeezed when they go to a file or a pipe.
+_WIDE = None if sys.stdout.isatty() else 160
 _out = Console(width=_WIDE, soft_wrap=False, highlight=False)
 _err = Console(stderr=True, highlight=False)
 
-Algorithms = Annotated[list[str] | None, typer.Option(
-    "-a", "--algorithms", metavar="PATTERNS", help="Which algorithms, with options in brackets; "
-    "may be given several times, e.g. -a 'omp,htp,sea*' -a 'iht[step=1/L,max_iter=500]'.")]
-ProblemText = Annotated[str | None, typer.Option(
-    "-p", "--problem", metavar="NAME", help="Which problem, e.g. 'deconvolution[width=3]'.")]
+Algorithms = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-a",
+        "--algorithms",
+        metavar="PATTERNS",
+        help="Which algorithms, with options in brackets; "
+        "may be given several times, e.g. -a 'omp,htp,sea*' -a 'iht[step=1/L,max_iter=500]'.",
+    ),
+]
+ProblemText = Annotated[
+    str | None,
+    typer.Option(
+        "-p", "--problem", metavar="NAME", help="Which problem, e.g. 'deconvolution[width=3]'."
+    ),
+]
 Preset = Annotated[str, typer.Option("--preset", help="quick, default or paper.")]
 Size = Annotated[int | None, typer.Option("--n", help="Atoms (columns of the dictionary).")]
 Seed = Annotated[int, typer.Option("--seed", help="Root seed.")]
-Workers = Annotated[int | None, typer.Option(
-    "-j", "--jobs", help="Processes; by default one a core.")]
+Workers = Annotated[
+    int | None, typer.Option("-j", "--jobs", help="Processes; by default one a core.")
+]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for all that a run writes.")]
-Plugins = Annotated[list[str] | None, typer.Option(
-    "--plugin", metavar="FILE", help="A Python file with your own functions (A, y, k) -> x.")]
-TimeLimit = Annotated[float, typer.Option(
-    "--time-limit", help="Seconds a solve may take before it counts as failed.")]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin", metavar="FILE", help="A Python file with your own functions (A, y, k) -> x."
+    ),
+]
+TimeLimit = Annotated[
+    float, typer.Option("--time-limit", help="Seconds a solve may take before it counts as failed.")
+]
 
 
 def run() -> None:
@@ -73,7 +94,9 @@ def run() -> None:
         _stop(f"error: {error}", 1)
 
 
-@app.command("phase-transition", epilog="""
+@app.command(
+    "phase-transition",
+    epilog="""
 **Examples**
 
 `python -m sparsebench phase-transition --preset quick`
@@ -81,21 +104,31 @@ def run() -> None:
 `python -m sparsebench phase-transition -a 'omp,sea' -a 'htp[step=1.8/L]' --ratios 0.3,0.5,0.7`
 
 `python -m sparsebench phase-transition --plugin my_algorithm.py -a 'omp,my_algorithm'`
-""")
+""",
+)
 def phase_transition(
     algorithms: Algorithms = None,
     problem: ProblemText = None,
     preset: Preset = "default",
     n: Size = None,
-    ratios: Annotated[str | None, typer.Option(
-        help="Undersampling ratios m/n, e.g. 0.1,0.5,0.9.")] = None,
-    half_width: Annotated[float | None, typer.Option(
-        help="Target half-width of every interval, in units of k.")] = None,
-    max_trials: Annotated[int | None, typer.Option(
-        help="Most solves an algorithm and m; one trial is one fresh problem.")] = None,
-    grid: Annotated[int, typer.Option(
-        metavar="TRIALS", help="Instead of sampling where the information is: this many trials "
-        "at every k, for checking.")] = 0,
+    ratios: Annotated[
+        str | None, typer.Option(help="Undersampling ratios m/n, e.g. 0.1,0.5,0.9.")
+    ] = None,
+    half_width: Annotated[
+        float | None, typer.Option(help="Target half-width of every interval, in units of k.")
+    ] = None,
+    max_trials: Annotated[
+        int | None,
+        typer.Option(help="Most solves an algorithm and m; one trial is one fresh problem."),
+    ] = None,
+    grid: Annotated[
+        int,
+        typer.Option(
+            metavar="TRIALS",
+            help="Instead of sampling where the information is: this many trials "
+            "at every k, for checking.",
+        ),
+    ] = 0,
     seed: Seed = 0,
     jobs: Workers = None,
     out: Out = Path("results"),
@@ -127,8 +160,9 @@ def phase_transition(
         seed=seed,
         time_limit=_positive("--time-limit", time_limit),
     )
-    for m in experiment.ms:
-        problems.draw_dictionary(experiment.problem, m, n, 0, seed)
+    coherences = [
+        problems.draw_dictionary(experiment.problem, m, n, 0, seed).coherence for m in experiment.ms
+    ]
     report = _run(experiment, out, jobs, plugin)
     thresholds = _told(experiment.thresholds())
     footer = _footer(experiment, int(experiment.cells()["trials"].sum()))
@@ -144,10 +178,15 @@ def phase_transition(
     for level in (0.95, 0.5):
         _print_thresholds(thresholds, level, experiment)
     _print_stops(thresholds, half_width)
+    _out.print(
+        "mutual coherence of the first dictionaries: " + ", ".join(f"{c:.2f}" for c in coherences)
+    )
     _print_report(report, [*figures, out / "thresholds.csv", out / "cells.csv"], out)
 
 
-@app.command("support-distance", epilog="""
+@app.command(
+    "support-distance",
+    epilog="""
 **Examples**
 
 `python -m sparsebench support-distance --preset quick`
@@ -155,16 +194,22 @@ def phase_transition(
 `python -m sparsebench support-distance -p 'deconvolution[width=2,snr=40]' --ks 5:50:5`
 
 `python -m sparsebench support-distance -p gaussian --m 250 --ks 20,40,60 -a 'omp,sea'`
-""")
+""",
+)
 def support_distance(
     algorithms: Algorithms = None,
     problem: ProblemText = None,
     preset: Preset = "default",
     n: Size = None,
-    m: Annotated[int | None, typer.Option(
-        "--m", help="Measurements; by default n for a fixed dictionary, n/2 otherwise.")] = None,
-    ks: Annotated[str | None, typer.Option(
-        help="Sparsities, e.g. 5,10,20 or first:last:step.")] = None,
+    m: Annotated[
+        int | None,
+        typer.Option(
+            "--m", help="Measurements; by default n for a fixed dictionary, n/2 otherwise."
+        ),
+    ] = None,
+    ks: Annotated[
+        str | None, typer.Option(help="Sparsities, e.g. 5,10,20 or first:last:step.")
+    ] = None,
     trials: Annotated[int | None, typer.Option(help="Trials at each k.")] = None,
     seed: Seed = 0,
     jobs: Workers = None,
@@ -219,7 +264,10 @@ def list_names(
         table = Table("algorithm", "told", "options", "what", "source", title="algorithms")
         for entry in solvers.algorithms():
             table.add_row(
-                entry.name, ", ".join(entry.told), _options_text(entry.options), entry.summary,
+                entry.name,
+                ", ".join(entry.told),
+                _options_text(entry.options),
+                entry.summary,
                 entry.source,
             )
         _out.print(table)
@@ -227,7 +275,9 @@ def list_names(
         table = Table("problem", "options", "what", "source", title="problems")
         for generator in problems.problems():
             table.add_row(
-                generator.name, _options_text(generator.options), generator.summary,
+                generator.name,
+                _options_text(generator.options),
+                generator.summary,
                 generator.source,
             )
         _out.print(table)
@@ -250,14 +300,23 @@ def status(out: Out = Path("results")) -> None:
         summary = store.summary()
         for row in summary.itertuples(index=False):
             table.add_row(
-                row.problem, str(row.seed), row.algorithm, f"{row.rows:,}", f"{row.exact:,}",
-                f"{row.failures:,}", f"{row.seconds:.1f}",
+                escape(str(row.problem)),
+                str(row.seed),
+                escape(str(row.algorithm)),
+                f"{row.rows:,}",
+                f"{row.exact:,}",
+                f"{row.failures:,}",
+                f"{row.seconds:.1f}",
             )
         _out.print(table)
         runs = store.runs()
         for run_row in runs.itertuples(index=False):
             ended = run_row.finished if isinstance(run_row.finished, str) else "did not finish"
-            _out.print(f"run {run_row.id}: {run_row.started} to {ended}: {run_row.command}")
+            _out.print(
+                f"run {run_row.id}: {run_row.started} to {ended}: {run_row.command}",
+                markup=False,
+                soft_wrap=True,
+            )
         size = store.path.stat().st_size / 2**20
         _out.print(f"{store.path}: {int(summary['rows'].sum()):,} rows, {size:.1f} MiB")
 
@@ -268,22 +327,26 @@ def export(
     out: Out = Path("results"),
 ) -> None:
     """Write every trial row of a folder of results to one file."""
+    if not file.name.endswith((".csv", ".csv.gz", ".parquet")):
+        raise InputError(f"cannot write {file.name}: end its name in .csv, .csv.gz or .parquet")
     with Store(out, writable=False) as store:
         rows = plain_columns(store.frame())
-    if file.suffix == ".parquet":
-        try:
+    try:
+        if file.suffix == ".parquet":
             rows.to_parquet(file, index=False)
-        except ImportError:
-            raise InputError("parquet needs pyarrow: pip install pyarrow, or write .csv") from None
-    elif file.name.endswith((".csv", ".csv.gz")):
-        rows.to_csv(file, index=False)
-    else:
-        raise InputError(f"cannot write {file.name}: the name must end in .csv, .csv.gz or .parquet")
+        else:
+            rows.to_csv(file, index=False)
+    except ImportError:
+        raise InputError("parquet needs pyarrow: pip install pyarrow, or write .csv") from None
+    except OSError as error:
+        raise InputError(f"cannot write {file}: {error}") from None
     _out.print(f"{file}: {len(rows):,} rows")
 
 
 def _run(
-    experiment: PhaseTransition | SupportDistance, out: Path, jobs: int | None,
+    experiment: PhaseTransition | SupportDistance,
+    out: Path,
+    jobs: int | None,
     plugin: list[str] | None,
 ) -> Report:
     workers = default_workers() if jobs is None else _at_least_one("--jobs", jobs)
@@ -292,24 +355,28 @@ def _run(
     with Store(out) as store:
         try:
             return run_experiment(
-                experiment, store, workers=workers,
+                experiment,
+                store,
+                workers=workers,
                 command="sparsebench " + shlex.join(sys.argv[1:]),
-                environment=describe(), plugins=[str(Path(p).resolve()) for p in plugin or ()],
+                environment=describe(),
+                plugins=[str(Path(p).resolve()) for p in plugin or ()],
                 console=_err,
             )
         except KeyboardInterrupt:
             _stop(
-                f"stopped; finished blocks are kept in {store.path}; "
-                "the same command continues", 130,
+                f"stopped; finished blocks are kept in {store.path}; the same command continues",
+                130,
             )
         except BrokenProcessPool:
             _stop(
                 "error: a worker process died (out of memory?); finished blocks are kept in "
-                f"{store.path}; the same command continues, with -j 1 to see the culprit", 1,
+                f"{store.path}; the same command continues, with -j 1 to see the culprit",
+                1,
             )
 
 
-def _stop(message: str, code: int) -> Any:
+def _stop(message: str, code: int) -> NoReturn:
     _err.print(message, markup=False, soft_wrap=True)
     raise SystemExit(code)
 
@@ -370,7 +437,7 @@ def _positive(option: str, value: float) -> float:
 
 
 def _options_text(options: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in options.items())
+    return escape(", ".join(f"{key}={value}" for key, value in options.items()))
 
 
 def _told(frame: pd.DataFrame) -> pd.DataFrame:
@@ -379,13 +446,16 @@ def _told(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(told=[",".join(get_algorithm(name).told) for name in names])
 
 
-def _footer(
-    experiment: PhaseTransition | SupportDistance, trials: int, *extra: str
-) -> str:
+def _footer(experiment: PhaseTransition | SupportDistance, trials: int, *extra: str) -> str:
     recipe = digest(experiment.recipe())[:8]
     parts = [
-        experiment.problem.label, f"n = {experiment.n}", *extra, f"{trials:,} trials",
-        "95 % intervals", f"seed {experiment.seed}", f"recipe {recipe}",
+        experiment.problem.label,
+        f"n = {experiment.n}",
+        *extra,
+        f"{trials:,} trials",
+        "95 % intervals",
+        f"seed {experiment.seed}",
+        f"recipe {recipe}",
         f"sparsebench {package_version()}",
     ]
     return " · ".join(parts)
@@ -395,16 +465,14 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
     frame.to_csv(path, index=False, float_format="%.6g")
 
 
-def _print_thresholds(
-    thresholds: pd.DataFrame, level: float, experiment: PhaseTransition
-) -> None:
+def _print_thresholds(thresholds: pd.DataFrame, level: float, experiment: PhaseTransition) -> None:
     table = Table(
         title=f"k at which {level:.0%} of supports are recovered, ± half-width of the 95 % "
-        f"interval ({experiment.problem.label}, n = {experiment.n})",
+        f"interval ({escape(experiment.problem.label)}, n = {experiment.n})"
     )
     table.add_column("algorithm", no_wrap=True)
     for m in experiment.ms:
-        table.add_column(f"m = {m}", justify="right", no_wrap=True)
+        table.add_column(f"m = {m}", justify="right")
     points = thresholds[thresholds["level"] == level].set_index(["algorithm", "m"])
     for chosen in experiment.algorithms:
         cells = []
@@ -413,7 +481,7 @@ def _print_thresholds(
             value = "< 1" if point.estimate < 1 else f"{point.estimate:.1f}"
             mark = "*" if point.half_width > experiment.half_width else ""
             cells.append(f"{value} ±{point.half_width:.1f}{mark}")
-        table.add_row(chosen.label, *cells)
+        table.add_row(escape(chosen.label), *cells)
     _out.print(table)
 
 
@@ -430,22 +498,22 @@ def _print_stops(thresholds: pd.DataFrame, half_width: float) -> None:
 def _print_distances(distances: pd.DataFrame, experiment: SupportDistance) -> None:
     table = Table(
         title=f"mean support distance, ± half-width of the 95 % interval "
-        f"({experiment.problem.label}, m = {experiment.m}, n = {experiment.n}, "
-        f"{experiment.trials} trials)",
+        f"({escape(experiment.problem.label)}, m = {experiment.m}, n = {experiment.n}, "
+        f"{experiment.trials} trials)"
     )
     table.add_column("algorithm", no_wrap=True)
     shown = experiment.ks
     if len(shown) > 12:
         shown = [shown[i] for i in np.unique(np.linspace(0, len(shown) - 1, 12).astype(int))]
     for k in shown:
-        table.add_column(f"k = {k}", justify="right", no_wrap=True)
+        table.add_column(f"k = {k}", justify="right")
     points = distances.set_index(["algorithm", "k"])
     for chosen in experiment.algorithms:
         cells = []
         for k in shown:
             point: Any = points.loc[(chosen.label, k)]
             cells.append(f"{point.estimate:.2f} ±{(point.upper - point.lower) / 2:.2f}")
-        table.add_row(chosen.label, *cells)
+        table.add_row(escape(chosen.label), *cells)
     _out.print(table)
 
 
@@ -456,16 +524,17 @@ def _print_report(report: Report, written: list[Path], out: Path) -> None:
         if failed:
             total = sum(statuses.values())
             counts = ", ".join(f"{count:,} {status}" for status, count in failed.items())
-            _out.print(f"{label}: {counts} of {total:,} solves, counted as failures",
-                       markup=False)
+            _out.print(f"{label}: {counts} of {total:,} solves, counted as failures", markup=False)
             for message, count in report.messages[label].most_common(3):
                 _out.print(f"    {count:,} times: {message}", markup=False)
     if report.computed:
         shares = ", ".join(
             f"{name} {100 * seconds / (report.wall * report.workers):.0f} %"
             for name, seconds in (
-                ("instances", report.drawing), ("Gram and norms", report.deriving),
-                ("solving", report.solving), ("overhead", report.overhead),
+                ("instances", report.drawing),
+                ("Gram and norms", report.deriving),
+                ("solving", report.solving),
+                ("overhead", report.overhead),
             )
         )
         kept = f", {report.found:,} rows were there" if report.found else ""
@@ -474,8 +543,5 @@ def _print_report(report: Report, written: list[Path], out: Path) -> None:
             f"workers{kept} ({shares})"
         )
     else:
-        _out.print(
-            f"nothing to compute: all {report.found:,} rows were in {out / 'results.db'}"
-        )
+        _out.print(f"nothing to compute: all {report.found:,} rows were in {out / 'results.db'}")
     _out.print("wrote " + ", ".join(str(path) for path in written), soft_wrap=True)
-

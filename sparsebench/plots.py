@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -21,10 +22,18 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = "osD^vPX*<>hd"
 _ONE_COLUMN = 3.5  # inches
-_STYLE = {
-    "font.size": 8, "axes.labelsize": 8, "legend.fontsize": 6.5, "xtick.labelsize": 7,
-    "ytick.labelsize": 7, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.5, "figure.dpi": 100,
+_STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 6.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.5,
+    "figure.dpi": 100,
     "pdf.fonttype": 42,
 }
 
@@ -50,13 +59,15 @@ def phase_transition(
         figure, axes = plt.subplots(figsize=(_ONE_COLUMN, 4.1))
         deltas = np.linspace(0.005, 0.995, 199)
         axes.plot(
-            deltas, donoho_tanner_curve(deltas), color="0.45", lw=1.0, ls=(0, (1, 1)),
-            label="limit of ℓ1, 50 % (Donoho-Tanner)", zorder=1,
+            deltas,
+            donoho_tanner_curve(deltas),
+            color="0.45",
+            lw=1.0,
+            ls=(0, (1, 1)),
+            label="limit of ℓ1, 50 % (Donoho-Tanner)",
+            zorder=1,
         )
-        _curves(
-            axes, points, x=points["m"] / points["n"],
-            scale=1 / points["m"],
-        )
+        _curves(axes, points, x=points["m"] / points["n"], scale=1 / points["m"])
         axes.set_xlabel("undersampling ratio m/n")
         axes.set_ylabel("sparsity ratio k/m")
         axes.set_xlim(0, 1)
@@ -66,9 +77,7 @@ def phase_transition(
         return _finish(figure, axes, footer, folder, name)
 
 
-def support_distance(
-    distances: pd.DataFrame, footer: str, folder: Path, name: str
-) -> list[Path]:
+def support_distance(distances: pd.DataFrame, footer: str, folder: Path, name: str) -> list[Path]:
     """Draw the mean support distance against k, a curve and band an algorithm.
 
     Parameters
@@ -97,12 +106,22 @@ def _curves(axes: Axes, points: pd.DataFrame, x: pd.Series, scale: pd.Series) ->
         order = rows.index[np.argsort(x[rows.index].to_numpy(), kind="stable")]
         at, factor = x[order], scale[order]
         axes.fill_between(
-            at, rows.loc[order, "lower"] * factor, rows.loc[order, "upper"] * factor,
-            color=colour, alpha=0.2, lw=0,
+            at,
+            rows.loc[order, "lower"] * factor,
+            rows.loc[order, "upper"] * factor,
+            color=colour,
+            alpha=0.2,
+            lw=0,
         )
         axes.plot(
-            at, rows.loc[order, "estimate"] * factor, color=colour, ls=dash, lw=1.1,
-            marker=_MARKERS[index % len(_MARKERS)], ms=3.2, mew=0,
+            at,
+            rows.loc[order, "estimate"] * factor,
+            color=colour,
+            ls=dash,
+            lw=1.1,
+            marker=_MARKERS[index % len(_MARKERS)],
+            ms=3.2,
+            mew=0,
             label=_legend_text(str(label), str(rows["told"].iloc[0])),
         )
 
@@ -115,14 +134,18 @@ def _legend_text(label: str, told: str) -> str:
     return f"{label} (+{', '.join(extra)})" if extra else label
 
 
-def _finish(
-    figure: Figure, axes: Axes, footer: str, folder: Path, name: str
-) -> list[Path]:
+def _finish(figure: Figure, axes: Axes, footer: str, folder: Path, name: str) -> list[Path]:
     handles, labels = axes.get_legend_handles_labels()
     columns = 2 if max(map(len, labels)) > 16 else 3
     figure.legend(
-        handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncol=columns,
-        frameon=False, handlelength=2.6, columnspacing=1.2,
+        handles,
+        labels,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.02),
+        ncol=columns,
+        frameon=False,
+        handlelength=2.6,
+        columnspacing=1.2,
     )
     figure.text(0.5, 0.025, footer, ha="center", va="bottom", fontsize=5, color="0.35")
     figure.tight_layout(rect=(0, 0.06, 1, 1))

@@ -151,15 +151,18 @@ def algorithm(
     """
 
     def register(function: _Function) -> _Function:
-        _add(_ALGORITHMS, Algorithm(
-            name=name if isinstance(name, str) else function.__name__,
-            function=function,
-            options=_options_of_function(function),
-            told=tuple(told),
-            source=source,
-            shares=tuple(shares),
-            version=version or _default_version,
-        ))
+        _add(
+            _ALGORITHMS,
+            Algorithm(
+                name=name if isinstance(name, str) else function.__name__,
+                function=function,
+                options=_options_of_function(function),
+                told=tuple(told),
+                source=source,
+                shares=tuple(shares),
+                version=version or _default_version,
+            ),
+        )
         return function
 
     return register(name) if callable(name) else register
@@ -183,9 +186,12 @@ def problem(name: str, *, source: str = "", version: str | None = None) -> Any:
         if not dataclasses.is_dataclass(factory):
             raise InputError(f"problem {name!r} must be a dataclass whose fields are its options")
         options = {f.name: f.default for f in dataclasses.fields(factory)}
-        _add(_PROBLEMS, ProblemGenerator(
-            name, factory, _check_defaults(name, options), source, version or _default_version
-        ))
+        _add(
+            _PROBLEMS,
+            ProblemGenerator(
+                name, factory, _check_defaults(name, options), source, version or _default_version
+            ),
+        )
         return factory
 
     return register
@@ -360,8 +366,9 @@ def load_entry_points() -> None:
         try:
             entry.load()
         except Exception as error:
-            warnings.warn(f"plug-in {entry.name!r} failed to load: {_one_line(error)}",
-                          stacklevel=2)
+            warnings.warn(
+                f"plug-in {entry.name!r} failed to load: {_one_line(error)}", stacklevel=2
+            )
 
 
 def _one_line(error: BaseException) -> str:

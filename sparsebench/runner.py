@@ -76,8 +76,14 @@ class Report:
 
 
 def run(
-    experiment: Experiment, store: Store, *, workers: int, command: str, environment: Any,
-    plugins: Sequence[str] = (), console: Console | None = None,
+    experiment: Experiment,
+    store: Store,
+    *,
+    workers: int,
+    command: str,
+    environment: Any,
+    plugins: Sequence[str] = (),
+    console: Console | None = None,
 ) -> Report:
     """Run an experiment to its end, computing only those rows that the store does not hold.
 
@@ -135,11 +141,19 @@ def run(
             pass
     report.wall = time.perf_counter() - start
     if run_id:
-        store.finish_run(run_id, {
-            "computed": report.computed, "found": report.found, "wall": report.wall,
-            "drawing": report.drawing, "deriving": report.deriving, "solving": report.solving,
-            "overhead": report.overhead, "workers": workers,
-        })
+        store.finish_run(
+            run_id,
+            {
+                "computed": report.computed,
+                "found": report.found,
+                "wall": report.wall,
+                "drawing": report.drawing,
+                "deriving": report.deriving,
+                "solving": report.solving,
+                "overhead": report.overhead,
+                "workers": workers,
+            },
+        )
     return report
 
 
@@ -165,9 +179,7 @@ class _Solved:
 
 
 def _only(block: Block, pairs: tuple[tuple[Choice, int], ...]) -> Block:
-    return Block(
-        block.problem, block.seed, block.n, block.m, block.trial, pairs, block.time_limit
-    )
+    return Block(block.problem, block.seed, block.n, block.m, block.trial, pairs, block.time_limit)
 
 
 @contextmanager
@@ -201,9 +213,7 @@ def _solve_all(
     yield from pool(tasks)
 
 
-def _solve_one(
-    index: int, block: Block, plugins: tuple[str, ...]
-) -> tuple[int, Block, _Solved]:
+def _solve_one(index: int, block: Block, plugins: tuple[str, ...]) -> tuple[int, Block, _Solved]:
     for path in plugins:
         load_plugin(path)
     return index, block, solve_block(block)
@@ -243,9 +253,7 @@ def _outcome(chosen: Choice, instance: Instance, k: int, time_limit: float) -> O
     except (Exception, SystemExit) as error:
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         message = f"{kind}{error}"
-        return _failure(
-            Status.ERROR, " ".join(message.split())[:300], time.perf_counter() - start
-        )
+        return _failure(Status.ERROR, " ".join(message.split())[:300], time.perf_counter() - start)
     if result.status == Status.DIVERGED:
         return _failure(Status.DIVERGED, "", result.seconds, int(result.n_iter))
     return Outcome(
@@ -309,9 +317,14 @@ class _Bar:
         self._rows = 0
         self._start = time.perf_counter()
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
-            TimeElapsedColumn(), TextColumn("{task.fields[left]}"),
-            console=console, transient=True, disable=not console.is_terminal,
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
         )
 
     def __enter__(self) -> _Bar:
@@ -367,4 +380,3 @@ class _Bar:
 def default_workers() -> int:
     """Return the number of usable cores."""
     return int(joblib.cpu_count())
-

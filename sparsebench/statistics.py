@@ -50,9 +50,7 @@ def wilson(
     return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
 
 
-def mean_interval(
-    values: ArrayLike, confidence: float = CONFIDENCE
-) -> tuple[float, float, float]:
+def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
     """Return (mean, lower, upper) of independent values in [0, 1].
 
     Student's interval, clipped to [0, 1]; where all values are equal, which leaves Student's a
@@ -98,7 +96,11 @@ class Threshold:
 
 
 def fit_threshold(
-    k: ArrayLike, trial: ArrayLike, success: ArrayLike, level: float, largest: int,
+    k: ArrayLike,
+    trial: ArrayLike,
+    success: ArrayLike,
+    level: float,
+    largest: int,
     confidence: float = CONFIDENCE,
 ) -> Threshold:
     """Fit the sparsity at which the success rate is `level`; see the head of this module.
@@ -145,9 +147,9 @@ class _Posterior:
 
     def quantiles(self, probabilities: tuple[float, float]) -> tuple[float, float]:
         """Invert the distribution of theta, whose mass is spread evenly over grid cells."""
-        edges = np.concatenate([
-            self.thetas[:1], (self.thetas[1:] + self.thetas[:-1]) / 2, self.thetas[-1:]
-        ])
+        edges = np.concatenate(
+            [self.thetas[:1], (self.thetas[1:] + self.thetas[:-1]) / 2, self.thetas[-1:]]
+        )
         cumulative = np.concatenate([[0.0], np.cumsum(self.mass.sum(axis=1))])
         low, high = np.interp(probabilities, cumulative / cumulative[-1], edges)
         return float(low), float(high)
@@ -227,12 +229,11 @@ def _logistic_posterior(
             _holding_mass(points, mass.sum(axis=1 - axis)) for axis, points in enumerate(axes)
         ]
         if all(
-            new[1] - new[0] > 0.7 * (old[1] - old[0])
-            for new, old in zip(smaller, box, strict=True)
+            new[1] - new[0] > 0.7 * (old[1] - old[0]) for new, old in zip(smaller, box, strict=True)
         ):
             break
         box = smaller
-    return _Posterior(*axes, mass)
+    return _Posterior(axes[0], axes[1], mass)
 
 
 def _posterior(
@@ -248,11 +249,16 @@ def _posterior(
             (thetas, log_scales), margins, _limits(largest), _GRID, strict=True
         )
     ]
-    return _Posterior(*axes, _masses(axes, *_counts(ks, wins, effect), level, _SHAPES))
+    mass = _masses(axes, *_counts(ks, wins, effect), level, _SHAPES)
+    return _Posterior(axes[0], axes[1], mass)
 
 
 def _masses(
-    axes: list[FloatArray], values: FloatArray, won: FloatArray, lost: FloatArray, level: float,
+    axes: list[FloatArray],
+    values: FloatArray,
+    won: FloatArray,
+    lost: FloatArray,
+    level: float,
     shapes: tuple,
 ) -> FloatArray:
     """Return the posterior mass on the grid of (theta, log s), summed over shapes."""
@@ -272,7 +278,10 @@ def _holding_mass(points: FloatArray, marginal: FloatArray) -> tuple[float, floa
 
 
 def _design_effect(
-    ks: FloatArray, trials: NDArray[np.generic], wins: FloatArray, level: float,
+    ks: FloatArray,
+    trials: NDArray[np.generic],
+    wins: FloatArray,
+    level: float,
     posterior: _Posterior,
 ) -> float:
     """Return var(theta) clustered by trial over var(theta) with independent rows, at least 1."""

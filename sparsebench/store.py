@@ -166,14 +166,27 @@ class Store:
         """Append the rows of a finished block, all or none."""
         with self._connection:
             problem = self._enter(
-                "problems", _problem_recipe(block), name=block.problem.name,
-                label=block.problem.label, seed=block.seed,
+                "problems",
+                _problem_recipe(block),
+                name=block.problem.name,
+                label=block.problem.label,
+                seed=block.seed,
             )
             keys = [
-                (problem, block.n, block.m, block.trial, self._enter(
-                    "algorithms", _algorithm_recipe(block, chosen), name=chosen.name,
-                    label=chosen.label,
-                ), k, run)
+                (
+                    problem,
+                    block.n,
+                    block.m,
+                    block.trial,
+                    self._enter(
+                        "algorithms",
+                        _algorithm_recipe(block, chosen),
+                        name=chosen.name,
+                        label=chosen.label,
+                    ),
+                    k,
+                    run,
+                )
                 for chosen, k in block.pairs
             ]
             self._connection.executemany(

@@ -86,9 +86,7 @@ class Dictionary:
             raise InputError("A is a Dictionary already")
         matrix = as_floats(A, "A")
         if matrix.ndim != 2 or 0 in matrix.shape:
-            raise InputError(
-                f"A must have shape (m, n) with m, n >= 1, not {np.shape(matrix)}"
-            )
+            raise InputError(f"A must have shape (m, n) with m, n >= 1, not {np.shape(matrix)}")
         self.exponent = exponent_to_order_one(matrix)
         if self.exponent:
             matrix = np.ldexp(matrix, -self.exponent)

@@ -12,8 +12,10 @@ EASY = {"m": 100, "n": 128, "k": 3}
 
 def check_shapes_and_sparsity(name):
     for problem, recipe in (
-        ("gaussian", {"m": 40, "n": 64, "k": 12}), ("deconvolution", {"m": 64, "n": 64, "k": 6}),
-        ("gaussian", {"m": 9, "n": 30, "k": 9}), ("gaussian", {"m": 1, "n": 3, "k": 1}),
+        ("gaussian", {"m": 40, "n": 64, "k": 12}),
+        ("deconvolution", {"m": 64, "n": 64, "k": 6}),
+        ("gaussian", {"m": 9, "n": 30, "k": 9}),
+        ("gaussian", {"m": 1, "n": 3, "k": 1}),
     ):
         instance = sparsebench.draw(problem, **recipe)
         result = sparsebench.solve(name, instance.A, instance.y, recipe["k"])
@@ -57,9 +59,7 @@ def check_permutation_equivariant(name):
     rng = np.random.default_rng(0)
     columns, rows = rng.permutation(128), rng.permutation(100)
     plain = sparsebench.solve(name, instance.A, instance.y, 3).x
-    shuffled = sparsebench.solve(
-        name, instance.A[rows][:, columns], instance.y[rows], 3
-    ).x
+    shuffled = sparsebench.solve(name, instance.A[rows][:, columns], instance.y[rows], 3).x
     np.testing.assert_allclose(shuffled, plain[columns], atol=1e-9)
 
 
@@ -67,8 +67,14 @@ def check_scaling_equivariant(name):
     for k in (4, 30):
         instance = sparsebench.draw("gaussian", m=80, n=128, k=k)
         plain = sparsebench.solve(name, instance.A, instance.y, k).x
-        for scale_A, scale_y in ((1.0, 1000.0), (10.0, 10.0), (1e-3, 1.0), (1.0, -1.0),
-                                 (2.0**-500, 2.0**400), (1e140, 1e140)):
+        for scale_A, scale_y in (
+            (1.0, 1000.0),
+            (10.0, 10.0),
+            (1e-3, 1.0),
+            (1.0, -1.0),
+            (2.0**-500, 2.0**400),
+            (1e140, 1e140),
+        ):
             scaled = sparsebench.solve(name, scale_A * instance.A, scale_y * instance.y, k).x
             assert np.array_equal(scaled != 0, plain != 0), (scale_A, scale_y)
             np.testing.assert_allclose(scaled * (scale_A / scale_y), plain, rtol=1e-7)
@@ -124,8 +130,14 @@ def check_orders_and_types(name):
     y = (A @ x).astype(int)
     expected = sparsebench.solve(name, A.astype(float), y.astype(float), 2).x
     np.testing.assert_allclose(expected, x, atol=1e-9)
-    for other in (A, np.asfortranarray(A, dtype=float), A.astype(np.float32), A[:, ::-1][:, ::-1],
-                  A.tolist(), sparsebench.Dictionary(A)):
+    for other in (
+        A,
+        np.asfortranarray(A, dtype=float),
+        A.astype(np.float32),
+        A[:, ::-1][:, ::-1],
+        A.tolist(),
+        sparsebench.Dictionary(A),
+    ):
         assert np.array_equal(sparsebench.solve(name, other, y, 2).x, expected)
 
 

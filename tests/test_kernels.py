@@ -9,14 +9,17 @@ from sparsebench.kernels.selection import largest, soft_threshold, top_k
 from sparsebench.types import Dictionary
 
 
-@pytest.mark.parametrize(("values", "k", "expected"), [
-    ([2.0, 1, 1, 1, 0], 2, [0, 1]),
-    ([0.0, 0, 0, 0], 3, [0, 1, 2]),
-    ([-5.0, 5, 5, -5], 2, [0, 1]),
-    ([1.0, 1, 1, 3, 1], 2, [0, 3]),
-    ([1.0, 3, 1, 3, 1], 5, [0, 1, 2, 3, 4]),
-    ([0.0, 0, 0, -7], 1, [3]),
-])
+@pytest.mark.parametrize(
+    ("values", "k", "expected"),
+    [
+        ([2.0, 1, 1, 1, 0], 2, [0, 1]),
+        ([0.0, 0, 0, 0], 3, [0, 1, 2]),
+        ([-5.0, 5, 5, -5], 2, [0, 1]),
+        ([1.0, 1, 1, 3, 1], 2, [0, 3]),
+        ([1.0, 3, 1, 3, 1], 5, [0, 1, 2, 3, 4]),
+        ([0.0, 0, 0, -7], 1, [3]),
+    ],
+)
 def test_ties_go_to_larger_entries_then_to_the_lowest_index(values, k, expected):
     assert largest(np.array(values), k).tolist() == expected
 

@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 
 import sparsebench
-from sparsebench.metrics import (
-    exact_recovery,
-    relative_error,
-    relative_residual,
-    support_distance,
-)
+from sparsebench.metrics import exact_recovery, relative_error, relative_residual, support_distance
 from sparsebench.types import InputError
 
 
@@ -20,7 +15,10 @@ def fingerprint(instance):
 def test_every_cell_of_a_grid_is_another_instance():
     instances = [
         sparsebench.draw("gaussian", m=m, n=n, k=k, trial=trial, seed=seed)
-        for seed in (0, 1) for n in (20, 21) for m in (9, 10) for trial in range(5)
+        for seed in (0, 1)
+        for n in (20, 21)
+        for m in (9, 10)
+        for trial in range(5)
         for k in (1, 2, 3)
     ]
     assert len({i.y.tobytes() for i in instances}) == len(instances)
@@ -40,7 +38,9 @@ def test_an_instance_does_not_depend_on_what_was_drawn_before():
 def test_instances_are_those_of_the_first_release():
     """Rows are kept for years: a change of the streams must not pass unnoticed."""
     instance = sparsebench.draw("gaussian", m=3, n=5, k=2, trial=1, seed=2)
-    np.testing.assert_allclose(instance.A[0, :2], [-1.4358345955930103, 0.05251214805974694], rtol=1e-12)
+    np.testing.assert_allclose(
+        instance.A[0, :2], [-1.4358345955930103, 0.05251214805974694], rtol=1e-12
+    )
     assert instance.support.tolist() == [1, 3]
 
 
@@ -49,9 +49,7 @@ def test_instances_are_those_of_the_first_release():
 def test_exactly_k_nonzeros_of_the_stated_law(k, amplitudes):
     values = []
     for trial in range(20):
-        x = sparsebench.draw(
-            "gaussian", m=40, n=60, k=k, trial=trial, amplitudes=amplitudes
-        ).x
+        x = sparsebench.draw("gaussian", m=40, n=60, k=k, trial=trial, amplitudes=amplitudes).x
         assert np.count_nonzero(x) == k
         values.append(x[x != 0])
     values = np.concatenate(values)
@@ -82,9 +80,7 @@ def test_gaussian_columns():
 @pytest.mark.parametrize(("width", "neighbours"), [(1.0, 0.7788), (2.0, 0.9394), (3.0, 0.9726)])
 @pytest.mark.parametrize("boundary", ["zero", "circulant"])
 def test_deconvolution_dictionary(width, neighbours, boundary):
-    instance = sparsebench.draw(
-        "deconvolution", m=200, n=200, k=3, width=width, boundary=boundary
-    )
+    instance = sparsebench.draw("deconvolution", m=200, n=200, k=3, width=width, boundary=boundary)
     A = instance.A
     np.testing.assert_allclose(np.linalg.norm(A, axis=0), 1)
     assert abs(A[:, 100] @ A[:, 101] - neighbours) < 3e-4
@@ -115,20 +111,23 @@ def test_noise_has_the_stated_ratio():
     np.testing.assert_array_equal(quiet.y, quiet.A @ quiet.x)
 
 
-@pytest.mark.parametrize(("name", "recipe", "words"), [
-    ("gausian", {"m": 5, "n": 9, "k": 1}, "did you mean 'gaussian'"),
-    ("gaussian", {"m": 5, "n": 9, "k": 0}, "k must be at least 1"),
-    ("gaussian", {"m": 5, "n": 9, "k": 6}, "k = 6 exceeds min(m, n) = 5"),
-    ("gaussian", {"m": 9, "n": 5, "k": 1}, "m <= n"),
-    ("gaussian", {"m": 5.0, "n": 9, "k": 1}, "m must be a whole number"),
-    ("gaussian", {"m": 5, "n": 9, "k": 1, "trial": -1}, "trial"),
-    ("gaussian", {"m": 5, "n": 9, "k": 1, "colums": "unit"}, "did you mean 'columns'"),
-    ("gaussian", {"m": 5, "n": 9, "k": 1, "columns": "units"}, "raw, unit"),
-    ("gaussian", {"m": 5, "n": 9, "k": 1, "snr": float("nan")}, "dB"),
-    ("deconvolution", {"m": 5, "n": 9, "k": 1}, "m = n"),
-    ("deconvolution[width=0]", {"m": 9, "n": 9, "k": 1}, "positive"),
-    ("deconvolution[width=three]", {"m": 9, "n": 9, "k": 1}, "type float"),
-])
+@pytest.mark.parametrize(
+    ("name", "recipe", "words"),
+    [
+        ("gausian", {"m": 5, "n": 9, "k": 1}, "did you mean 'gaussian'"),
+        ("gaussian", {"m": 5, "n": 9, "k": 0}, "k must be at least 1"),
+        ("gaussian", {"m": 5, "n": 9, "k": 6}, "k = 6 exceeds min(m, n) = 5"),
+        ("gaussian", {"m": 9, "n": 5, "k": 1}, "m <= n"),
+        ("gaussian", {"m": 5.0, "n": 9, "k": 1}, "m must be a whole number"),
+        ("gaussian", {"m": 5, "n": 9, "k": 1, "trial": -1}, "trial"),
+        ("gaussian", {"m": 5, "n": 9, "k": 1, "colums": "unit"}, "did you mean 'columns'"),
+        ("gaussian", {"m": 5, "n": 9, "k": 1, "columns": "units"}, "raw, unit"),
+        ("gaussian", {"m": 5, "n": 9, "k": 1, "snr": float("nan")}, "dB"),
+        ("deconvolution", {"m": 5, "n": 9, "k": 1}, "m = n"),
+        ("deconvolution[width=0]", {"m": 9, "n": 9, "k": 1}, "positive"),
+        ("deconvolution[width=three]", {"m": 9, "n": 9, "k": 1}, "type float"),
+    ],
+)
 def test_bad_recipes_are_one_clear_line(name, recipe, words):
     with pytest.raises(InputError) as caught:
         sparsebench.draw(name, **recipe)

@@ -1,5 +1,7 @@
 """Every algorithm against an independent reference, on Gaussian and on coherent instances."""
 
+from itertools import combinations, pairwise
+
 import numpy as np
 import pytest
 import references
@@ -14,15 +16,16 @@ GAUSSIAN = [
 ]
 UNIT = [
     ("gaussian", {"m": 100, "n": 200, "k": k, "trial": t, "columns": "unit"})
-    for k in (10, 30) for t in range(4)
+    for k in (10, 30)
+    for t in range(4)
 ]
 SPIKES = [
     ("deconvolution", {"m": 120, "n": 120, "k": k, "trial": t, "width": w})
-    for w in (1.0, 3.0) for k in (3, 8) for t in range(4)
+    for w in (1.0, 3.0)
+    for k in (3, 8)
+    for t in range(4)
 ]
-NOISY = [
-    ("gaussian", {"m": 60, "n": 128, "k": 8, "trial": t, "snr": 20.0}) for t in range(4)
-] + [
+NOISY = [("gaussian", {"m": 60, "n": 128, "k": 8, "trial": t, "snr": 20.0}) for t in range(4)] + [
     ("deconvolution", {"m": 120, "n": 120, "k": 6, "trial": t, "snr": 30.0}) for t in range(4)
 ]
 
@@ -31,9 +34,7 @@ RULES = {
     "iht[step=1/L]": lambda A, y, k: references.iht(A, y, k, references.spectral_step(A)),
     "niht": references.niht,
     "htp": lambda A, y, k: references.htp(A, y, k, references.unit_step(A)),
-    "htp[step=1.8/L]": lambda A, y, k: references.htp(
-        A, y, k, 1.8 * references.spectral_step(A)
-    ),
+    "htp[step=1.8/L]": lambda A, y, k: references.htp(A, y, k, 1.8 * references.spectral_step(A)),
     "nhtp": lambda A, y, k: references.htp(A, y, k, None),
     "sea": lambda A, y, k: references.sea(A, y, k, max_iter=1000),
     "omp": lambda A, y, k: references.on_support(
@@ -84,7 +85,7 @@ def test_same_support_and_residual_as_the_plain_loop(name, family):
     assert compared >= 0.6 * len(cases)
 
 
-@pytest.mark.parametrize("name", sorted(RULES) + ["ista", "fista"])
+@pytest.mark.parametrize("name", [*sorted(RULES), "ista", "fista"])
 def test_the_estimate_is_the_least_squares_solution_on_its_support(name):
     for problem, recipe in NOISY + SPIKES[:8]:
         instance = sparsebench.draw(problem, **recipe)
@@ -94,19 +95,24 @@ def test_the_estimate_is_the_least_squares_solution_on_its_support(name):
 
 
 @pytest.mark.parametrize("accelerate", [False, True])
-@pytest.mark.parametrize("problem", [
-    ("gaussian", {"m": 60, "n": 128, "k": 10, "columns": "unit"}),
-    ("gaussian", {"m": 60, "n": 128, "k": 10, "snr": 10.0}),
-    ("deconvolution", {"m": 100, "n": 100, "k": 8, "width": 1.0, "snr": 20.0}),
-])
+@pytest.mark.parametrize(
+    "problem",
+    [
+        ("gaussian", {"m": 60, "n": 128, "k": 10, "columns": "unit"}),
+        ("gaussian", {"m": 60, "n": 128, "k": 10, "snr": 10.0}),
+        ("deconvolution", {"m": 100, "n": 100, "k": 8, "width": 1.0, "snr": 20.0}),
+    ],
+)
 def test_proximal_gradients_reach_the_lasso_optimum(problem, accelerate):
     name, recipe = problem
     instance = sparsebench.draw(name, **recipe)
     A, y = instance.A, instance.y
     level = 0.05 * np.abs(A.T @ y).max()
-    peer = Lasso(
-        alpha=level / y.size, fit_intercept=False, tol=1e-14, max_iter=1_000_000,
-    ).fit(A, y).coef_
+    peer = (
+        Lasso(alpha=level / y.size, fit_intercept=False, tol=1e-14, max_iter=1_000_000)
+        .fit(A, y)
+        .coef_
+    )
 
     def objective(x):
         return 0.5 * np.sum((y - A @ x) ** 2) + level * np.abs(x).sum()
@@ -131,17 +137,17 @@ def test_the_duality_gap_alone_stops_at_the_same_optimum():
     dictionary = Dictionary(A)
     step = 1 / dictionary.squared_spectral_norm
     x, _, _ = lasso(dictionary, y, level, step, True, 200_000, 1e-12)
-    peer = Lasso(
-        alpha=level / 30, fit_intercept=False, tol=1e-14, max_iter=1_000_000
-    ).fit(A[:, :20], y).coef_
+    peer = (
+        Lasso(alpha=level / 30, fit_intercept=False, tol=1e-14, max_iter=1_000_000)
+        .fit(A[:, :20], y)
+        .coef_
+    )
     np.testing.assert_allclose(x[:20] + x[20:], peer, atol=1e-6)
 
 
 @pytest.mark.parametrize("coherent", [False, True])
 def test_brute_force_on_tiny_problems(coherent):
     """No algorithm beats the global optimum, and each reaches it in a fair share of draws."""
-    from itertools import combinations
-
     n, m, k = 12, 8, 3
     reached = dict.fromkeys(RULES, 0)
     draws = 40
@@ -185,7 +191,7 @@ def test_sea_returns_the_best_of_its_history():
         residual(instance, sparsebench.solve("sea", instance.A, instance.y, 12, max_iter=i).x)
         for i in (1, 2, 5, 20, 100, 400)
     ]
-    assert all(later <= earlier + 1e-12 for earlier, later in zip(residuals, residuals[1:]))
+    assert all(later <= earlier + 1e-12 for earlier, later in pairwise(residuals))
 
 
 def test_htp_terminates_on_cycles_and_says_so():

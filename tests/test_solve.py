@@ -63,37 +63,40 @@ def with_nan(array):
     return array
 
 
-@pytest.mark.parametrize(("name", "A", "y", "k", "options", "words"), [
-    ("opm", A, Y, 2, {}, "did you mean 'omp'"),
-    ("zzz", A, Y, 2, {}, "the algorithms are fista"),
-    ("iht", A, Y, 2, {"stp": "1/L"}, "did you mean 'step'"),
-    ("iht", A, Y, 2, {"step": "fast"}, "cannot read the step 'fast'"),
-    ("iht", A, Y, 2, {"step": "-1"}, "cannot read the step"),
-    ("iht", A, Y, 2, {"max_iter": "many"}, "type int"),
-    ("iht", A, Y, 2, {"max_iter": 2.5}, "type int"),
-    ("iht", A, Y, 2, {"max_iter": 0}, "max_iter must be at least 1"),
-    ("omp", A, Y, 2, {"tol": -1.0}, "tol must be"),
-    ("omp", A, Y, 2, {"tol": float("nan")}, "tol must be"),
-    ("fista", A, Y, 2, {"lam": 2.0}, "fraction"),
-    ("omp", A, Y, 0, {}, "k must lie in 1 .. min(m, n) = 20"),
-    ("omp", A, Y, 21, {}, "k must lie in"),
-    ("omp", A, Y, 2.0, {}, "whole number"),
-    ("omp", A, Y, True, {}, "whole number"),
-    ("omp", with_nan(A), Y, 2, {}, "A holds NaN"),
-    ("omp", A, with_nan(Y), 2, {}, "y holds NaN"),
-    ("omp", A, Y * np.inf, 2, {}, "y holds NaN or infinite"),
-    ("omp", A, Y[:-1], 2, {}, "y must have shape (20,)"),
-    ("omp", A, Y[None], 2, {}, "y must have shape"),
-    ("omp", A, np.zeros((20, 2, 2)), 2, {}, "y must have shape"),
-    ("omp", A, np.zeros(0), 2, {}, "y must have shape"),
-    ("omp", np.zeros((0, 5)), np.zeros(0), 1, {}, "A must have shape"),
-    ("omp", A[0], Y, 2, {}, "A must have shape"),
-    ("omp", A * 1j, Y, 2, {}, "real numbers"),
-    ("omp", A, ["a"] * 20, 2, {}, "real numbers"),
-    ("omp", [[1.0, 2.0], [3.0]], Y, 2, {}, "real numbers"),
-    ("omp", None, Y, 2, {}, "real numbers"),
-    ("omp[", A, Y, 2, {}, "cannot read"),
-])
+@pytest.mark.parametrize(
+    ("name", "A", "y", "k", "options", "words"),
+    [
+        ("opm", A, Y, 2, {}, "did you mean 'omp'"),
+        ("zzz", A, Y, 2, {}, "the algorithms are fista"),
+        ("iht", A, Y, 2, {"stp": "1/L"}, "did you mean 'step'"),
+        ("iht", A, Y, 2, {"step": "fast"}, "cannot read the step 'fast'"),
+        ("iht", A, Y, 2, {"step": "-1"}, "cannot read the step"),
+        ("iht", A, Y, 2, {"max_iter": "many"}, "type int"),
+        ("iht", A, Y, 2, {"max_iter": 2.5}, "type int"),
+        ("iht", A, Y, 2, {"max_iter": 0}, "max_iter must be at least 1"),
+        ("omp", A, Y, 2, {"tol": -1.0}, "tol must be"),
+        ("omp", A, Y, 2, {"tol": float("nan")}, "tol must be"),
+        ("fista", A, Y, 2, {"lam": 2.0}, "fraction"),
+        ("omp", A, Y, 0, {}, "k must lie in 1 .. min(m, n) = 20"),
+        ("omp", A, Y, 21, {}, "k must lie in"),
+        ("omp", A, Y, 2.0, {}, "whole number"),
+        ("omp", A, Y, True, {}, "whole number"),
+        ("omp", with_nan(A), Y, 2, {}, "A holds NaN"),
+        ("omp", A, with_nan(Y), 2, {}, "y holds NaN"),
+        ("omp", A, Y * np.inf, 2, {}, "y holds NaN or infinite"),
+        ("omp", A, Y[:-1], 2, {}, "y must have shape (20,)"),
+        ("omp", A, Y[None], 2, {}, "y must have shape"),
+        ("omp", A, np.zeros((20, 2, 2)), 2, {}, "y must have shape"),
+        ("omp", A, np.zeros(0), 2, {}, "y must have shape"),
+        ("omp", np.zeros((0, 5)), np.zeros(0), 1, {}, "A must have shape"),
+        ("omp", A[0], Y, 2, {}, "A must have shape"),
+        ("omp", A * 1j, Y, 2, {}, "real numbers"),
+        ("omp", A, ["a"] * 20, 2, {}, "real numbers"),
+        ("omp", [[1.0, 2.0], [3.0]], Y, 2, {}, "real numbers"),
+        ("omp", None, Y, 2, {}, "real numbers"),
+        ("omp[", A, Y, 2, {}, "cannot read"),
+    ],
+)
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_bad_input_is_one_clear_line(name, A, y, k, options, words):
     with pytest.raises(InputError) as caught:
@@ -127,8 +130,13 @@ def test_the_recipe_of_a_choice_has_every_option_and_its_label_only_the_changed_
 def test_selection_by_pattern():
     names = [c.name for c in registry.choose_algorithms(["*htp", "omp,iht[step=1/L]"])]
     assert names == ["htp", "nhtp", "omp", "iht"]
-    for text, words in (("x*", "unknown"), ("", "no algorithm"), ("omp[tol]", "option=value"),
-                        ("omp]", "unbalanced"), ("omp[tol=]", "option=value")):
+    for text, words in (
+        ("x*", "unknown"),
+        ("", "no algorithm"),
+        ("omp[tol]", "option=value"),
+        ("omp]", "unbalanced"),
+        ("omp[tol=]", "option=value"),
+    ):
         with pytest.raises(InputError, match=words):
             registry.choose_algorithms(text)
 
@@ -150,23 +158,29 @@ def test_a_decorated_function_is_an_algorithm():
         del registry._ALGORITHMS["mean-of-atoms"]
 
 
-@pytest.mark.parametrize(("function", "words"), [
-    (lambda y, A, k: 0, "must take"),
-    (lambda A, y, k, extra: 0, "default value"),
-    (lambda A, y, k, *, option=[]: 0, "type str, int"),  # noqa: B006
-])
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda y, A, k: 0, "must take"),
+        (lambda A, y, k, extra: 0, "default value"),
+        (lambda A, y, k, *, option=[]: 0, "type str, int"),
+    ],
+)
 def test_functions_that_do_not_fit_are_refused(function, words):
     with pytest.raises(InputError, match=words):
         sparsebench.algorithm("misfit")(function)
 
 
-@pytest.mark.parametrize(("body", "words"), [
-    ("return np.full(A.shape[1], np.nan)", "NaN"),
-    ("return np.ones(A.shape[1])", "more than k = 2"),
-    ("return np.zeros(3)", "shape"),
-    ("return None", "shape"),
-    ("return 'x' * 3", "shape"),
-])
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("return np.full(A.shape[1], np.nan)", "NaN"),
+        ("return np.ones(A.shape[1])", "more than k = 2"),
+        ("return np.zeros(3)", "shape"),
+        ("return None", "shape"),
+        ("return 'x' * 3", "shape"),
+    ],
+)
 def test_what_a_plain_function_returns_is_checked(body, words):
     space = {"np": np}
     exec(f"def broken(A, y, k):\n    {body}", space)

@@ -28,7 +28,8 @@ def test_twenty_of_twenty_is_not_a_point():
 def test_mean_interval_covers_bounded_means():
     rng = np.random.default_rng(0)
     for draw, truth in (
-        (lambda: rng.beta(2, 5, 100), 2 / 7), (lambda: rng.binomial(20, 0.3, 100) / 20, 0.3)
+        (lambda: rng.beta(2, 5, 100), 2 / 7),
+        (lambda: rng.binomial(20, 0.3, 100) / 20, 0.3),
     ):
         hits = 0
         for _ in range(1000):
@@ -102,7 +103,8 @@ def test_rows_of_one_trial_are_not_independent():
     rng = np.random.default_rng(1)
     rows = [
         (t, k, bool(rng.random() < expit((50 - k + shift) / 1.0)))
-        for t, shift in enumerate(6 * rng.standard_normal(150)) for k in range(42, 58)
+        for t, shift in enumerate(6 * rng.standard_normal(150))
+        for k in range(42, 58)
     ]
     trial, k, success = map(np.array, zip(*rows, strict=True))
     clustered = fit_threshold(k, trial, success, 0.5, 100)
@@ -152,10 +154,20 @@ def test_sampling_concentrates_where_the_information_is():
     assert k.size < 2500
 
 
-@pytest.mark.parametrize(("delta", "rho"), [
-    (0.1, 0.1894), (0.2, 0.2433), (0.3, 0.2908), (0.4, 0.3373), (0.5, 0.3857), (0.6, 0.4384),
-    (0.7, 0.4988), (0.8, 0.5733), (0.9, 0.6782),
-])
+@pytest.mark.parametrize(
+    ("delta", "rho"),
+    [
+        (0.1, 0.1894),
+        (0.2, 0.2433),
+        (0.3, 0.2908),
+        (0.4, 0.3373),
+        (0.5, 0.3857),
+        (0.6, 0.4384),
+        (0.7, 0.4988),
+        (0.8, 0.5733),
+        (0.9, 0.6782),
+    ],
+)
 def test_donoho_tanner_is_the_published_signed_curve(delta, rho):
     assert donoho_tanner(delta) == pytest.approx(rho, abs=1e-4)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sparsebench.experiments.sampling import LEVELS, GridSampler, ThresholdSampler
+from sparsebench.experiments.sampling import LEVELS, RULE_VERSION, GridSampler, ThresholdSampler
 from sparsebench.registry import Choice
 from sparsebench.statistics import wilson
 from sparsebench.store import Block, Outcome
@@ -60,19 +60,30 @@ class PhaseTransition:
             for m in self.ms:
                 largest = min(m, self.n)
                 self._samplers[chosen, m] = (
-                    GridSampler(largest, self.grid) if self.grid
+                    GridSampler(largest, self.grid)
+                    if self.grid
                     else ThresholdSampler(largest, self.half_width, self.max_trials)
                 )
 
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON data."""
-        rule: dict[str, Any] = {"grid": self.grid} if self.grid else {
-            "half_width": self.half_width, "max_trials": self.max_trials
-        }
+        rule: dict[str, Any] = (
+            {"grid": self.grid}
+            if self.grid
+            else {
+                "half_width": self.half_width,
+                "max_trials": self.max_trials,
+                "rule": RULE_VERSION,
+            }
+        )
         return {
-            "experiment": "phase-transition", "problem": self.problem.recipe,
+            "experiment": "phase-transition",
+            "problem": self.problem.recipe,
             "algorithms": [chosen.recipe for chosen in self.algorithms],
-            "n": self.n, "ms": self.ms, "seed": self.seed, "time_limit": self.time_limit,
+            "n": self.n,
+            "ms": self.ms,
+            "seed": self.seed,
+            "time_limit": self.time_limit,
         } | rule
 
     def waves(
@@ -107,17 +118,26 @@ class PhaseTransition:
         for (chosen, m), sampler in self._samplers.items():
             for level in LEVELS:
                 found = sampler.estimate(level)
-                rows.append({
-                    "algorithm": chosen.label,
-                    "options": json.dumps(dict(chosen.options)),
-                    "problem": self.problem.label, "m": m, "n": self.n, "level": level,
-                    "estimate": found.estimate, "lower": found.lower, "upper": found.upper,
-                    "trials": len(sampler.k), "half_width": found.half_width,
-                    "scale": found.scale, "design_effect": found.design_effect,
-                    "stopped": sampler.stopped, "problem_options": json.dumps(
-                        dict(self.problem.options)
-                    ), "seed": self.seed,
-                })
+                rows.append(
+                    {
+                        "algorithm": chosen.label,
+                        "options": json.dumps(dict(chosen.options)),
+                        "problem": self.problem.label,
+                        "m": m,
+                        "n": self.n,
+                        "level": level,
+                        "estimate": found.estimate,
+                        "lower": found.lower,
+                        "upper": found.upper,
+                        "trials": len(sampler.k),
+                        "half_width": found.half_width,
+                        "scale": found.scale,
+                        "design_effect": found.design_effect,
+                        "stopped": sampler.stopped,
+                        "problem_options": json.dumps(dict(self.problem.options)),
+                        "seed": self.seed,
+                    }
+                )
         return pd.DataFrame(rows)
 
     def cells(self) -> pd.DataFrame:
@@ -128,9 +148,17 @@ class PhaseTransition:
             for k in np.unique(ks):
                 here = wins[ks == k]
                 lower, upper = wilson(here.sum(), here.size)
-                rows.append({
-                    "algorithm": chosen.label, "problem": self.problem.label, "m": m, "n": self.n,
-                    "k": int(k), "estimate": here.mean(), "lower": float(lower),
-                    "upper": float(upper), "trials": here.size,
-                })
+                rows.append(
+                    {
+                        "algorithm": chosen.label,
+                        "problem": self.problem.label,
+                        "m": m,
+                        "n": self.n,
+                        "k": int(k),
+                        "estimate": here.mean(),
+                        "lower": float(lower),
+                        "upper": float(upper),
+                        "trials": here.size,
+                    }
+                )
         return pd.DataFrame(rows)

@@ -12,32 +12,53 @@ _NINETEEN = [round(0.05 * i, 2) for i in range(1, 20)]
 #: solves an algorithm and m.
 PHASE_TRANSITION: dict[str, dict[str, Any]] = {
     "quick": {
-        "algorithms": _CLASSICAL, "problem": "gaussian", "n": 128,
-        "ratios": [0.2, 0.35, 0.5, 0.65, 0.8], "half_width": 3.0, "max_trials": 300,
+        "algorithms": _CLASSICAL,
+        "problem": "gaussian",
+        "n": 128,
+        "ratios": [0.2, 0.35, 0.5, 0.65, 0.8],
+        "half_width": 3.0,
+        "max_trials": 300,
     },
     "default": {
-        "algorithms": _CLASSICAL, "problem": "gaussian", "n": 500, "ratios": _NINE,
-        "half_width": 2.0, "max_trials": 3000,
+        "algorithms": _CLASSICAL,
+        "problem": "gaussian",
+        "n": 500,
+        "ratios": _NINE,
+        "half_width": 2.0,
+        "max_trials": 3000,
     },
     "paper": {
-        "algorithms": _CLASSICAL + ",htp[step=1.8/L]", "problem": "gaussian", "n": 500,
-        "ratios": _NINETEEN, "half_width": 1.0, "max_trials": 20000,
+        "algorithms": _CLASSICAL + ",htp[step=1.8/L]",
+        "problem": "gaussian",
+        "n": 500,
+        "ratios": _NINETEEN,
+        "half_width": 1.0,
+        "max_trials": 20000,
     },
 }
 
 #: Settings of `support-distance`.
 SUPPORT_DISTANCE: dict[str, dict[str, Any]] = {
     "quick": {
-        "algorithms": _CLASSICAL, "problem": "deconvolution[width=3]", "n": 200,
-        "ks": [2, 4, 8, 12, 16, 20], "trials": 20,
+        "algorithms": _CLASSICAL,
+        "problem": "deconvolution[width=3]",
+        "n": 200,
+        "ks": [2, 4, 8, 12, 16, 20],
+        "trials": 20,
     },
     "default": {
-        "algorithms": _CLASSICAL, "problem": "deconvolution[width=3]", "n": 500,
-        "ks": list(range(5, 51, 5)), "trials": 100,
+        "algorithms": _CLASSICAL,
+        "problem": "deconvolution[width=3]",
+        "n": 500,
+        "ks": list(range(5, 51, 5)),
+        "trials": 100,
     },
     "paper": {
-        "algorithms": _CLASSICAL + ",htp[step=1.8/L]", "problem": "deconvolution[width=3]",
-        "n": 500, "ks": list(range(1, 51)), "trials": 200,
+        "algorithms": _CLASSICAL + ",htp[step=1.8/L]",
+        "problem": "deconvolution[width=3]",
+        "n": 500,
+        "ks": list(range(1, 51)),
+        "trials": 200,
     },
 }
 

@@ -52,9 +52,14 @@ class SupportDistance:
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON data."""
         return {
-            "experiment": "support-distance", "problem": self.problem.recipe,
+            "experiment": "support-distance",
+            "problem": self.problem.recipe,
             "algorithms": [chosen.recipe for chosen in self.algorithms],
-            "n": self.n, "m": self.m, "ks": self.ks, "trials": self.trials, "seed": self.seed,
+            "n": self.n,
+            "m": self.m,
+            "ks": self.ks,
+            "trials": self.trials,
+            "seed": self.seed,
             "time_limit": self.time_limit,
         }
 
@@ -85,12 +90,22 @@ class SupportDistance:
             for k in self.ks:
                 outcomes = self._outcomes[chosen, k]
                 mean, lower, upper = mean_interval([o.support_distance for o in outcomes])
-                rows.append({
-                    "algorithm": chosen.label, "options": json.dumps(dict(chosen.options)),
-                    "problem": self.problem.label, "m": self.m, "n": self.n, "k": k,
-                    "estimate": mean, "lower": lower, "upper": upper, "trials": len(outcomes),
-                    "exact": sum(o.exact for o in outcomes),
-                    "failures": sum(Status(o.status).failed for o in outcomes),
-                    "problem_options": json.dumps(dict(self.problem.options)), "seed": self.seed,
-                })
+                rows.append(
+                    {
+                        "algorithm": chosen.label,
+                        "options": json.dumps(dict(chosen.options)),
+                        "problem": self.problem.label,
+                        "m": self.m,
+                        "n": self.n,
+                        "k": k,
+                        "estimate": mean,
+                        "lower": lower,
+                        "upper": upper,
+                        "trials": len(outcomes),
+                        "exact": sum(o.exact for o in outcomes),
+                        "failures": sum(Status(o.status).failed for o in outcomes),
+                        "problem_options": json.dumps(dict(self.problem.options)),
+                        "seed": self.seed,
+                    }
+                )
         return pd.DataFrame(rows)

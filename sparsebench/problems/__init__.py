@@ -60,9 +60,7 @@ def draw_dictionary(chosen: Choice, m: int, n: int, trial: int, seed: int) -> Di
     return Dictionary(_generator(chosen).dictionary(generator(recipe), m, n))
 
 
-def draw_signal(
-    chosen: Choice, dictionary: Dictionary, k: int, trial: int, seed: int
-) -> Instance:
+def draw_signal(chosen: Choice, dictionary: Dictionary, k: int, trial: int, seed: int) -> Instance:
     """Return the instance of sparsity k on a trial's dictionary."""
     m, n = dictionary.shape
     source = _generator(chosen)

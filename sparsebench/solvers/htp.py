@@ -49,12 +49,7 @@ def htp(
 
 @algorithm("nhtp", told=("k",), shares=("gram",), source=_SOURCE)
 def nhtp(
-    dictionary: Dictionary,
-    y: FloatArray,
-    k: int,
-    *,
-    max_iter: int = 1000,
-    tol: float = 1e-10,
+    dictionary: Dictionary, y: FloatArray, k: int, *, max_iter: int = 1000, tol: float = 1e-10
 ) -> Result:
     """Normalised hard thresholding pursuit: the step is exact on a candidate support.
 
@@ -78,9 +73,7 @@ def nhtp(
 def _pursue(
     dictionary: Dictionary, y: FloatArray, k: int, step: float, max_iter: int, tol: float
 ) -> Result:
-    support, n_iter, code = _htp(
-        dictionary.atoms, dictionary.gram, y, k, step, max_iter, tol
-    )
+    support, n_iter, code = _htp(dictionary.atoms, dictionary.gram, y, k, step, max_iter, tol)
     x = polished(dictionary.atoms, dictionary.gram, y, support, k, dictionary.shape[1])
     return ended(x, n_iter, code)
 
@@ -129,4 +122,3 @@ def _htp(atoms, gram, y, k, fixed_step, max_iter, tol):
         for j in range(k):
             x[support[j]] = coefficients[j]
     return best_support, max_iter, ITERATION_LIMIT
-

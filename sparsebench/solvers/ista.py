@@ -39,9 +39,9 @@ def ista(
 ) -> Result:
     """Iterative soft thresholding for the Lasso, then the k largest entries and least squares.
 
-    Minimises ½||y - A x||² + lambda ||x||₁ with lambda = lam · ||Aᵀy||∞, lowering lambda from
-    0.3 ||Aᵀy||∞ by factors of .3. Ends at the stated duality gap, or when the minimiser with the current
-    signs satisfies the optimality conditions. The support is that of the k largest |x|, and the
+    Minimises ½||y - A x||² + lambda ||x||₁ with lambda = lam · ||Aᵀy||∞, approached from above
+    by factors of .3. Ends at the stated duality gap, or when the minimiser with the current signs
+    satisfies the optimality conditions. The support is that of the k largest |x|, and the
     estimate returned is least squares on it.
 
     Parameters
@@ -99,8 +99,13 @@ def fista(
 
 
 def lasso(
-    dictionary: Dictionary, y: FloatArray, level: float, step: float, accelerate: bool,
-    max_iter: int, tol: float,
+    dictionary: Dictionary,
+    y: FloatArray,
+    level: float,
+    step: float,
+    accelerate: bool,
+    max_iter: int,
+    tol: float,
 ) -> tuple[FloatArray, int, int]:
     """Return (x, iterations, ending) for min ½||y - A x||² + level ||x||₁."""
     x, n_iter, code = _proximal_gradient(
@@ -110,8 +115,14 @@ def lasso(
 
 
 def _read_off(
-    dictionary: Dictionary, y: FloatArray, k: int, lam: float, step: float, accelerate: bool,
-    max_iter: int, tol: float,
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    lam: float,
+    step: float,
+    accelerate: bool,
+    max_iter: int,
+    tol: float,
 ) -> Result:
     if not 0 < lam < 1:
         raise InputError(f"lam is a fraction of ||Aᵀy||∞ in (0, 1), not {lam}")
@@ -130,7 +141,6 @@ def _read_off(
 def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
-    energy = dot(y, y)
     x, point, gradient = np.zeros(n), np.zeros(n), np.empty(n)
     support, values = np.empty(n, dtype=np.intp), np.empty(n)
     remainder = np.empty_like(y)

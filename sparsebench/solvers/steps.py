@@ -29,6 +29,4 @@ def step_size(rule: str, dictionary: Dictionary) -> float:
         factor = 0.0
     if match is None or not 0 < factor < float("inf"):
         raise InputError(f"cannot read the step {rule!r}; write a number, or one over L as 1.8/L")
-    return factor / (
-        dictionary.squared_spectral_norm if match[2] else dictionary.mean_squared_norm
-    )
+    return factor / (dictionary.squared_spectral_norm if match[2] else dictionary.mean_squared_norm)

@@ -1,0 +1,346 @@
+"""The command line: what it writes, and one clear line for whatever is wrong."""
+
+import shutil
+import sqlite3
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sparsebench import cli, registry
+
+PLUGIN = str(Path(__file__).parent / "plugin_example.py")
+SMALL = ["--n", "32", "--ratios", "0.4,0.7", "--max-trials", "80", "-j", "1"]
+
+
+@pytest.fixture(autouse=True)
+def no_plugins_left():
+    known = set(registry._ALGORITHMS)
+    yield
+    for name in set(registry._ALGORITHMS) - known:
+        del registry._ALGORITHMS[name]
+    registry._load_plugin.cache_clear()
+
+
+def sparsebench(*arguments, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["sparsebench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.run()
+    captured = capsys.readouterr()
+    return ended.value.code or 0, captured.out, captured.err
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    return lambda *arguments: sparsebench(*arguments, monkeypatch=monkeypatch, capsys=capsys)
+
+
+def test_phase_transition_writes_a_diagram_and_its_numbers(command, tmp_path):
+    code, out, err = command(
+        "phase-transition", "-a", "omp,htp[step=1.8/L]", *SMALL, "--out", tmp_path
+    )
+    assert code == 0, err
+    assert {p.name for p in tmp_path.iterdir()} >= {
+        "results.db",
+        "phase-transition.png",
+        "phase-transition.pdf",
+        "thresholds.csv",
+        "cells.csv",
+        "phase-transition-50.png",
+    }
+    thresholds = pd.read_csv(tmp_path / "thresholds.csv")
+    assert list(thresholds.columns[:10]) == [
+        "algorithm",
+        "options",
+        "problem",
+        "m",
+        "n",
+        "level",
+        "estimate",
+        "lower",
+        "upper",
+        "trials",
+    ]
+    assert len(thresholds) == 2 * 2 * 2
+    assert (thresholds["lower"] <= thresholds["estimate"]).all()
+    assert (thresholds["estimate"] <= thresholds["upper"]).all()
+    assert (thresholds["lower"] < thresholds["upper"]).all()
+    assert set(thresholds["algorithm"]) == {"omp", "htp[step=1.8/L]"}
+    cells = pd.read_csv(tmp_path / "cells.csv")
+    assert (cells["lower"] < cells["upper"]).all()
+    assert cells["trials"].sum() == thresholds[thresholds["level"] == 0.5]["trials"].sum()
+    assert "htp[step=1.8/L]" in out
+    code, out, _ = command(
+        "phase-transition", "-a", "omp,htp[step=1.8/L]", *SMALL, "--out", tmp_path
+    )
+    assert code == 0
+    assert "nothing to compute" in out
+
+
+def test_grid_agrees_with_adaptive_sampling(command, tmp_path):
+    arguments = ["phase-transition", "-a", "omp", "--n", "64", "--ratios", "0.5", "-j", "1"]
+    assert command(*arguments, "--half-width", "1", "--out", tmp_path / "a")[0] == 0
+    assert command(*arguments, "--grid", "150", "--out", tmp_path / "b")[0] == 0
+    adaptive, grid = (
+        pd.read_csv(tmp_path / name / "thresholds.csv").set_index("level") for name in "ab"
+    )
+    for level in (0.95, 0.5):
+        assert adaptive.loc[level, "lower"] <= grid.loc[level, "upper"]
+        assert grid.loc[level, "lower"] <= adaptive.loc[level, "upper"]
+    assert grid.loc[0.5, "trials"] > 5 * adaptive.loc[0.5, "trials"]
+
+
+def test_support_distance_and_export(command, tmp_path):
+    code, out, err = command(
+        "support-distance",
+        "-a",
+        "omp,sea",
+        "--n",
+        "60",
+        "--ks",
+        "2:6:2",
+        "--trials",
+        "5",
+        "-j",
+        "1",
+        "--out",
+        tmp_path,
+    )
+    assert code == 0, err
+    distances = pd.read_csv(tmp_path / "distances.csv")
+    assert list(distances["k"]) == [2, 4, 6] * 2
+    assert (distances["trials"] == 5).all()
+    assert (distances["lower"] < distances["upper"]).all()
+    assert "coherence" in out
+    code, out, _ = command("export", tmp_path / "rows.csv", "--out", tmp_path)
+    assert code == 0
+    rows = pd.read_csv(tmp_path / "rows.csv")
+    assert len(rows) == 2 * 3 * 5
+    assert rows.groupby(["algorithm", "k"])["support_distance"].mean().loc[("omp", 4)] == (
+        pytest.approx(distances.set_index(["algorithm", "k"]).loc[("omp", 4), "estimate"])
+    )
+    code, out, _ = command("status", "--out", tmp_path)
+    assert code == 0
+    assert "30 rows" in out
+    assert "support-distance" in out
+
+
+def test_a_function_in_a_file_appears_in_the_diagram(command, tmp_path):
+    file = tmp_path / "my_algorithm.py"
+    file.write_text(
+        "import numpy as np\n\n\n"
+        "def my_algorithm(A, y, k):\n"
+        "    S = np.argsort(-np.abs(A.T @ y))[:k]\n"
+        "    x = np.zeros(A.shape[1])\n"
+        "    x[S] = np.linalg.lstsq(A[:, S], y)[0]\n"
+        "    return x\n"
+    )
+    code, out, err = command(
+        "phase-transition",
+        "--plugin",
+        file,
+        "-a",
+        "omp,my_algorithm",
+        *SMALL,
+        "--out",
+        tmp_path / "r",
+    )
+    assert code == 0, err
+    assert "my_algorithm" in out
+    assert "my_algorithm" in set(pd.read_csv(tmp_path / "r" / "thresholds.csv")["algorithm"])
+
+
+def test_failures_are_shown(command, tmp_path):
+    code, out, _ = command(
+        "support-distance",
+        "--plugin",
+        PLUGIN,
+        "-a",
+        "raises,omp",
+        "--n",
+        "40",
+        "--ks",
+        "3",
+        "--trials",
+        "4",
+        "-j",
+        "1",
+        "--out",
+        tmp_path,
+    )
+    assert code == 0
+    assert "raises: 4 error of 4 solves, counted as failures" in out
+    assert "RuntimeError: the [moon] is full" in out
+
+
+def test_list_shows_everything(command):
+    code, out, _ = command("list")
+    assert code == 0
+    for word in ("omp", "sea", "gaussian", "deconvolution", "quick", "paper", "lambda"):
+        assert word in out
+    code, out, _ = command("list", "--plugin", PLUGIN)
+    assert "matched_filter" in out
+    assert "helper" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["phase-transition", "--preset", "papr"], "unknown preset 'papr'; did you mean 'paper'?"),
+        (["phase-transition", "-a", "sae"], "unknown algorithm 'sae'; did you mean 'sea'?"),
+        (["phase-transition", "-a", "htp[stp=1]"], "did you mean 'step'?"),
+        (["phase-transition", "-a", "htp[max_iter=x]"], "type int"),
+        (["phase-transition", "-p", "gausian"], "did you mean 'gaussian'?"),
+        (["phase-transition", "-p", "gaussian[colums=unit]"], "did you mean 'columns'?"),
+        (["phase-transition", "-p", "gaussian,deconvolution"], "one problem at a time"),
+        (["phase-transition", "-p", "deconvolution"], "deconvolution needs m = n"),
+        (["phase-transition", "--ratios", "0.5,1.5"], "--ratios are m/n in (0, 1]"),
+        (["phase-transition", "--ratios", "a"], "numbers separated by commas"),
+        (["phase-transition", "--half-width", "0"], "--half-width must be positive"),
+        (["phase-transition", "--max-trials", "0"], "--max-trials must be at least 1"),
+        (["phase-transition", "--n", "0"], "--n must be at least 1"),
+        (["phase-transition", "-j", "0"], "--jobs must be at least 1"),
+        (["phase-transition", "--time-limit", "0"], "--time-limit must be a positive"),
+        (["phase-transition", "--grid", "-1"], "--grid is a number of trials"),
+        (["phase-transition", "--plugin", "missing.py"], "no plug-in file"),
+        (["support-distance", "--ks", "0"], "k must be at least 1"),
+        (["support-distance", "--n", "20", "--ks", "30"], "k = 30 exceeds min(m, n) = 20"),
+        (["support-distance", "-p", "gaussian", "--n", "20", "--m", "30", "--ks", "3"], "m <= n"),
+        (["support-distance", "--ks", "5:1"], "first:last:step"),
+        (["support-distance", "--trials", "0"], "--trials must be at least 1"),
+        (["support-distance", "-p", "deconvolution[width=-1]"], "positive"),
+        (["list", "algoritms"], "did you mean 'algorithms'?"),
+        (["status", "--out", "nowhere"], "no results in nowhere"),
+        (["export", "rows.csv", "--out", "nowhere"], "no results in nowhere"),
+    ],
+)
+def test_bad_input_is_one_line(command, arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command(*arguments)
+    assert code == 2
+    assert words in err
+    assert err.count("\n") == 1
+    assert err.startswith("error: ")
+    assert not out
+    assert not list(tmp_path.iterdir()), "something was written before the input was checked"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def f(A, y): pass", "defines no function (A, y, k)"),
+        ("this is no python", "failed to load: SyntaxError"),
+        ("raise OSError('no\\nluck')", "failed to load: OSError: no luck"),
+        ("def omp(A, y, k): pass", "'omp' is taken"),
+        ("def f(A, y, k, extra): pass", "needs a default value"),
+    ],
+)
+def test_bad_plugins_are_one_line(command, text, words, tmp_path):
+    file = tmp_path / "bad.py"
+    file.write_text(text)
+    code, _, err = command("phase-transition", "--plugin", file, "--out", tmp_path / "r")
+    assert code == 2
+    assert words in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+def make_store(command, folder):
+    assert (
+        command(
+            "support-distance",
+            "-a",
+            "omp",
+            "--n",
+            "40",
+            "--ks",
+            "2,3,4",
+            "--trials",
+            "60",
+            "-j",
+            "1",
+            "--out",
+            folder,
+        )[0]
+        == 0
+    )
+
+
+def test_a_damaged_store_is_refused_before_any_work(command, tmp_path):
+    make_store(command, tmp_path)
+    path = tmp_path / "results.db"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 6 // 10])
+    code, _, err = command("support-distance", "--preset", "quick", "--out", tmp_path)
+    assert code == 2
+    assert "is damaged or no store" in err
+    assert err.count("\n") == 1
+    path.write_text("these are my notes, not a database, and they are long enough\n" * 40)
+    code, _, err = command("status", "--out", tmp_path)
+    assert code == 2
+    assert "is damaged or no store" in err
+
+
+def test_another_database_or_version_is_refused(command, tmp_path):
+    with sqlite3.connect(tmp_path / "results.db") as connection:
+        connection.execute("CREATE TABLE mine (a)")
+    code, _, err = command("support-distance", "--preset", "quick", "--out", tmp_path)
+    assert code == 2
+    assert "no store of sparsebench" in err
+    shutil.rmtree(tmp_path)
+    make_store(command, tmp_path)
+    with sqlite3.connect(tmp_path / "results.db") as connection:
+        connection.execute("UPDATE format SET version = 99")
+    code, _, err = command("support-distance", "--preset", "quick", "--out", tmp_path)
+    assert code == 2
+    assert "has format 99" in err
+
+
+def test_an_unwritable_folder_is_refused_before_any_work(command, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = command("phase-transition", "--preset", "quick", "--out", tmp_path / "file")
+    assert code == 2
+    assert "cannot write to" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's /proc")
+def test_a_folder_that_nobody_may_write(command):
+    code, _, err = command("phase-transition", "--preset", "quick", "--out", "/proc/sparsebench")
+    assert code == 2
+    assert "cannot write to" in err
+
+
+def test_export_names_the_formats_it_knows(command, tmp_path):
+    make_store(command, tmp_path)
+    code, _, err = command("export", tmp_path / "rows.txt", "--out", tmp_path)
+    assert code == 2
+    assert ".csv, .csv.gz or .parquet" in err
+    code, _, err = command("export", tmp_path / "no" / "rows.csv", "--out", tmp_path)
+    assert code == 2
+    assert "cannot write" in err
+    assert command("export", tmp_path / "rows.csv.gz", "--out", tmp_path)[0] == 0
+    assert len(pd.read_csv(tmp_path / "rows.csv.gz")) == 180
+
+
+def test_the_l1_curve_is_where_theory_puts_it(command, tmp_path):
+    """FISTA's 50 % point at n = 500 lies within .02 of Donoho and Tanner's limit."""
+    from sparsebench.theory import donoho_tanner
+
+    code, _, err = command(
+        "phase-transition",
+        "-a",
+        "fista",
+        "--ratios",
+        "0.3,0.5,0.7",
+        "--out",
+        tmp_path,
+        "--max-trials",
+        "150",
+    )
+    assert code == 0, err
+    points = pd.read_csv(tmp_path / "thresholds.csv").query("level == 0.5")
+    found = (points["estimate"] / points["m"]).to_numpy()
+    np.testing.assert_allclose(found, [donoho_tanner(d) for d in (0.3, 0.5, 0.7)], atol=0.02)

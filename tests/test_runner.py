@@ -1,0 +1,220 @@
+"""Rows: the same whatever else runs, after a crash as without one; failures kept and counted."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sparsebench import registry
+from sparsebench.experiments.phase_transition import PhaseTransition
+from sparsebench.experiments.support_distance import SupportDistance
+from sparsebench.registry import choose_algorithms, choose_problem
+from sparsebench.runner import run
+from sparsebench.store import Store
+
+PLUGIN = str(Path(__file__).parent / "plugin_example.py")
+QUIET = Console(stderr=True, quiet=True)
+
+
+def diagram(names="omp,htp", ms=(10, 16), **settings):
+    return PhaseTransition(
+        choose_algorithms(names),
+        choose_problem("gaussian"),
+        n=32,
+        ms=list(ms),
+        **(
+            {"half_width": 2.0, "max_trials": 120, "grid": 0, "seed": 0, "time_limit": 60.0}
+            | settings
+        ),
+    )
+
+
+def distances(names, ks=(2, 3), trials=6, problem="gaussian", time_limit=60.0):
+    return SupportDistance(
+        choose_algorithms(names),
+        choose_problem(problem),
+        n=32,
+        m=32 if problem == "deconvolution" else 16,
+        ks=list(ks),
+        trials=trials,
+        seed=0,
+        time_limit=time_limit,
+    )
+
+
+def rows_of(folder):
+    """Every row but what may differ between runs: its wall time, its run, and ids."""
+    with Store(folder, writable=False) as store:
+        frame = store.frame().drop(columns=["seconds", "run"])
+    return frame.astype(str).to_csv(index=False).splitlines()
+
+
+def execute(experiment, folder, workers=1, plugins=()):
+    with Store(folder) as store:
+        return run(
+            experiment,
+            store,
+            workers=workers,
+            command="test",
+            environment={},
+            plugins=plugins,
+            console=QUIET,
+        )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugin():
+    known = set(registry._ALGORITHMS)
+    registry.load_plugin(PLUGIN)
+    yield
+    for name in set(registry._ALGORITHMS) - known:
+        del registry._ALGORITHMS[name]
+    registry._load_plugin.cache_clear()
+
+
+def test_two_workers_give_the_rows_of_one(tmp_path):
+    one, two = diagram(), diagram()
+    first = execute(one, tmp_path / "one", workers=1)
+    second = execute(two, tmp_path / "two", workers=2)
+    assert rows_of(tmp_path / "one") == rows_of(tmp_path / "two")
+    assert one.thresholds().equals(two.thresholds())
+    assert first.computed == second.computed > 0
+    assert first.found == second.found == 0
+
+
+def test_other_algorithms_and_cells_change_nothing(tmp_path):
+    execute(diagram("omp", ms=(10,)), tmp_path / "alone")
+    execute(diagram("sea,omp,iht", ms=(16, 10, 24)), tmp_path / "among")
+    among = set(rows_of(tmp_path / "among"))
+    alone = rows_of(tmp_path / "alone")
+    assert len(alone) > 40
+    assert set(alone) <= among
+
+
+def test_a_finished_run_computes_nothing_again(tmp_path):
+    first = execute(diagram(), tmp_path)
+    again = execute(diagram(), tmp_path)
+    assert (again.computed, again.found) == (0, first.computed)
+    wider = execute(diagram("omp,htp,iht"), tmp_path)
+    assert wider.found == first.computed
+    assert 0 < wider.computed < first.computed
+    with Store(tmp_path, writable=False) as store:
+        assert len(store.runs()) == 2  # one row for each run that computed something
+
+
+def test_every_part_of_a_recipe_is_in_the_key(tmp_path):
+    base = execute(distances("htp"), tmp_path)
+    assert execute(distances("htp"), tmp_path).computed == 0
+    for other in (
+        distances("htp[tol=1e-9]"),
+        distances("htp", ks=(4,)),
+        distances("htp", problem="gaussian[snr=30]"),
+        distances("htp", time_limit=50.0),
+    ):
+        assert execute(other, tmp_path).found == 0
+    more = execute(distances("htp", trials=8), tmp_path)
+    assert (more.found, more.computed) == (base.computed, 4)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_runner import diagram, execute
+from pathlib import Path
+execute(diagram("omp,htp,sea,fista", ms=(10, 16, 24), half_width=1.0, max_trials=400),
+        Path({folder!r}), workers=2)
+"""
+
+
+def start(folder):
+    code = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(folder))
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def stored(folder):
+    path = folder / "results.db"
+    if not path.exists():
+        return 0
+    try:
+        with sqlite3.connect(path) as connection:
+            return connection.execute("SELECT count(*) FROM rows").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, how):
+    whole = tmp_path / "whole"
+    assert start(whole).wait(timeout=120) == 0
+    total = stored(whole)
+    broken = tmp_path / "broken"
+    for part in (0.1, 0.5):
+        process = start(broken)
+        until = time.monotonic() + 60
+        while stored(broken) < part * total and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(process.pid, how)
+        process.wait(timeout=60)
+    kept = stored(broken)
+    assert 0.1 * total <= kept < total
+    assert start(broken).wait(timeout=120) == 0
+    assert rows_of(broken) == rows_of(whole)
+
+
+def test_failures_are_rows_with_their_message(tmp_path):
+    names = "raises,nan,dense,writes,exits,omp,matched_filter"
+    experiment = distances(names, trials=2)
+    report = execute(experiment, tmp_path, workers=2, plugins=[PLUGIN])
+    assert report.computed == 7 * 2 * 2
+    frame = experiment.distances().set_index(["algorithm", "k"])
+    for name in ("raises", "nan", "dense", "writes", "exits"):
+        assert dict(report.statuses[name]) == {"error": 4}
+        assert frame.loc[(name, 2), "estimate"] == 1.0
+        assert frame.loc[(name, 2), "failures"] == frame.loc[(name, 2), "trials"] == 2
+    messages = {name: next(iter(report.messages[name])) for name in report.messages}
+    assert messages["raises"] == "RuntimeError: the [moon] is full"
+    assert messages["nan"] == "nan returned NaN or infinite entries"
+    assert messages["dense"] == "dense returned 32 non-zeros, more than k = 2"
+    assert "read-only" in messages["writes"]
+    assert "SystemExit" in messages["exits"]
+    assert "omp" not in messages
+    assert report.statuses["omp"]["converged"] == 4
+
+
+def test_a_solve_that_runs_too_long_is_a_failed_row(tmp_path):
+    start_time = time.monotonic()
+    report = execute(distances("sleeps,omp", ks=(2,), trials=2, time_limit=0.3), tmp_path)
+    assert time.monotonic() - start_time < 20
+    assert dict(report.statuses["sleeps"]) == {"time-out": 2}
+    assert report.statuses["omp"]["converged"] == 2
+
+
+def test_an_edited_plugin_is_another_algorithm(tmp_path):
+    source = "import numpy as np\ndef mine(A, y, k):\n    return np.zeros(A.shape[1])\n"
+    versions = []
+    for text in (source, source + "# edited\n"):
+        file = tmp_path / "mine.py"
+        file.write_text(text)
+        registry._load_plugin.cache_clear()
+        registry._ALGORITHMS.pop("mine", None)
+        registry.load_plugin(file)
+        versions.append(choose_algorithms("mine")[0].version)
+    assert versions[0] != versions[1]
+
+
+def test_the_bar_is_quiet_when_nobody_looks(tmp_path, capfd):
+    execute(diagram(), tmp_path)
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err == ""
