@@ -447,9 +447,10 @@ def _told(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _footer(experiment: PhaseTransition | SupportDistance, trials: int, *extra: str) -> str:
+    """Return the small print: the problem with all of its options, sizes, recipe, version."""
+    options = ", ".join(f"{key} {value}" for key, value in experiment.problem.options)
     recipe = digest(experiment.recipe())[:8]
     parts = [
-        experiment.problem.label,
         f"n = {experiment.n}",
         *extra,
         f"{trials:,} trials",
@@ -458,7 +459,7 @@ def _footer(experiment: PhaseTransition | SupportDistance, trials: int, *extra: 
         f"recipe {recipe}",
         f"sparsebench {package_version()}",
     ]
-    return " · ".join(parts)
+    return f"{experiment.problem.name}: {options}\n{' · '.join(parts)}"
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:

@@ -141,14 +141,14 @@ def _finish(figure: Figure, axes: Axes, footer: str, folder: Path, name: str) ->
         handles,
         labels,
         loc="upper center",
-        bbox_to_anchor=(0.5, 0.02),
+        bbox_to_anchor=(0.5, 0.025),
         ncol=columns,
         frameon=False,
         handlelength=2.6,
         columnspacing=1.2,
     )
-    figure.text(0.5, 0.025, footer, ha="center", va="bottom", fontsize=5, color="0.35")
-    figure.tight_layout(rect=(0, 0.06, 1, 1))
+    figure.text(0.5, 0.03, footer, ha="center", va="bottom", fontsize=5, color="0.35")
+    figure.tight_layout(rect=(0, 0.08, 1, 1))
     paths = [folder / f"{name}.{ending}" for ending in ("png", "pdf")]
     for path in paths:
         figure.savefig(path, dpi=300, bbox_inches="tight", pad_inches=0.04)

@@ -200,6 +200,9 @@ def _pool(workers: int) -> Iterator[joblib.Parallel]:
         except BaseException:
             from joblib.externals.loky import get_reusable_executor
 
+            # The executor's own thread trips over work it had queued: that helps nobody.
+            threading.excepthook = lambda _: None
+
             get_reusable_executor().shutdown(wait=False, kill_workers=True)
             raise
 

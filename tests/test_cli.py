@@ -152,6 +152,57 @@ def test_a_function_in_a_file_appears_in_the_diagram(command, tmp_path):
     assert "my_algorithm" in set(pd.read_csv(tmp_path / "r" / "thresholds.csv")["algorithm"])
 
 
+def test_ratios_are_rounded_to_measurements(command, tmp_path):
+    code, _, err = command(
+        "phase-transition",
+        "-a",
+        "omp",
+        "--n",
+        "100",
+        "--ratios",
+        "0.29",
+        "--max-trials",
+        "20",
+        "-j",
+        "1",
+        "--out",
+        tmp_path,
+    )
+    assert code == 0, err
+    assert set(pd.read_csv(tmp_path / "thresholds.csv")["m"]) == {29}
+
+
+def test_as_many_nonzeros_as_measurements_are_not_recovered(command, tmp_path):
+    """Every support of size m fits y; success is judged by supports, not by residuals."""
+    code, _, err = command(
+        "support-distance",
+        "-p",
+        "gaussian",
+        "--n",
+        "30",
+        "--m",
+        "12",
+        "--ks",
+        "12",
+        "--trials",
+        "20",
+        "-j",
+        "1",
+        "--out",
+        tmp_path,
+    )
+    assert code == 0, err
+    assert pd.read_csv(tmp_path / "distances.csv")["exact"].max() == 0
+
+
+def test_the_help_has_examples(command):
+    for name in ("phase-transition", "support-distance"):
+        code, out, _ = command(name, "--help")
+        assert code == 0
+        assert "--preset quick" in out
+        assert "--out" in out
+
+
 def test_failures_are_shown(command, tmp_path):
     code, out, _ = command(
         "support-distance",

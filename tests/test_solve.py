@@ -192,6 +192,32 @@ def test_what_a_plain_function_returns_is_checked(body, words):
         del registry._ALGORITHMS["broken"]
 
 
+def test_plugins_of_installed_packages_are_found(tmp_path):
+    """An entry point is loaded when a name is looked up; a broken one is a warning."""
+    (tmp_path / "somepackage.py").write_text(
+        "import numpy as np, sparsebench\n"
+        "@sparsebench.algorithm('theirs', version='7')\n"
+        "def theirs(A, y, k):\n"
+        "    return np.zeros(A.shape[1])\n"
+    )
+    info = tmp_path / "somepackage-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: somepackage\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[sparsebench.plugins]\ntheirs = somepackage\nbroken = nothing_there\n"
+    )
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import warnings, sparsebench\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    names = [entry.name for entry in sparsebench.algorithms()]\n"
+        "assert 'theirs' in names and 'omp' in names, names\n"
+        "assert any('broken' in str(w.message) for w in caught)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_import_is_light():
     code = (
         "import sys, sparsebench; "
