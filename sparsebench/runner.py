@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -200,8 +201,9 @@ def _pool(workers: int) -> Iterator[joblib.Parallel]:
         except BaseException:
             from joblib.externals.loky import get_reusable_executor
 
-            # The executor's own thread trips over work it had queued: that helps nobody.
+            # What the executor has to say about the work it had queued helps nobody.
             threading.excepthook = lambda _: None
+            warnings.filterwarnings("ignore", module="joblib")
 
             get_reusable_executor().shutdown(wait=False, kill_workers=True)
             raise
@@ -308,8 +310,8 @@ def _time_limit(seconds: float) -> Iterator[None]:
 class _Bar:
     """A progress bar in units of predicted work: every cell weighs what its solves cost.
 
-    The cost of a solve of an algorithm at an m is the mean of those seen in this run; before any
-    is seen, all cost the same. Nothing is shown unless the console is a terminal.
+    The cost of a solve of an algorithm at an m is the mean of those seen lately; before any is
+    seen, all cost the same. Nothing is shown unless the console is a terminal.
     """
 
     def __init__(self, experiment: Experiment, console: Console) -> None:
@@ -339,7 +341,9 @@ class _Bar:
         self._progress.stop()
 
     def start_wave(self, blocks: list[Block]) -> None:
-        """Take note of the solves of a wave."""
+        """Take note of the solves of a wave; costs seen in earlier ones, at other k, fade."""
+        for cell in self._spent.values():
+            cell[:] = [0.25 * cell[0], 0.25 * cell[1]]
         self._waiting = Counter(
             (algorithm, block.m) for block in blocks for algorithm, _ in block.pairs
         )
