@@ -529,8 +529,9 @@ def _print_report(report: Report, written: list[Path], out: Path) -> None:
             for message, count in report.messages[label].most_common(3):
                 _out.print(f"    {count:,} times: {message}", markup=False)
     if report.computed:
+        total = (report.wall - report.compiling) * report.workers
         shares = ", ".join(
-            f"{name} {100 * seconds / (report.wall * report.workers):.0f} %"
+            f"{name} {100 * seconds / total:.0f} %"
             for name, seconds in (
                 ("instances", report.drawing),
                 ("Gram and norms", report.deriving),

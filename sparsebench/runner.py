@@ -60,6 +60,7 @@ class Report:
     drawing: float = 0.0
     deriving: float = 0.0
     solving: float = 0.0
+    compiling: float = 0.0
     workers: int = 1
     statuses: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     messages: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -73,7 +74,8 @@ class Report:
     @property
     def overhead(self) -> float:
         """Core seconds that went neither into instances, derived quantities nor solving."""
-        return max(self.wall * self.workers - self.drawing - self.deriving - self.solving, 0.0)
+        accounted = self.drawing + self.deriving + self.solving
+        return max((self.wall - self.compiling) * self.workers - accounted, 0.0)
 
 
 def run(
@@ -125,7 +127,7 @@ def run(
                         missing.append((index, _only(block, rest)))
                 if missing and not run_id:
                     run_id = store.start_run(command, experiment.recipe(), environment)
-                    compile_all(experiment.algorithms, console)
+                    report.compiling = compile_all(experiment.algorithms, console)
                 bar.start_wave([block for _, block in missing])
                 for index, block, done in _solve_all(missing, pool, plugins):
                     store.add(run_id, block, done.outcomes)
@@ -152,14 +154,15 @@ def run(
                 "deriving": report.deriving,
                 "solving": report.solving,
                 "overhead": report.overhead,
+                "compiling": report.compiling,
                 "workers": workers,
             },
         )
     return report
 
 
-def compile_all(algorithms: Sequence[Choice], console: Console) -> None:
-    """Compile the kernels of the algorithms here, once, so that workers load them from disk."""
+def compile_all(algorithms: Sequence[Choice], console: Console) -> float:
+    """Compile the kernels here, so that workers load them from disk; return the seconds."""
     start = time.perf_counter()
     with console.status("compiling kernels (once; cached from then on)"):
         for chosen in algorithms:
@@ -167,6 +170,7 @@ def compile_all(algorithms: Sequence[Choice], console: Console) -> None:
     seconds = time.perf_counter() - start
     if seconds > 3:
         console.print(f"compiled kernels in {seconds:.0f} s; cached from now on")
+    return seconds
 
 
 @dataclass(frozen=True)

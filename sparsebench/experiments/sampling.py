@@ -95,10 +95,10 @@ class ThresholdSampler:
         if self.stopped:
             return 0
         if self.wave < 4:
-            # Measured curves at n = 500 fall over about 2 % of m, and 30 s² solves give a
+            # Measured curves at n = 500 fall over about 2 % of m, and 20 s² solves give a
             # half-width of 1.96.
             scale = 0.5 + 0.018 * self.largest
-            needed = max(60.0, 30 * (1.96 * scale / self.half_width) ** 2) - len(self.k)
+            needed = max(60.0, 20 * (1.96 * scale / self.half_width) ** 2) - len(self.k)
         else:
             needed = sum(self._missing(level) for level in LEVELS)
         return int(np.clip(needed, 1, self.max_trials - len(self.k)))

@@ -35,7 +35,7 @@ def ista(
     lam: float = 1e-3,
     step: str = "1.9/L",
     max_iter: int = 1000,
-    tol: float = 1e-4,
+    tol: float = 3e-3,
 ) -> Result:
     """Iterative soft thresholding for the Lasso, then the k largest entries and least squares.
 
@@ -76,7 +76,7 @@ def fista(
     *,
     lam: float = 1e-3,
     max_iter: int = 2000,
-    tol: float = 1e-4,
+    tol: float = 3e-3,
 ) -> Result:
     """Accelerated proximal gradients for the Lasso, then the k largest and least squares.
 
