@@ -32,7 +32,7 @@ from sparsebench.runner import Report, default_workers
 from sparsebench.runner import run as run_experiment
 from sparsebench.seeding import digest
 from sparsebench.store import Store, plain_columns
-from sparsebench.types import InputError
+from sparsebench.types import InputError, Status
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -521,7 +521,7 @@ def _print_distances(distances: pd.DataFrame, experiment: SupportDistance) -> No
 def _print_report(report: Report, written: list[Path], out: Path) -> None:
     """Say what was computed, what failed, where the time went and what was written."""
     for label, statuses in report.statuses.items():
-        failed = {s: c for s, c in statuses.items() if s in ("error", "time-out", "diverged")}
+        failed = {s: c for s, c in statuses.items() if Status(s).failed}
         if failed:
             total = sum(statuses.values())
             counts = ", ".join(f"{count:,} {status}" for status, count in failed.items())
@@ -529,9 +529,9 @@ def _print_report(report: Report, written: list[Path], out: Path) -> None:
             for message, count in report.messages[label].most_common(3):
                 _out.print(f"    {count:,} times: {message}", markup=False)
     if report.computed:
-        total = (report.wall - report.compiling) * report.workers
+        core_seconds = (report.wall - report.compiling) * report.workers
         shares = ", ".join(
-            f"{name} {100 * seconds / total:.0f} %"
+            f"{name} {100 * seconds / core_seconds:.0f} %"
             for name, seconds in (
                 ("instances", report.drawing),
                 ("Gram and norms", report.deriving),
