@@ -107,7 +107,6 @@ def niht(
 def _iht(atoms, gram, y, k, step, max_iter, tol, settled):
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
-    energy = dot(y, y)
     support, old_support = np.empty(k, dtype=np.intp), np.zeros(k, dtype=np.intp)
     coefficients, old_coefficients = np.zeros(k), np.zeros(k)
     gradient, x = correlations.copy(), np.empty(n)
@@ -124,14 +123,8 @@ def _iht(atoms, gram, y, k, step, max_iter, tol, settled):
         for j in range(k):
             coefficients[j] = x[support[j]]
         negative_gradient(gram, correlations, support, coefficients, k, gradient)
-        # ||y - A x||² = yᵀy - xᵀAᵀy - xᵀg, exact enough until it is small.
-        squared = energy
-        for j in range(k):
-            squared -= coefficients[j] * (correlations[support[j]] + gradient[support[j]])
-        if squared <= 1e-8 * energy:
-            squared = residual(atoms, y, support, k, coefficients, remainder)
-            if squared <= tol * tol * energy:
-                return support, iteration, CONVERGED
+        if _solves(atoms, y, correlations, gradient, support, coefficients, k, tol, remainder):
+            return support, iteration, CONVERGED
         if _relative_change(support, coefficients, old_support, old_coefficients, k) <= settled:
             return support, iteration, CONVERGED
         support, old_support = old_support, support
@@ -143,7 +136,6 @@ def _iht(atoms, gram, y, k, step, max_iter, tol, settled):
 def _niht(atoms, gram, y, k, max_iter, tol, settled, c, kappa):
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
-    energy = dot(y, y)
     support, old_support = np.empty(k, dtype=np.intp), np.empty(k, dtype=np.intp)
     coefficients, old_coefficients = np.zeros(k), np.zeros(k)
     gradient, x, ascent = correlations.copy(), np.zeros(n), np.empty(k)
@@ -178,18 +170,28 @@ def _niht(atoms, gram, y, k, max_iter, tol, settled, c, kappa):
                 break
             step /= kappa * (1.0 - c)
         negative_gradient(gram, correlations, support, coefficients, k, gradient)
-        squared = energy
-        for j in range(k):
-            squared -= coefficients[j] * (correlations[support[j]] + gradient[support[j]])
-        if squared <= 1e-8 * energy:
-            squared = residual(atoms, y, support, k, coefficients, remainder)
-            if squared <= tol * tol * energy:
-                return support, iteration, CONVERGED
+        if _solves(atoms, y, correlations, gradient, support, coefficients, k, tol, remainder):
+            return support, iteration, CONVERGED
         if _relative_change(support, coefficients, old_support, old_coefficients, k) <= settled:
             return support, iteration, CONVERGED
         support, old_support = old_support, support
         coefficients, old_coefficients = old_coefficients, coefficients
     return old_support, max_iter, ITERATION_LIMIT
+
+
+@njit(cache=True)
+def _solves(atoms, y, correlations, gradient, support, coefficients, k, tol, remainder):
+    """Whether ||y - A x|| <= tol ||y||; the residual itself is computed only where it is small.
+
+    Otherwise ||y - A x||² = yᵀy - xᵀAᵀy - xᵀg, with g the negative gradient, is exact enough.
+    """
+    energy = dot(y, y)
+    squared = energy
+    for j in range(k):
+        squared -= coefficients[j] * (correlations[support[j]] + gradient[support[j]])
+    if squared > 1e-8 * energy:
+        return False
+    return residual(atoms, y, support, k, coefficients, remainder) <= tol * tol * energy
 
 
 @njit(cache=True)
