@@ -97,46 +97,59 @@ class Store:
 
     def __init__(self, folder: Path, *, writable: bool = True) -> None:
         self.path = folder / FILE_NAME
-        fresh = not self.path.exists() or self.path.stat().st_size == 0
+        use = "write to" if writable else "read"
+        try:
+            fresh = not self.path.exists() or self.path.stat().st_size == 0
+        except OSError as error:
+            raise InputError(f"cannot {use} {self.path}: {error}") from None
         if fresh and not writable:
             raise InputError(f"no results in {folder}: {self.path} does not exist")
+        self._ids: dict[tuple[str, str], int] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, timeout=30.0)
-            if writable:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-            if fresh:
-                with self._connection:
-                    self._connection.executescript("BEGIN;" + _SCHEMA)
-                    self._connection.execute("INSERT INTO format VALUES (?)", (FORMAT,))
-            elif writable:
-                self._connection.execute("BEGIN IMMEDIATE")
-                self._connection.rollback()
-        except (OSError, sqlite3.OperationalError) as error:
+        except (OSError, sqlite3.Error) as error:
             raise InputError(f"cannot write to {self.path}: {error}") from None
-        except sqlite3.DatabaseError as error:
-            raise InputError(_damaged(self.path, error)) from None
-        self._ids: dict[tuple[str, str], int] = {}
-        self._check()
-
-    def _check(self) -> None:
         try:
-            found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                raise sqlite3.DatabaseError(found)
-            tables = self._connection.execute(
-                "SELECT count(*) FROM sqlite_master WHERE name IN ('format', 'rows')"
-            ).fetchone()[0]
-            if tables != 2:
-                raise InputError(f"{self.path} is a database, but no store of sparsebench")
-            version = self._connection.execute("SELECT version FROM format").fetchone()[0]
+            self._open(fresh, writable)
+        except sqlite3.OperationalError as error:
+            self._connection.close()
+            raise InputError(f"cannot {use} {self.path}: {error}") from None
         except sqlite3.DatabaseError as error:
-            raise InputError(_damaged(self.path, error)) from None
+            self._connection.close()
+            raise InputError(
+                f"{self.path} is damaged or no store ({str(error).splitlines()[0]}): "
+                "move it away, or choose another --out"
+            ) from None
+        except InputError:
+            self._connection.close()
+            raise
+
+    def _open(self, fresh: bool, writable: bool) -> None:
+        """Create the tables, or check that the file is whole and of this version."""
+        execute = self._connection.execute
+        if writable:
+            execute("PRAGMA journal_mode = WAL")
+        if fresh:
+            with self._connection:
+                self._connection.executescript("BEGIN;" + _SCHEMA)
+                execute("INSERT INTO format VALUES (?)", (FORMAT,))
+            return
+        found = execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+        tables = execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        if not {("format",), ("rows",)} <= set(tables):
+            raise InputError(f"{self.path} is a database, but no store of sparsebench")
+        version = execute("SELECT version FROM format").fetchone()[0]
         if version != FORMAT:
             raise InputError(
                 f"{self.path} has format {version}, this version of sparsebench reads {FORMAT}: "
                 "choose another --out, or export it with the version that wrote it"
             )
+        if writable:
+            execute("BEGIN IMMEDIATE")
+            self._connection.rollback()
 
     def __enter__(self) -> Store:
         return self
@@ -283,8 +296,3 @@ def plain_columns(frame: pd.DataFrame) -> pd.DataFrame:
         frame[f"{kind}_options"] = [json.dumps(recipe["options"]) for recipe in recipes]
         frame[f"{kind}_version"] = [recipe["version"] for recipe in recipes]
     return frame
-
-
-def _damaged(path: Path, error: Exception) -> str:
-    first = str(error).splitlines()[0]
-    return f"{path} is damaged or no store ({first}): move it away, or choose another --out"

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -335,14 +336,14 @@ def test_a_damaged_store_is_refused_before_any_work(command, tmp_path):
 
 
 def test_another_database_or_version_is_refused(command, tmp_path):
-    with sqlite3.connect(tmp_path / "results.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "results.db")) as connection:
         connection.execute("CREATE TABLE mine (a)")
     code, _, err = command("support-distance", "--preset", "quick", "--out", tmp_path)
     assert code == 2
     assert "no store of sparsebench" in err
     shutil.rmtree(tmp_path)
     make_store(command, tmp_path)
-    with sqlite3.connect(tmp_path / "results.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "results.db")) as connection, connection:
         connection.execute("UPDATE format SET version = 99")
     code, _, err = command("support-distance", "--preset", "quick", "--out", tmp_path)
     assert code == 2

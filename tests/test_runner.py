@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -147,7 +148,7 @@ def stored(folder):
     if not path.exists():
         return 0
     try:
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection:
             return connection.execute("SELECT count(*) FROM rows").fetchone()[0]
     except sqlite3.OperationalError:
         return 0
