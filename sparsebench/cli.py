@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sqlite3
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import numpy as np
 import pandas as pd
 import typer
+from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from sparsebench import problems, solvers
@@ -32,7 +32,7 @@ from sparsebench.runner import Report, default_workers
 from sparsebench.runner import run as run_experiment
 from sparsebench.seeding import digest
 from sparsebench.store import Store, plain_columns
-from sparsebench.types import InputError, Status
+from sparsebench.types import InputError, Status, check_whole
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,10 +43,10 @@ app = typer.Typer(
     "Results go to a folder (`--out`, by default `results/`); the same command continues a run "
     "that was stopped, and computes nothing twice.",
 )
-# Tables are not squeezed when they go to a file or a pipe.
-_WIDE = None if sys.stdout.isatty() else 160
-_out = Console(width=_WIDE, soft_wrap=False, highlight=False)
-_err = Console(stderr=True, highlight=False)
+# Nothing is cut when the output goes to a file or a pipe; names and paths are no markup.
+_WIDE = None if sys.stdout.isatty() else 1000
+_out = Console(width=_WIDE, markup=False, emoji=False, highlight=False)
+_err = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 Algorithms = Annotated[
     list[str] | None,
@@ -84,10 +84,14 @@ TimeLimit = Annotated[
 
 def run() -> None:
     """Run the command line; every expected trouble is one line on standard error."""
+    # Being asked to end is an interruption, so that workers end too and the store is closed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(standalone_mode=True)
     except InputError as error:
         _stop(f"error: {error}", 2)
+    except MemoryError as error:
+        _stop(f"error: out of memory: {error}", 1)
     except sqlite3.Error as error:
         _stop(f"error: the store failed: {error}; what was stored before is kept", 1)
     except OSError as error:
@@ -300,9 +304,9 @@ def status(out: Out = Path("results")) -> None:
         summary = store.summary()
         for row in summary.itertuples(index=False):
             table.add_row(
-                escape(str(row.problem)),
+                str(row.problem),
                 str(row.seed),
-                escape(str(row.algorithm)),
+                str(row.algorithm),
                 f"{row.rows:,}",
                 f"{row.exact:,}",
                 f"{row.failures:,}",
@@ -313,9 +317,7 @@ def status(out: Out = Path("results")) -> None:
         for run_row in runs.itertuples(index=False):
             ended = run_row.finished if isinstance(run_row.finished, str) else "did not finish"
             _out.print(
-                f"run {run_row.id}: {run_row.started} to {ended}: {run_row.command}",
-                markup=False,
-                soft_wrap=True,
+                f"run {run_row.id}: {run_row.started} to {ended}: {run_row.command}", soft_wrap=True
             )
         size = store.path.stat().st_size / 2**20
         _out.print(f"{store.path}: {int(summary['rows'].sum()):,} rows, {size:.1f} MiB")
@@ -349,6 +351,7 @@ def _run(
     jobs: int | None,
     plugin: list[str] | None,
 ) -> Report:
+    problems.check_seed(experiment.seed)
     workers = default_workers() if jobs is None else _at_least_one("--jobs", jobs)
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
@@ -377,7 +380,7 @@ def _run(
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    _err.print(message, markup=False, soft_wrap=True)
+    _err.print(message, soft_wrap=True)
     raise SystemExit(code)
 
 
@@ -425,19 +428,17 @@ def _whole_numbers(option: str, text: str) -> list[int]:
 
 
 def _at_least_one(option: str, value: int) -> int:
-    if value < 1:
-        raise InputError(f"{option} must be at least 1, not {value}")
-    return value
+    return check_whole(option, value, 1, 1_000_000)
 
 
 def _positive(option: str, value: float) -> float:
-    if not 0 < value < float("inf"):
-        raise InputError(f"{option} must be a positive number of seconds, not {value}")
+    if not 0 < value <= 1e6:
+        raise InputError(f"{option} must be a positive number of seconds up to 1e6, not {value}")
     return value
 
 
 def _options_text(options: dict[str, Any]) -> str:
-    return escape(", ".join(f"{key}={value}" for key, value in options.items()))
+    return ", ".join(f"{key}={value}" for key, value in options.items())
 
 
 def _told(frame: pd.DataFrame) -> pd.DataFrame:
@@ -467,23 +468,38 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _print_thresholds(thresholds: pd.DataFrame, level: float, experiment: PhaseTransition) -> None:
-    table = Table(
-        title=f"k at which {level:.0%} of supports are recovered, ± half-width of the 95 % "
-        f"interval ({escape(experiment.problem.label)}, n = {experiment.n})"
+    cells = {}
+    point: Any
+    for point in thresholds[thresholds["level"] == level].itertuples():
+        value = "< 1" if point.estimate < 1 else f"{point.estimate:.1f}"
+        mark = "*" if point.half_width > experiment.half_width else ""
+        cells[point.algorithm, point.m] = f"{value} ±{point.half_width:.1f}{mark}"
+    _print_table(
+        f"k at which {level:.0%} of supports are recovered, ± half-width of the 95 % interval "
+        f"({experiment.problem.label}, n = {experiment.n})",
+        [chosen.label for chosen in experiment.algorithms],
+        "m",
+        experiment.ms,
+        cells,
     )
-    table.add_column("algorithm", no_wrap=True)
-    for m in experiment.ms:
-        table.add_column(f"m = {m}", justify="right")
-    points = thresholds[thresholds["level"] == level].set_index(["algorithm", "m"])
-    for chosen in experiment.algorithms:
-        cells = []
-        for m in experiment.ms:
-            point: Any = points.loc[(chosen.label, m)]
-            value = "< 1" if point.estimate < 1 else f"{point.estimate:.1f}"
-            mark = "*" if point.half_width > experiment.half_width else ""
-            cells.append(f"{value} ±{point.half_width:.1f}{mark}")
-        table.add_row(escape(chosen.label), *cells)
-    _out.print(table)
+
+
+def _print_table(
+    title: str, rows: list[str], name: str, columns: list[int], cells: dict[Any, str]
+) -> None:
+    """Print a table of (row, column) cells, in as many parts as the terminal's width asks for."""
+    _out.print(title)
+    first = max(len("algorithm"), *(len(row) for row in rows)) + 4
+    widest = max(len(cell) for cell in cells.values()) + 3
+    each = max((_out.width - first) // widest, 1)
+    for start in range(0, len(columns), each):
+        part = columns[start : start + each]
+        table = Table("algorithm", box=box.ROUNDED)
+        for column in part:
+            table.add_column(f"{name} = {column}", justify="right", no_wrap=True)
+        for row in rows:
+            table.add_row(row, *(cells[row, column] for column in part))
+        _out.print(table)
 
 
 def _print_stops(thresholds: pd.DataFrame, half_width: float) -> None:
@@ -497,25 +513,19 @@ def _print_stops(thresholds: pd.DataFrame, half_width: float) -> None:
 
 
 def _print_distances(distances: pd.DataFrame, experiment: SupportDistance) -> None:
-    table = Table(
-        title=f"mean support distance, ± half-width of the 95 % interval "
-        f"({escape(experiment.problem.label)}, m = {experiment.m}, n = {experiment.n}, "
-        f"{experiment.trials} trials)"
+    cells = {}
+    point: Any
+    for point in distances.itertuples():
+        half_width = (point.upper - point.lower) / 2
+        cells[point.algorithm, point.k] = f"{point.estimate:.2f} ±{half_width:.2f}"
+    _print_table(
+        f"mean support distance, ± half-width of the 95 % interval ({experiment.problem.label}, "
+        f"m = {experiment.m}, n = {experiment.n}, {experiment.trials} trials)",
+        [chosen.label for chosen in experiment.algorithms],
+        "k",
+        experiment.ks,
+        cells,
     )
-    table.add_column("algorithm", no_wrap=True)
-    shown = experiment.ks
-    if len(shown) > 12:
-        shown = [shown[i] for i in np.unique(np.linspace(0, len(shown) - 1, 12).astype(int))]
-    for k in shown:
-        table.add_column(f"k = {k}", justify="right")
-    points = distances.set_index(["algorithm", "k"])
-    for chosen in experiment.algorithms:
-        cells = []
-        for k in shown:
-            point: Any = points.loc[(chosen.label, k)]
-            cells.append(f"{point.estimate:.2f} ±{(point.upper - point.lower) / 2:.2f}")
-        table.add_row(escape(chosen.label), *cells)
-    _out.print(table)
 
 
 def _print_report(report: Report, written: list[Path], out: Path) -> None:
@@ -525,9 +535,9 @@ def _print_report(report: Report, written: list[Path], out: Path) -> None:
         if failed:
             total = sum(statuses.values())
             counts = ", ".join(f"{count:,} {status}" for status, count in failed.items())
-            _out.print(f"{label}: {counts} of {total:,} solves, counted as failures", markup=False)
+            _out.print(f"{label}: {counts} of {total:,} solves, counted as failures")
             for message, count in report.messages[label].most_common(3):
-                _out.print(f"    {count:,} times: {message}", markup=False)
+                _out.print(f"    {count:,} times: {message}")
     if report.computed:
         core_seconds = (report.wall - report.compiling) * report.workers
         shares = ", ".join(

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from sparsebench.types import InputError
+from sparsebench.types import Dictionary, InputError, check_whole
 
 ENTRY_POINT_GROUP = "sparsebench.plugins"
 
@@ -126,6 +126,8 @@ class Choice:
 
 _ALGORITHMS: dict[str, Algorithm] = {}
 _PROBLEMS: dict[str, ProblemGenerator] = {}
+# What each plug-in file registered.
+_PLUGIN_NAMES: dict[Path, list[tuple[dict[str, Any], str]]] = {}
 # The version of whatever registers itself without one: set while a plug-in file is loaded.
 _default_version = "1"
 
@@ -151,6 +153,9 @@ def algorithm(
     """
 
     def register(function: _Function) -> _Function:
+        unknown = [quantity for quantity in shares if not hasattr(Dictionary, quantity)]
+        if unknown:
+            raise InputError(f"a Dictionary has no quantity {unknown[0]!r} to share")
         _add(
             _ALGORITHMS,
             Algorithm(
@@ -185,6 +190,9 @@ def problem(name: str, *, source: str = "", version: str | None = None) -> Any:
     def register(factory: type) -> type:
         if not dataclasses.is_dataclass(factory):
             raise InputError(f"problem {name!r} must be a dataclass whose fields are its options")
+        for method in ("dictionary", "signal"):
+            if not callable(getattr(factory, method, None)):
+                raise InputError(f"problem {name!r} needs a method {method!r}")
         options = {f.name: f.default for f in dataclasses.fields(factory)}
         _add(
             _PROBLEMS,
@@ -317,46 +325,69 @@ def load_plugin(path: str | Path) -> list[str]:
     InputError
         If the file does not exist, does not run, or registers nothing.
     """
-    return list(_load_plugin(str(Path(path).resolve())))
+    file = Path(path).resolve()
+    return list(_load_plugin(file, plugin_fingerprint(file)))
+
+
+def plugin_fingerprint(path: str | Path) -> str:
+    """Return the hash of a plug-in file, which is the version of what it registers.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
+    except OSError:
+        raise InputError(f"no plug-in file {path}") from None
 
 
 @cache
-def _load_plugin(path: str) -> tuple[str, ...]:
+def _load_plugin(file: Path, fingerprint: str) -> tuple[str, ...]:
     global _default_version
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"no plug-in file {file}")
-    fingerprint = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    for table, name in _PLUGIN_NAMES.pop(file, []):  # an older version of the same file
+        table.pop(name, None)
     module_name = f"sparsebench_plugin_{fingerprint}"
     spec = importlib.util.spec_from_file_location(module_name, file)
     if spec is None or spec.loader is None:
         raise InputError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    before, problems_before = set(_ALGORITHMS), set(_PROBLEMS)
+    before = {id(table): set(table) for table in (_ALGORITHMS, _PROBLEMS)}
     _default_version = fingerprint
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-        _register_plain_functions(module, before)
+        _register_plain_functions(module, before[id(_ALGORITHMS)])
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{file} failed to load: {_one_line(error)}") from error
     finally:
         _default_version = "1"
-    added = sorted(set(_ALGORITHMS) - before)
-    if not added and set(_PROBLEMS) == problems_before:
+    added = sorted(set(_ALGORITHMS) - before[id(_ALGORITHMS)])
+    added_problems = sorted(set(_PROBLEMS) - before[id(_PROBLEMS)])
+    if not added and not added_problems:
         raise InputError(f"{file} defines no function (A, y, k) -> x and registers nothing")
+    _PLUGIN_NAMES[file] = [
+        *((_ALGORITHMS, name) for name in added),
+        *((_PROBLEMS, name) for name in added_problems),
+    ]
     return tuple(added)
 
 
 def _register_plain_functions(module: ModuleType, before: set[str]) -> None:
     decorated = {_ALGORITHMS[name].function for name in set(_ALGORITHMS) - before}
-    for name, function in inspect.getmembers(module, inspect.isfunction):
+    for name, function in inspect.getmembers(module, _is_function):
         own = function.__module__ == module.__name__ and not name.startswith("_")
         if own and function not in decorated:
             if list(inspect.signature(function).parameters)[:3] == ["A", "y", "k"]:
                 algorithm(name)(function)
+
+
+def _is_function(member: Any) -> bool:
+    """Whether it is a function, or one that numba compiles."""
+    return inspect.isfunction(member) or inspect.isfunction(getattr(member, "py_func", None))
 
 
 @cache
@@ -440,8 +471,8 @@ def _convert(owner: str, key: str, value: Any, default: Option) -> Option:
 
 def _check_limits(options: dict[str, Any]) -> None:
     """Refuse values of `max_iter` and `tol`, which mean the same everywhere, that cannot be."""
-    if isinstance(options.get("max_iter"), int) and options["max_iter"] < 1:
-        raise InputError(f"max_iter must be at least 1, not {options['max_iter']}")
+    if isinstance(options.get("max_iter"), int):
+        check_whole("max_iter", options["max_iter"], 1, 10**8)
     if isinstance(options.get("tol"), float) and not 0 <= options["tol"] < 1:
         raise InputError(f"tol must be a fraction in [0, 1), not {options['tol']}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -10,19 +11,21 @@ from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
 import joblib
+from joblib.externals.loky import get_reusable_executor
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from threadpoolctl import threadpool_limits
 
 from sparsebench.metrics import exact_recovery, relative_error, relative_residual, support_distance
 from sparsebench.problems import draw_dictionary, draw_signal
-from sparsebench.registry import Choice, get_algorithm, load_plugin
+from sparsebench.registry import Choice, get_algorithm, load_plugin, plugin_fingerprint
 from sparsebench.solvers import compile_kernels, solve_checked
 from sparsebench.store import Block, Outcome, Store
-from sparsebench.types import Dictionary, InputError, Instance, Status
+from sparsebench.types import Dictionary, InputError, Instance, Result, Status
 
 Outcomes = dict[tuple[Choice, int], Outcome]
 # Rows of one wave: a block and its outcomes by (algorithm, k).
@@ -166,7 +169,7 @@ def compile_all(algorithms: Sequence[Choice], console: Console) -> float:
     start = time.perf_counter()
     with console.status("compiling kernels (once; cached from then on)"):
         for chosen in algorithms:
-            compile_kernels(get_algorithm(chosen.name), dict(chosen.options))
+            _compile(chosen)
     seconds = time.perf_counter() - start
     if seconds > 3:
         console.print(f"compiled kernels in {seconds:.0f} s; cached from now on")
@@ -194,6 +197,9 @@ def _pool(workers: int) -> Iterator[joblib.Parallel]:
         with threadpool_limits(1), joblib.Parallel(n_jobs=1, return_as="generator") as pool:
             yield pool
         return
+    # When the workers are killed, the executor's own thread trips over work it had queued.
+    loud = threading.excepthook
+    threading.excepthook = lambda _: None
     with (
         joblib.parallel_config(backend="loky", inner_max_num_threads=1),
         joblib.Parallel(
@@ -203,14 +209,10 @@ def _pool(workers: int) -> Iterator[joblib.Parallel]:
         try:
             yield pool
         except BaseException:
-            from joblib.externals.loky import get_reusable_executor
-
-            # What the executor has to say about the work it had queued helps nobody.
-            threading.excepthook = lambda _: None
             warnings.filterwarnings("ignore", module="joblib")
-
             get_reusable_executor().shutdown(wait=False, kill_workers=True)
             raise
+    threading.excepthook = loud
 
 
 def _solve_all(
@@ -218,14 +220,41 @@ def _solve_all(
 ) -> Iterator[tuple[int, Block, _Solved]]:
     """Yield each block as it is done; large ones first, so that none is left over at the end."""
     ordered = sorted(missing, key=lambda item: -sum(k * item[1].m for _, k in item[1].pairs))
-    tasks = (joblib.delayed(_solve_one)(index, block, tuple(plugins)) for index, block in ordered)
-    yield from pool(tasks)
+    versions = tuple((path, plugin_fingerprint(path)) for path in plugins)
+    parent = os.getpid()
+    yield from pool(
+        joblib.delayed(_solve_one)(index, block, versions, parent) for index, block in ordered
+    )
 
 
-def _solve_one(index: int, block: Block, plugins: tuple[str, ...]) -> tuple[int, Block, _Solved]:
-    for path in plugins:
+def _solve_one(
+    index: int, block: Block, plugins: tuple[tuple[str, str], ...], parent: int
+) -> tuple[int, Block, _Solved]:
+    if os.getpid() != parent:
+        _die_with(parent)
+    for path, version in plugins:
+        if plugin_fingerprint(path) != version:
+            raise InputError(f"{path} changed during the run; run the same command again")
         load_plugin(path)
     return index, block, solve_block(block)
+
+
+@cache
+def _die_with(parent: int) -> None:
+    """End this worker when its parent is gone, killed perhaps."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@cache
+def _compile(chosen: Choice) -> None:
+    """Load the compiled kernels into this process before anything is timed."""
+    compile_kernels(get_algorithm(chosen.name), dict(chosen.options))
 
 
 def solve_block(block: Block) -> _Solved:
@@ -240,6 +269,8 @@ def solve_block(block: Block) -> _Solved:
     shared = {name for chosen, _ in block.pairs for name in get_algorithm(chosen.name).shares}
     for quantity in sorted(shared):
         getattr(dictionary, quantity)
+    for chosen in {chosen for chosen, _ in block.pairs}:
+        _compile(chosen)
     derived = time.perf_counter()
     outcomes = [_outcome(chosen, instances[k], k, block.time_limit) for chosen, k in block.pairs]
     solved = time.perf_counter()
@@ -254,6 +285,7 @@ def _outcome(chosen: Choice, instance: Instance, k: int, time_limit: float) -> O
     try:
         with _time_limit(time_limit):
             result = solve_checked(entry, dict(chosen.options), dictionary, instance.y, k)
+        return _measured(instance, result)
     except _TimeOut:
         seconds = time.perf_counter() - start
         return _failure(Status.TIME_OUT, f"stopped after {time_limit:g} s", seconds)
@@ -263,13 +295,17 @@ def _outcome(chosen: Choice, instance: Instance, k: int, time_limit: float) -> O
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         message = f"{kind}{error}"
         return _failure(Status.ERROR, " ".join(message.split())[:300], time.perf_counter() - start)
+
+
+def _measured(instance: Instance, result: Result) -> Outcome:
+    """Compare an estimate with the planted solution."""
     if result.status == Status.DIVERGED:
         return _failure(Status.DIVERGED, "", result.seconds, int(result.n_iter))
     return Outcome(
         support_distance(instance.x, result.x),
         exact_recovery(instance.x, result.x),
         relative_error(instance.x, result.x),
-        relative_residual(dictionary.A, instance.y, result.x),
+        relative_residual(instance.A, instance.y, result.x),
         int(result.n_iter),
         str(result.status),
         "",

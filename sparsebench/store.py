@@ -111,7 +111,7 @@ class Store:
         except (OSError, sqlite3.Error) as error:
             raise InputError(f"cannot write to {self.path}: {error}") from None
         try:
-            self._open(fresh, writable)
+            self._open(writable)
         except sqlite3.OperationalError as error:
             self._connection.close()
             raise InputError(f"cannot {use} {self.path}: {error}") from None
@@ -125,31 +125,33 @@ class Store:
             self._connection.close()
             raise
 
-    def _open(self, fresh: bool, writable: bool) -> None:
+    def _open(self, writable: bool) -> None:
         """Create the tables, or check that the file is whole and of this version."""
         execute = self._connection.execute
         if writable:
-            execute("PRAGMA journal_mode = WAL")
-        if fresh:
-            with self._connection:
-                self._connection.executescript("BEGIN;" + _SCHEMA)
-                execute("INSERT INTO format VALUES (?)", (FORMAT,))
-            return
+            # Under the write lock, so that of two first runs only one creates the tables.
+            execute("BEGIN IMMEDIATE")
+        tables = set(execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall())
+        if writable and not tables:
+            for statement in _SCHEMA.split(";"):
+                execute(statement)
+            execute("INSERT INTO format VALUES (?)", (FORMAT,))
+        elif not {("format",), ("rows",)} <= tables:
+            raise InputError(f"{self.path} is a database, but no store of sparsebench")
+        self._connection.commit()
+        version = execute("SELECT version FROM format").fetchone()
+        if version is None:
+            raise sqlite3.DatabaseError("it has no version")
+        if version[0] != FORMAT:
+            raise InputError(
+                f"{self.path} has format {version[0]}, this version of sparsebench reads "
+                f"{FORMAT}: choose another --out, or export it with the version that wrote it"
+            )
         found = execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise sqlite3.DatabaseError(found)
-        tables = execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        if not {("format",), ("rows",)} <= set(tables):
-            raise InputError(f"{self.path} is a database, but no store of sparsebench")
-        version = execute("SELECT version FROM format").fetchone()[0]
-        if version != FORMAT:
-            raise InputError(
-                f"{self.path} has format {version}, this version of sparsebench reads {FORMAT}: "
-                "choose another --out, or export it with the version that wrote it"
-            )
         if writable:
-            execute("BEGIN IMMEDIATE")
-            self._connection.rollback()
+            execute("PRAGMA journal_mode = WAL")
 
     def __enter__(self) -> Store:
         return self
@@ -163,7 +165,11 @@ class Store:
             cursor = self._connection.execute(
                 "INSERT INTO runs (started, command, recipe, environment) "
                 "VALUES (datetime('now'), ?, ?, ?)",
-                (command, canonical(recipe), canonical(environment)),
+                (
+                    command.encode("utf-8", "replace").decode(),
+                    canonical(recipe),
+                    canonical(environment),
+                ),
             )
         return int(cursor.lastrowid or 0)
 

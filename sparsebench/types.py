@@ -67,6 +67,22 @@ def exponent_to_order_one(values: FloatArray) -> int:
     return exponent if abs(exponent) > _LARGEST_EXPONENT else 0
 
 
+def _frozen(array: FloatArray) -> FloatArray:
+    """Make an array read-only: it is shared by every algorithm that meets it."""
+    array.flags.writeable = False
+    return array
+
+
+def check_whole(name: str, value: object, low: int, high: int) -> int:
+    """Return `value` as an int, refusing what is not a whole number in low .. high."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InputError(f"{name} must be a whole number, not {value!r}")
+    if not low <= value <= high:
+        limit = f"at least {low}" if value < low else f"at most {high:,}"
+        raise InputError(f"{name} must be {limit}, not {value}")
+    return int(value)
+
+
 class Dictionary:
     """A dictionary A with its derived quantities, each computed at most once.
 
@@ -91,7 +107,7 @@ class Dictionary:
         if self.exponent:
             matrix = np.ldexp(matrix, -self.exponent)
         #: (n, m), C order: row j is atom j, scaled by 2**(-exponent)
-        self.atoms: FloatArray = np.ascontiguousarray(matrix.T)
+        self.atoms: FloatArray = _frozen(np.ascontiguousarray(matrix.T))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -101,19 +117,17 @@ class Dictionary:
     @cached_property
     def A(self) -> FloatArray:
         """The dictionary as given, shape (m, n), read-only."""
-        matrix = np.ldexp(self.atoms, self.exponent) if self.exponent else self.atoms.view()
-        matrix.flags.writeable = False
-        return matrix.T
+        return _frozen(np.ldexp(self.atoms, self.exponent)).T if self.exponent else self.atoms.T
 
     @cached_property
     def gram(self) -> FloatArray:
         """AᵀA of the scaled dictionary, shape (n, n), exactly symmetric."""
-        return self.atoms @ self.atoms.T  # numpy calls syrk and mirrors it
+        return _frozen(self.atoms @ self.atoms.T)  # numpy calls syrk and mirrors it
 
     @cached_property
     def squared_norms(self) -> FloatArray:
         """Squared Euclidean norm of every (scaled) atom, shape (n,)."""
-        return np.einsum("ij,ij->i", self.atoms, self.atoms)
+        return _frozen(np.einsum("ij,ij->i", self.atoms, self.atoms))
 
     @cached_property
     def mean_squared_norm(self) -> float:

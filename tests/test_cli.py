@@ -204,6 +204,36 @@ def test_the_help_has_examples(command):
         assert "--out" in out
 
 
+def test_names_and_paths_are_no_markup(command, tmp_path):
+    file = tmp_path / "plug.py"
+    file.write_text(
+        "import numba\nimport numpy as np\n\n\n@numba.njit\ndef compiled(A, y, k):\n"
+        "    'Minimises [/x] in [bold]every[/bold] case.'\n    return np.zeros(A.shape[1])\n"
+    )
+    out_folder = tmp_path / "a[bold]b[/x]"
+    code, out, err = command(
+        "support-distance",
+        "--plugin",
+        file,
+        "-a",
+        "compiled",
+        "--n",
+        "30",
+        "--ks",
+        "2",
+        "--trials",
+        "2",
+        "-j",
+        "1",
+        "--out",
+        out_folder,
+    )
+    assert code == 0, err
+    assert str(out_folder) in out
+    assert command("export", tmp_path / "x[bold].csv", "--out", out_folder)[0] == 0
+    assert "[/x] in [bold]every[/bold]" in command("list", "--plugin", file)[1]
+
+
 def test_failures_are_shown(command, tmp_path):
     code, out, _ = command(
         "support-distance",
@@ -256,6 +286,10 @@ def test_list_shows_everything(command):
         (["phase-transition", "-j", "0"], "--jobs must be at least 1"),
         (["phase-transition", "--time-limit", "0"], "--time-limit must be a positive"),
         (["phase-transition", "--grid", "-1"], "--grid is a number of trials"),
+        (["phase-transition", "--seed", "9" * 20], "seed must be at most"),
+        (["phase-transition", "--n", "9" * 8], "--n must be at most 1,000,000"),
+        (["phase-transition", "--time-limit", "1e20"], "up to 1e6"),
+        (["phase-transition", "-p", "gaussian[snr=-1e6]"], "dB"),
         (["phase-transition", "--plugin", "missing.py"], "no plug-in file"),
         (["support-distance", "--ks", "0"], "k must be at least 1"),
         (["support-distance", "--n", "20", "--ks", "30"], "k = 30 exceeds min(m, n) = 20"),
@@ -287,6 +321,11 @@ def test_bad_input_is_one_line(command, arguments, words, tmp_path, monkeypatch)
         ("raise OSError('no\\nluck')", "failed to load: OSError: no luck"),
         ("def omp(A, y, k): pass", "'omp' is taken"),
         ("def f(A, y, k, extra): pass", "needs a default value"),
+        ("raise SystemExit(0)", "failed to load: SystemExit"),
+        (
+            "import sparsebench as s\n@s.algorithm('f', shares=['gramm'])\ndef f(A, y, k): pass",
+            "no quantity 'gramm'",
+        ),
     ],
 )
 def test_bad_plugins_are_one_line(command, text, words, tmp_path):

@@ -9,15 +9,17 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from sparsebench import registry
+from sparsebench import registry, runner
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.registry import choose_algorithms, choose_problem
 from sparsebench.runner import run
 from sparsebench.store import Store
+from sparsebench.types import InputError, Result
 
 PLUGIN = str(Path(__file__).parent / "plugin_example.py")
 QUIET = Console(stderr=True, quiet=True)
@@ -201,17 +203,94 @@ def test_a_solve_that_runs_too_long_is_a_failed_row(tmp_path):
     assert report.statuses["omp"]["converged"] == 2
 
 
+def test_a_plugin_cannot_spoil_what_others_see(tmp_path):
+    """Writing to the signal or to the dictionary changes nobody else's instance."""
+
+    @registry.algorithm("spoils")
+    def spoils(dictionary, y, k, *, gram=False):
+        y[:] = 0.0
+        if gram:
+            dictionary.gram[:] = 0.0
+        return np.zeros(dictionary.shape[1])
+
+    alone, among = tmp_path / "alone", tmp_path / "among"
+    execute(distances("htp,omp"), alone)
+    report = execute(distances("spoils,spoils[gram=true],htp,omp"), among)
+    assert set(rows_of(alone)) <= set(rows_of(among))
+    assert "read-only" in next(iter(report.messages["spoils[gram=true]"]))
+    assert "spoils" not in report.messages
+    del registry._ALGORITHMS["spoils"]
+
+
+def test_a_result_with_unusable_fields_is_a_failed_row(tmp_path):
+    @registry.algorithm("odd")
+    def odd(dictionary, y, k, *, status="converged"):
+        return Result(np.zeros(dictionary.shape[1]), None if status == "converged" else 1, status)
+
+    report = execute(distances("odd,odd[status=fine],omp", ks=(2,), trials=1), tmp_path)
+    assert dict(report.statuses["odd"]) == dict(report.statuses["odd[status=fine]"]) == {"error": 1}
+    assert report.statuses["omp"]["converged"] == 1
+    del registry._ALGORITHMS["odd"]
+
+
+def test_a_short_time_limit_does_not_count_the_loading_of_kernels(tmp_path):
+    report = execute(distances("omp,htp", time_limit=0.05), tmp_path, workers=2)
+    assert all("time-out" not in statuses for statuses in report.statuses.values())
+
+
+def test_two_first_runs_in_one_folder_share_the_store(tmp_path):
+    stores = [Store(tmp_path), Store(tmp_path)]
+    for store in stores:
+        with store:
+            assert len(store.runs()) == 0
+
+
+def test_a_store_in_use_is_not_called_damaged(tmp_path, monkeypatch):
+    execute(distances("omp", ks=(2,), trials=1), tmp_path)
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, timeout: connect(path, timeout=0.1))
+    with closing(connect(tmp_path / "results.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(InputError, match=r"cannot write to .*locked"):
+            Store(tmp_path)
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    process = start(tmp_path)
+    until = time.monotonic() + 60
+    while not stored(tmp_path) and time.monotonic() < until:
+        time.sleep(0.05)
+    group = process.pid
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(timeout=30)
+    for _ in range(200):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError("workers outlive their parent")
+
+
 def test_an_edited_plugin_is_another_algorithm(tmp_path):
     source = "import numpy as np\ndef mine(A, y, k):\n    return np.zeros(A.shape[1])\n"
     versions = []
     for text in (source, source + "# edited\n"):
         file = tmp_path / "mine.py"
         file.write_text(text)
-        registry._load_plugin.cache_clear()
-        registry._ALGORITHMS.pop("mine", None)
         registry.load_plugin(file)
         versions.append(choose_algorithms("mine")[0].version)
     assert versions[0] != versions[1]
+
+
+def test_a_plugin_edited_during_a_run_stops_it(tmp_path, monkeypatch):
+    file = tmp_path / "mine.py"
+    file.write_text("import numpy as np\ndef mine2(A, y, k):\n    return np.zeros(A.shape[1])\n")
+    registry.load_plugin(file)
+    versions = iter(["as it was", "as it is"])
+    monkeypatch.setattr(runner, "plugin_fingerprint", lambda path: next(versions))
+    with pytest.raises(InputError, match="changed during the run"):
+        execute(distances("mine2", trials=1), tmp_path / "r", plugins=[str(file)])
 
 
 def test_the_bar_is_quiet_when_nobody_looks(tmp_path, capfd):

@@ -77,6 +77,8 @@ def with_nan(array):
         ("omp", A, Y, 2, {"tol": -1.0}, "tol must be"),
         ("omp", A, Y, 2, {"tol": float("nan")}, "tol must be"),
         ("fista", A, Y, 2, {"lam": 2.0}, "fraction"),
+        ("niht", A, Y, 2, {"c": 0.5}, "kappa > 1 / (1 - c)"),
+        ("iht", A, Y, 2, {"max_iter": 10**12}, "max_iter must be at most"),
         ("omp", A, Y, 0, {}, "k must lie in 1 .. min(m, n) = 20"),
         ("omp", A, Y, 21, {}, "k must lie in"),
         ("omp", A, Y, 2.0, {}, "whole number"),
@@ -103,6 +105,15 @@ def test_bad_input_is_one_clear_line(name, A, y, k, options, words):
         sparsebench.solve(name, A, y, k, **options)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scales", [(1e-29, 1e-300), (1e-200, 1e-200), (1e100, 1e-200)])
+def test_tiny_signals_are_not_taken_for_zero(scales):
+    for entry in sparsebench.algorithms():
+        x = sparsebench.solve(entry.name, scales[0] * A, scales[1] * Y, 2).x
+        np.testing.assert_allclose(
+            x[[3, 8]] / (scales[1] / scales[0]), sparsebench.solve(entry.name, A, Y, 2).x[[3, 8]]
+        )
 
 
 def test_no_signals_at_all():

@@ -11,9 +11,21 @@ from sparsebench.problems import deconvolution as deconvolution
 from sparsebench.problems import gaussian as gaussian
 from sparsebench.registry import Choice, choice, get_problem, parse_choice, problems
 from sparsebench.seeding import generator
-from sparsebench.types import Dictionary, FloatArray, InputError, Instance
+from sparsebench.types import Dictionary, FloatArray, InputError, Instance, check_whole
 
-__all__ = ["check_sizes", "draw", "draw_dictionary", "draw_signal", "is_fixed", "problems"]
+# A store keeps whole numbers in 64 bits; larger dictionaries than this do not fit into memory.
+_LARGEST_INTEGER = 2**63 - 1
+_MOST_ATOMS = 1_000_000
+
+__all__ = [
+    "check_seed",
+    "check_sizes",
+    "draw",
+    "draw_dictionary",
+    "draw_signal",
+    "is_fixed",
+    "problems",
+]
 
 
 def draw(
@@ -45,9 +57,9 @@ def draw(
     name, inline = parse_choice(problem)
     chosen = choice(get_problem(name), {**inline, **options})
     check_sizes(m, n, k)
-    if trial != int(trial) or trial < 0:
-        raise InputError(f"trial must be a whole number >= 0, not {trial}")
-    m, n, k, trial, seed = int(m), int(n), int(k), int(trial), int(seed)
+    trial = check_whole("trial", trial, 0, _LARGEST_INTEGER)
+    check_seed(seed)
+    m, n, k, seed = int(m), int(n), int(k), int(seed)
     dictionary = draw_dictionary(chosen, m, n, trial, seed)
     return draw_signal(chosen, dictionary, k, trial, seed)
 
@@ -67,17 +79,20 @@ def draw_signal(chosen: Choice, dictionary: Dictionary, k: int, trial: int, seed
     recipe = _recipe(chosen, m, n, trial, seed) | {"k": k}
     rng = generator(recipe)
     x = source.signal(rng, n, k)
+    if np.shape(x) != (n,) or np.count_nonzero(x) != k:
+        raise InputError(f"problem {chosen.name!r} drew a signal without exactly k = {k} non-zeros")
     y = dictionary.A @ x
     snr = getattr(source, "snr", np.inf)
     if snr < np.inf:
         noise = rng.standard_normal(m)
         y = y + noise * (np.linalg.norm(y) / np.linalg.norm(noise) * 10 ** (-snr / 20))
+    y.flags.writeable = False
     return Instance(dictionary, x, y, recipe)
 
 
 def is_fixed(chosen: Choice) -> bool:
     """Return whether all trials of a problem share one dictionary."""
-    return bool(_generator(chosen).fixed_dictionary)
+    return bool(getattr(_generator(chosen), "fixed_dictionary", False))
 
 
 def check_sizes(m: int, n: int, k: int) -> None:
@@ -89,12 +104,14 @@ def check_sizes(m: int, n: int, k: int) -> None:
         Unless m, n, k are whole numbers with n >= 1 and 1 <= k <= min(m, n).
     """
     for name, value in (("m", m), ("n", n), ("k", k)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise InputError(f"{name} must be a whole number, not {value!r}")
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, not {value}")
+        check_whole(name, value, 1, _MOST_ATOMS)
     if k > min(m, n):
         raise InputError(f"k = {k} exceeds min(m, n) = {min(m, n)}")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a root seed that is not a whole number of 64 bits."""
+    check_whole("seed", seed, -_LARGEST_INTEGER, _LARGEST_INTEGER)
 
 
 def _recipe(chosen: Choice, m: int, n: int, trial: int, seed: int) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def check_choice(owner: str, option: str, value: str, allowed: tuple[str, ...]) 
 
 
 def check_snr(owner: str, snr: float) -> None:
-    """Refuse a signal-to-noise ratio that is NaN or minus infinity."""
-    if not snr > -np.inf:
-        raise InputError(f"{owner}[snr=...] is a number of dB, or inf for no noise, not {snr}")
+    """Refuse a signal-to-noise ratio that no noise in double precision can have."""
+    if not (abs(snr) <= 300 or snr == np.inf):
+        raise InputError(
+            f"{owner}[snr=...] is a number of dB in -300 .. 300, or inf for no noise, not {snr}"
+        )

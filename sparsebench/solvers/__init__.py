@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import time
 from typing import Any
 
@@ -92,23 +94,20 @@ def solve_checked(
     """
     n = dictionary.shape[1]
     exponent = exponent_to_order_one(y)
-    if not (dictionary.atoms @ y).any():
+    scaled = np.ldexp(y, -exponent)
+    if not (dictionary.atoms @ scaled).any():
         return Result(np.zeros(n), 0, Status.CONVERGED, 0.0)
-    if entry.plain:
-        start = time.perf_counter()
-        answer = entry.function(dictionary.A, y.copy(), k, **options)
-        seconds = time.perf_counter() - start
-        x, n_iter, status = _read_answer(answer)
-    else:
-        scaled = np.ldexp(y, -exponent) if exponent else y
-        start = time.perf_counter()
-        result = entry.function(dictionary, scaled, k, **options)
-        seconds = time.perf_counter() - start
-        x, n_iter, status = _read_answer(result)
-        if exponent or dictionary.exponent:
-            x = np.ldexp(x, exponent - dictionary.exponent)
+    # A plain function sees the array as it was given; each gets its own copy of the signal.
+    seen: Any = dictionary.A if entry.plain else dictionary
+    signal = y.copy() if entry.plain else scaled
+    start = time.perf_counter()
+    answer = entry.function(seen, signal, k, **options)
+    seconds = time.perf_counter() - start
+    x, n_iter, status = _read_answer(entry.name, answer)
     if status != Status.DIVERGED:
         _check_estimate(entry.name, x, n, k)
+    if not entry.plain and (exponent or dictionary.exponent):
+        x = np.ldexp(x, exponent - dictionary.exponent)
     return Result(x, n_iter, status, seconds)
 
 
@@ -116,13 +115,22 @@ def compile_kernels(entry: Algorithm, options: dict[str, Any]) -> None:
     """Run one of our algorithms on a tiny problem, so that its kernels are compiled and cached."""
     if not entry.plain:
         atoms = np.vander(np.linspace(-1.0, 1.0, 4), 8)
-        solve_checked(entry, options, Dictionary(atoms), atoms[:, 1] + atoms[:, 6], 2)
+        # What goes wrong here goes wrong there, where it is a row with its message.
+        with contextlib.suppress(Exception, SystemExit):
+            solve_checked(entry, options, Dictionary(atoms), atoms[:, 1] + atoms[:, 6], 2)
 
 
-def _read_answer(answer: Any) -> tuple[Any, int, Status]:
-    if isinstance(answer, Result):
-        return answer.x, answer.n_iter, answer.status  # type: ignore[return-value]
-    return answer, 0, Status.CONVERGED
+def _read_answer(name: str, answer: Any) -> tuple[Any, int, Status]:
+    """Return (x, iterations, status) of what an algorithm returned: a `Result`, or x alone."""
+    if not isinstance(answer, Result):
+        return answer, 0, Status.CONVERGED
+    try:
+        return answer.x, operator.index(answer.n_iter), Status(answer.status)  # type: ignore
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{name} returned n_iter = {answer.n_iter!r} and status = {answer.status!r}, "
+            "not an integer and a Status"
+        ) from None
 
 
 def _check_estimate(name: str, x: Any, n: int, k: int) -> None:

@@ -11,7 +11,7 @@ from sparsebench.kernels.selection import top_k
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
 from sparsebench.solvers.steps import step_size
-from sparsebench.types import Dictionary, FloatArray, Result
+from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
 
 @algorithm(
@@ -96,6 +96,8 @@ def niht(
     c, kappa : float
         Line-search constants, 0 < c < 1 and kappa > 1 / (1 - c).
     """
+    if not (0 < c < 1 and kappa * (1 - c) > 1):
+        raise InputError(f"niht needs 0 < c < 1 and kappa > 1 / (1 - c), not c = {c}, {kappa=}")
     support, n_iter, code = _niht(
         dictionary.atoms, dictionary.gram, y, k, max_iter, tol, settled, c, kappa
     )
