@@ -22,6 +22,19 @@ from typing import Any, TypeVar
 from sparsebench.types import Dictionary, InputError, check_whole
 
 ENTRY_POINT_GROUP = "sparsebench.plugins"
+FAMILIES = (
+    "greedy",
+    "thresholding",
+    "local search",
+    "exploration",
+    "convex",
+    "message passing",
+    "Bayesian",
+    "baseline",
+    "peer",
+)
+#: Keyword parameters of an algorithm that are no options: they belong to a call, not to a recipe.
+GIVEN = ("start", "support", "history")
 
 Option = str | int | float | bool
 Options = tuple[tuple[str, Option], ...]
@@ -48,6 +61,14 @@ class Algorithm:
         The `Dictionary` quantities it reads, computed once a dictionary before it is timed.
     version : str
         Changes whenever its results may change; part of every row's key.
+    family : str
+        The heading it stands under: one of `FAMILIES`, or "plug-in".
+    cost : str
+        Flops of one iteration, a Python expression in m, n and k; empty if not known.
+    requires : str
+        The package that must be installed for it; empty if none beyond our own.
+    stages : tuple of Algorithm
+        The links of a chain such as ``els+sea``, each started from the estimate before it.
     """
 
     name: str
@@ -57,11 +78,25 @@ class Algorithm:
     source: str
     shares: tuple[str, ...]
     version: str
+    family: str = "plug-in"
+    cost: str = ""
+    requires: str = ""
+    stages: tuple[Algorithm, ...] = ()
 
     @property
     def plain(self) -> bool:
         """Whether it takes the array A rather than a `Dictionary`."""
         return next(iter(inspect.signature(self.function).parameters)) == "A"
+
+    def accepts(self, given: str) -> bool:
+        """Whether it takes one of `GIVEN`: a start, the true support, or a wish for a history."""
+        first = self.stages[0] if self.stages else self
+        return given in inspect.signature(first.function).parameters
+
+    @property
+    def installed(self) -> bool:
+        """Whether the package it requires is there."""
+        return not self.requires or importlib.util.find_spec(self.requires) is not None
 
     @property
     def summary(self) -> str:
@@ -139,12 +174,17 @@ def algorithm(
     source: str = "",
     shares: Sequence[str] = (),
     version: str | None = None,
+    family: str = "plug-in",
+    cost: str = "",
+    requires: str = "",
 ) -> Any:
     """Register a function as an algorithm; use as ``@algorithm`` or ``@algorithm("name", ...)``.
 
     The function's first parameters are ``(A, y, k)`` and it returns ``x`` of shape (n,), or they
     are ``(dictionary, y, k)`` and it returns a `Result`. Keyword-only parameters with a default
-    of type str, int, float or bool are its options.
+    of type str, int, float or bool are its options. A keyword-only ``start=None`` says that it
+    can continue from an estimate, shape (n,), so that it may stand after the + of a chain;
+    ``support=None`` that it is told the true support.
 
     Raises
     ------
@@ -153,6 +193,8 @@ def algorithm(
     """
 
     def register(function: _Function) -> _Function:
+        if family not in (*FAMILIES, "plug-in"):
+            raise InputError(f"unknown family {family!r}; {_nearest(family, FAMILIES, 'families')}")
         unknown = [quantity for quantity in shares if not hasattr(Dictionary, quantity)]
         if unknown:
             raise InputError(f"a Dictionary has no quantity {unknown[0]!r} to share")
@@ -166,6 +208,9 @@ def algorithm(
                 source=source,
                 shares=tuple(shares),
                 version=version or _default_version,
+                family=family,
+                cost=cost,
+                requires=requires,
             ),
         )
         return function
@@ -218,8 +263,59 @@ def problems() -> list[ProblemGenerator]:
 
 
 def get_algorithm(name: str) -> Algorithm:
-    """Return one algorithm by its exact name, or raise `InputError` naming the nearest match."""
-    return _get(_ALGORITHMS, "algorithm", name)
+    """Return one algorithm, or a chain ``a+b``, by its exact name.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown (the nearest match is named), its package is not installed, or a later
+        link of a chain cannot start from an estimate.
+    """
+    links = [part.strip() for part in name.split("+")]
+    entries = [_get(_ALGORITHMS, "algorithm", link) for link in links]
+    for entry in entries:
+        if not entry.installed:
+            raise InputError(
+                f"{entry.name} needs the package {entry.requires!r}: "
+                "pip install 'sparsebench[peers]'"
+            )
+    return entries[0] if len(entries) == 1 else _chain(entries)
+
+
+def _chain(stages: Sequence[Algorithm]) -> Algorithm:
+    """Return the algorithm that runs `stages` in turn, each from the estimate before it."""
+    for stage in stages[1:]:
+        if not stage.accepts("start"):
+            able = ", ".join(e.name for e in algorithms() if e.accepts("start"))
+            raise InputError(f"{stage.name} cannot continue another algorithm; these can: {able}")
+    prefixes = stage_prefixes(stages)
+    return Algorithm(
+        name="+".join(stage.name for stage in stages),
+        function=stages[0].function,
+        options={
+            prefix + key: value
+            for prefix, stage in zip(prefixes, stages, strict=True)
+            for key, value in stage.options.items()
+        },
+        told=tuple(dict.fromkeys(item for stage in stages for item in stage.told)),
+        source=", then ".join(dict.fromkeys(stage.source for stage in stages)),
+        shares=tuple(dict.fromkeys(item for stage in stages for item in stage.shares)),
+        version="+".join(stage.version for stage in stages),
+        family=stages[-1].family,
+        stages=tuple(stages),
+    )
+
+
+def stage_prefixes(stages: Sequence[Algorithm]) -> list[str]:
+    """Return what each stage's options are prefixed with in a chain: ``els.``, ``sea.``.
+
+    A name that comes again is numbered: ``htp+els+htp`` has ``htp.``, ``els.`` and ``htp2.``.
+    """
+    names = [stage.name for stage in stages]
+    counts = [names[: i + 1].count(name) for i, name in enumerate(names)]
+    return [
+        f"{name}{count if count > 1 else ''}." for name, count in zip(names, counts, strict=True)
+    ]
 
 
 def get_problem(name: str) -> ProblemGenerator:
@@ -233,7 +329,8 @@ def choose_algorithms(selection: str | Iterable[str]) -> list[Choice]:
     Parameters
     ----------
     selection : str or iterable of str
-        Names or patterns (``*``, ``?``), each with options in brackets, separated by commas.
+        Names or patterns (``*``, ``?``), each with options in brackets, separated by commas; or
+        chains of names, ``els+sea[step=18/L]``. A pattern passes over what is not installed.
 
     Returns
     -------
@@ -247,10 +344,12 @@ def choose_algorithms(selection: str | Iterable[str]) -> list[Choice]:
     """
     texts = [selection] if isinstance(selection, str) else list(selection)
     chosen: dict[Choice, None] = {}
-    for pattern, options in (parse_choice(part) for text in texts for part in split(text)):
+    for part in (part for text in texts for part in split(text)):
         load_entry_points()
-        matches = fnmatch.filter(sorted(_ALGORITHMS), pattern)
-        for entry in [_ALGORITHMS[m] for m in matches] or [get_algorithm(pattern)]:
+        name, options = parse_links(part)
+        matches = [m for m in fnmatch.filter(sorted(_ALGORITHMS), name) if m != name]
+        entries = [_ALGORITHMS[m] for m in matches if _ALGORITHMS[m].installed]
+        for entry in entries or [get_algorithm(name)]:
             chosen[choice(entry, options)] = None
     if not chosen:
         raise InputError("no algorithm was chosen; 'sparsebench list' shows them all")
@@ -282,9 +381,27 @@ def choice(entry: Algorithm | ProblemGenerator, options: dict[str, Any]) -> Choi
             )
         filled[key] = _convert(entry.name, key, value, entry.options[key])
     _check_limits(filled)
-    changed = [f"{k}={_text(v)}" for k, v in sorted(filled.items()) if v != entry.options[k]]
-    label = f"{entry.name}[{','.join(changed)}]" if changed else entry.name
-    return Choice(entry.name, tuple(sorted(filled.items())), entry.version, label)
+    return Choice(entry.name, tuple(sorted(filled.items())), entry.version, _label(entry, filled))
+
+
+def stage_options(entry: Algorithm, options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the options of each stage of a chain, without their prefixes."""
+    return [
+        {
+            key.removeprefix(prefix): value
+            for key, value in options.items()
+            if key.startswith(prefix)
+        }
+        for prefix in stage_prefixes(entry.stages)
+    ]
+
+
+def _label(entry: Algorithm | ProblemGenerator, options: dict[str, Any]) -> str:
+    if isinstance(entry, Algorithm) and entry.stages:
+        each = zip(entry.stages, stage_options(entry, options), strict=True)
+        return "+".join(_label(stage, own) for stage, own in each)
+    changed = [f"{k}={_text(v)}" for k, v in sorted(options.items()) if v != entry.options[k]]
+    return f"{entry.name}[{','.join(changed)}]" if changed else entry.name
 
 
 def split(text: str) -> list[str]:
@@ -292,6 +409,20 @@ def split(text: str) -> list[str]:
     if text.count("[") != text.count("]"):
         raise InputError(f"unbalanced brackets in {text!r}; write name[option=value,...]")
     return [part.strip() for part in re.split(r",(?![^\[]*\])", text) if part.strip()]
+
+
+def parse_links(text: str) -> tuple[str, dict[str, str]]:
+    """Split ``a[p=1]+b[q=2]`` into ``a+b`` and its options, prefixed as `stage_prefixes` says."""
+    links = [parse_choice(link) for link in re.split(r"\+(?![^\[\]]*\])", text)]
+    if len(links) == 1:
+        return links[0]
+    name = "+".join(link for link, _ in links)
+    prefixes = stage_prefixes(get_algorithm(name).stages)
+    return name, {
+        prefix + key: value
+        for prefix, (_, options) in zip(prefixes, links, strict=True)
+        for key, value in options.items()
+    }
 
 
 def parse_choice(text: str) -> tuple[str, dict[str, str]]:
@@ -439,10 +570,11 @@ def _options_of_function(function: Callable[..., Any]) -> dict[str, Option]:
     first = [p.name for p in parameters[:3]]
     if first not in (["A", "y", "k"], ["dictionary", "y", "k"]):
         raise InputError(f"{name} must take (A, y, k) or (dictionary, y, k), not {first}")
-    unusable = [p.name for p in parameters[3:] if p.default is p.empty]
+    rest = [p for p in parameters[3:] if p.name not in GIVEN]
+    unusable = [p.name for p in rest if p.default is p.empty]
     if unusable:
         raise InputError(f"option {unusable[0]!r} of {name} needs a default value")
-    return _check_defaults(name, {p.name: p.default for p in parameters[3:]})
+    return _check_defaults(name, {p.name: p.default for p in rest})
 
 
 def _check_defaults(name: str, options: dict[str, Any]) -> dict[str, Option]:
@@ -471,10 +603,12 @@ def _convert(owner: str, key: str, value: Any, default: Option) -> Option:
 
 def _check_limits(options: dict[str, Any]) -> None:
     """Refuse values of `max_iter` and `tol`, which mean the same everywhere, that cannot be."""
-    if isinstance(options.get("max_iter"), int):
-        check_whole("max_iter", options["max_iter"], 1, 10**8)
-    if isinstance(options.get("tol"), float) and not 0 <= options["tol"] < 1:
-        raise InputError(f"tol must be a fraction in [0, 1), not {options['tol']}")
+    for key, value in options.items():
+        name = key.rpartition(".")[2]
+        if name == "max_iter" and isinstance(value, int):
+            check_whole(key, value, 1, 10**8)
+        if name == "tol" and isinstance(value, float) and not 0 <= value < 1:
+            raise InputError(f"{key} must be a fraction in [0, 1), not {value}")
 
 
 def _exact_int(value: Any) -> int:

@@ -186,6 +186,15 @@ class Instance:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """What one link of a chain used: its name, iterations and seconds."""
+
+    name: str
+    n_iter: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Result:
     """What a solve returned.
 
@@ -199,12 +208,18 @@ class Result:
         How each solve ended.
     seconds : float
         Wall time of the solve, without input checks.
+    stages : tuple of Stage
+        The links of a chain, in order; empty for a single algorithm.
+    history : dict of str to ndarray, optional
+        What was asked for with ``history=True``: one entry an iteration in each array.
     """
 
     x: FloatArray
     n_iter: int | NDArray[np.int64]
     status: Status | tuple[Status, ...]
     seconds: float = float("nan")
+    stages: tuple[Stage, ...] = ()
+    history: dict[str, NDArray[Any]] | None = None
 
     @property
     def support(self) -> IntArray:

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sparsebench.registry import Algorithm, algorithms, choice, get_algorithm, parse_choice
+from sparsebench.registry import (
+    Algorithm,
+    algorithms,
+    choice,
+    get_algorithm,
+    parse_links,
+    stage_options,
+)
 from sparsebench.solvers import htp as htp
 from sparsebench.solvers import iht as iht
 from sparsebench.solvers import ista as ista
@@ -21,6 +28,7 @@ from sparsebench.types import (
     FloatArray,
     InputError,
     Result,
+    Stage,
     Status,
     as_floats,
     exponent_to_order_one,
@@ -29,21 +37,38 @@ from sparsebench.types import (
 __all__ = ["algorithms", "compile_kernels", "solve", "solve_checked"]
 
 
-def solve(name: str, A: ArrayLike | Dictionary, y: ArrayLike, k: int, **options: Any) -> Result:
+def solve(
+    name: str,
+    A: ArrayLike | Dictionary,
+    y: ArrayLike,
+    k: int,
+    *,
+    start: ArrayLike | None = None,
+    support: ArrayLike | None = None,
+    history: bool = False,
+    **options: Any,
+) -> Result:
     """Recover a k-sparse x from y = A x + noise.
 
     Parameters
     ----------
     name : str
-        Registry name, with options in brackets if wanted: ``htp[step=1.8/L]``.
+        Registry name, with options in brackets if wanted: ``htp[step=1.8/L]``; or a chain, in
+        which each algorithm starts from the estimate before it: ``els+sea[step=18/L]``.
     A : array_like, shape (m, n), or Dictionary
         A `Dictionary` keeps its Gram matrix and norms between calls.
     y : array_like, shape (m,) or (m, B)
         One signal, or B signals on one dictionary.
     k : int
         Sparsity, 1 <= k <= min(m, n).
+    start : array_like, shape (n,), optional
+        An estimate with at most k non-zeros to start from, where the algorithm can.
+    support : array_like of int, optional
+        The true support, for the algorithms that are told it (``oracle``).
+    history : bool
+        Whether to record diagnostics an iteration, where the algorithm can.
     **options
-        The algorithm's options.
+        The algorithm's options; those of a chain are ``**{"sea.step": "18/L"}``.
 
     Returns
     -------
@@ -53,9 +78,9 @@ def solve(name: str, A: ArrayLike | Dictionary, y: ArrayLike, k: int, **options:
     Raises
     ------
     InputError
-        If a name or an option is unknown, or A, y or k cannot be used.
+        If a name or an option is unknown, or A, y, k or what else is given cannot be used.
     """
-    base, inline = parse_choice(name)
+    base, inline = parse_links(name)
     entry = get_algorithm(base)
     chosen = dict(choice(entry, {**inline, **options}).options)
     dictionary = A if isinstance(A, Dictionary) else Dictionary(A)
@@ -67,8 +92,11 @@ def solve(name: str, A: ArrayLike | Dictionary, y: ArrayLike, k: int, **options:
         raise InputError(f"k must be a whole number, not {k!r}")
     if not 1 <= k <= min(m, n):
         raise InputError(f"k must lie in 1 .. min(m, n) = {min(m, n)}, not {k}")
+    given = _checked_given(entry, n, int(k), start, support, history)
     if signals.ndim == 1:
-        return solve_checked(entry, chosen, dictionary, signals, int(k))
+        return solve_checked(entry, chosen, dictionary, signals, int(k), **given)
+    if given:
+        raise InputError(f"{', '.join(given)} can be given for one signal y, shape ({m},), only")
     results = [
         solve_checked(entry, chosen, dictionary, np.ascontiguousarray(signal), int(k))
         for signal in signals.T
@@ -81,8 +109,51 @@ def solve(name: str, A: ArrayLike | Dictionary, y: ArrayLike, k: int, **options:
     )
 
 
+def _checked_given(
+    entry: Algorithm,
+    n: int,
+    k: int,
+    start: ArrayLike | None,
+    support: ArrayLike | None,
+    history: bool,
+) -> dict[str, Any]:
+    """Return what a call gives beyond y and k, each checked."""
+    given: dict[str, Any] = {}
+    if start is not None:
+        given["start"] = as_floats(start, "start")
+        if given["start"].shape != (n,):
+            raise InputError(f"start must have shape ({n},), not {given['start'].shape}")
+        if np.count_nonzero(given["start"]) > k:
+            raise InputError(
+                f"start has {np.count_nonzero(given['start'])} non-zeros, more than k = {k}: "
+                "keep its k largest"
+            )
+    if support is not None:
+        indices = np.asarray(support)
+        whole = indices.ndim == 1 and indices.dtype.kind in "iu"
+        if not whole or not indices.size <= k or len(set(indices)) != indices.size:
+            raise InputError(f"support must be at most k = {k} distinct indices")
+        if indices.size and not (indices.min() >= 0 and indices.max() < n):
+            raise InputError(f"support must hold indices in 0 .. {n - 1}")
+        given["support"] = np.sort(indices).astype(np.intp)
+    if history:
+        given["history"] = True
+    for item in given:
+        if not entry.accepts(item):
+            able = ", ".join(e.name for e in algorithms() if e.accepts(item))
+            raise InputError(f"{entry.name} takes no {item}; these do: {able}")
+    if support is None and entry.accepts("support"):
+        raise InputError(f"{entry.name} must be told the true support: support=[...]")
+    return given
+
+
 def solve_checked(
-    entry: Algorithm, options: dict[str, Any], dictionary: Dictionary, y: FloatArray, k: int
+    entry: Algorithm,
+    options: dict[str, Any],
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    **given: Any,
 ) -> Result:
     """Solve for one signal whose inputs have been checked; extreme scales of y are removed.
 
@@ -92,6 +163,8 @@ def solve_checked(
         If the algorithm returns something else than a finite x, shape (n,), with at most k
         non-zeros.
     """
+    if entry.stages:
+        return _solve_chain(entry, options, dictionary, y, k, given)
     n = dictionary.shape[1]
     exponent = exponent_to_order_one(y)
     scaled = np.ldexp(y, -exponent)
@@ -100,15 +173,40 @@ def solve_checked(
     # A plain function sees the array as it was given; each gets its own copy of the signal.
     seen: Any = dictionary.A if entry.plain else dictionary
     signal = y.copy() if entry.plain else scaled
-    start = time.perf_counter()
-    answer = entry.function(seen, signal, k, **options)
-    seconds = time.perf_counter() - start
+    shift = 0 if entry.plain else exponent - dictionary.exponent
+    if "start" in given:
+        given["start"] = np.ldexp(given["start"], -shift)
+    begin = time.perf_counter()
+    answer = entry.function(seen, signal, k, **options, **given)
+    seconds = time.perf_counter() - begin
     x, n_iter, status = _read_answer(entry.name, answer)
     if status != Status.DIVERGED:
         _check_estimate(entry.name, x, n, k)
-    if not entry.plain and (exponent or dictionary.exponent):
-        x = np.ldexp(x, exponent - dictionary.exponent)
-    return Result(x, n_iter, status, seconds)
+    if shift:
+        x = np.ldexp(x, shift)
+    history = answer.history if isinstance(answer, Result) else None
+    return Result(x, n_iter, status, seconds, history=history)
+
+
+def _solve_chain(
+    entry: Algorithm,
+    options: dict[str, Any],
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    given: dict[str, Any],
+) -> Result:
+    """Run the stages of a chain, each from the estimate before it; their costs add up."""
+    stages: list[Stage] = []
+    for stage, own in zip(entry.stages, stage_options(entry, options), strict=True):
+        result = solve_checked(stage, own, dictionary, y, k, **given)
+        stages.append(Stage(stage.name, int(result.n_iter), result.seconds))
+        given = {"start": result.x}
+        if result.status == Status.DIVERGED:
+            break
+    n_iter = sum(stage.n_iter for stage in stages)
+    seconds = sum(stage.seconds for stage in stages)
+    return Result(result.x, n_iter, result.status, seconds, tuple(stages), result.history)
 
 
 def compile_kernels(entry: Algorithm, options: dict[str, Any]) -> None:
@@ -117,7 +215,8 @@ def compile_kernels(entry: Algorithm, options: dict[str, Any]) -> None:
         atoms = np.vander(np.linspace(-1.0, 1.0, 4), 8)
         # What goes wrong here goes wrong there, where it is a row with its message.
         with contextlib.suppress(Exception, SystemExit):
-            solve_checked(entry, options, Dictionary(atoms), atoms[:, 1] + atoms[:, 6], 2)
+            given = {"support": np.array([1, 6])} if entry.accepts("support") else {}
+            solve_checked(entry, options, Dictionary(atoms), atoms[:, 1] + atoms[:, 6], 2, **given)
 
 
 def _read_answer(name: str, answer: Any) -> tuple[Any, int, Status]:
