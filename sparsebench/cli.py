@@ -168,7 +168,7 @@ def phase_transition(
         problems.draw_dictionary(experiment.problem, m, n, 0, seed).coherence for m in experiment.ms
     ]
     report = _run(experiment, out, jobs, plugin)
-    thresholds = _told(experiment.thresholds())
+    thresholds = _told(experiment.thresholds(), experiment.algorithms)
     footer = _footer(experiment, int(experiment.cells()["trials"].sum()))
     _write_csv(thresholds, out / "thresholds.csv")
     _write_csv(experiment.cells(), out / "cells.csv")
@@ -242,7 +242,7 @@ def support_distance(
         problems.check_sizes(m, n, k)
     coherence = problems.draw_dictionary(generator, m, n, 0, seed).coherence
     report = _run(experiment, out, jobs, plugin)
-    distances = _told(experiment.distances())
+    distances = _told(experiment.distances(), experiment.algorithms)
     _write_csv(distances, out / "distances.csv")
     from sparsebench import plots
 
@@ -441,10 +441,10 @@ def _options_text(options: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in options.items())
 
 
-def _told(frame: pd.DataFrame) -> pd.DataFrame:
+def _told(frame: pd.DataFrame, algorithms: list[Choice]) -> pd.DataFrame:
     """Add what each algorithm is told."""
-    names = frame["algorithm"].str.partition("[")[0]
-    return frame.assign(told=[",".join(get_algorithm(name).told) for name in names])
+    told = {chosen.label: ",".join(get_algorithm(chosen.name).told) for chosen in algorithms}
+    return frame.assign(told=frame["algorithm"].map(told))
 
 
 def _footer(experiment: PhaseTransition | SupportDistance, trials: int, *extra: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -10,7 +11,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import cache
 from typing import Any, Protocol
 
@@ -281,10 +282,11 @@ def _outcome(chosen: Choice, instance: Instance, k: int, time_limit: float) -> O
     """Solve one instance; whatever goes wrong becomes a failed row with its message."""
     entry = get_algorithm(chosen.name)
     dictionary: Dictionary = instance.dictionary
+    given = {"support": instance.support} if entry.accepts("support") else {}
     start = time.perf_counter()
     try:
         with _time_limit(time_limit):
-            result = solve_checked(entry, dict(chosen.options), dictionary, instance.y, k)
+            result = solve_checked(entry, dict(chosen.options), dictionary, instance.y, k, **given)
         return _measured(instance, result)
     except _TimeOut:
         seconds = time.perf_counter() - start
@@ -310,6 +312,7 @@ def _measured(instance: Instance, result: Result) -> Outcome:
         str(result.status),
         "",
         result.seconds,
+        json.dumps([astuple(stage) for stage in result.stages]) if result.stages else "",
     )
 
 

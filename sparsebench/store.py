@@ -19,7 +19,7 @@ from sparsebench.registry import Choice
 from sparsebench.seeding import canonical
 from sparsebench.types import InputError
 
-FORMAT = 1
+FORMAT = 2
 FILE_NAME = "results.db"
 
 _SCHEMA = """
@@ -41,10 +41,12 @@ CREATE TABLE rows (
     run INTEGER NOT NULL REFERENCES runs,
     support_distance REAL NOT NULL, exact INTEGER NOT NULL, relative_error REAL,
     relative_residual REAL, n_iter INTEGER NOT NULL, status TEXT NOT NULL, message TEXT NOT NULL,
-    seconds REAL NOT NULL,
+    seconds REAL NOT NULL, stages TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (problem, n, m, trial, algorithm, k)
 ) WITHOUT ROWID;
 """
+# What brings a file of an older format up to the next one.
+_MIGRATIONS = {1: "ALTER TABLE rows ADD COLUMN stages TEXT NOT NULL DEFAULT ''"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Outcome:
     """The raw metrics of one solve; what a row holds beside its key.
 
     A failed solve (an exception, NaN, a wrong shape, a time-out, divergence) has support distance
-    1 and no relative error or residual; it counts as not recovered.
+    1 and no relative error or residual; it counts as not recovered. `stages` is empty, or for a
+    chain a JSON list of [name, iterations, seconds], one item a link.
     """
 
     support_distance: float
@@ -63,6 +66,7 @@ class Outcome:
     status: str
     message: str
     seconds: float
+    stages: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,8 @@ class Store:
         version = execute("SELECT version FROM format").fetchone()
         if version is None:
             raise sqlite3.DatabaseError("it has no version")
+        if version[0] in _MIGRATIONS:
+            version = self._migrate(version[0])
         if version[0] != FORMAT:
             raise InputError(
                 f"{self.path} has format {version[0]}, this version of sparsebench reads "
@@ -152,6 +158,17 @@ class Store:
             raise sqlite3.DatabaseError(found)
         if writable:
             execute("PRAGMA journal_mode = WAL")
+
+    def _migrate(self, version: int) -> tuple[int]:
+        """Bring the file up to this format, in one transaction; no row changes."""
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            # Another process may have been first.
+            found = self._connection.execute("SELECT version FROM format").fetchone()[0]
+            for old in range(found, FORMAT):
+                self._connection.execute(_MIGRATIONS[old])
+            self._connection.execute("UPDATE format SET version = ?", (FORMAT,))
+        return (FORMAT,)
 
     def __enter__(self) -> Store:
         return self
@@ -209,7 +226,7 @@ class Store:
                 for chosen, k in block.pairs
             ]
             self._connection.executemany(
-                f"INSERT OR IGNORE INTO rows VALUES ({','.join('?' * 15)})",
+                f"INSERT OR IGNORE INTO rows VALUES ({','.join('?' * 16)})",
                 [key + astuple(o) for key, o in zip(keys, outcomes, strict=True)],
             )
 
@@ -224,7 +241,7 @@ class Store:
         found = {}
         for algorithm, k, *values in self._connection.execute(
             "SELECT algorithm, k, support_distance, exact, relative_error, relative_residual, "
-            "n_iter, status, message, seconds FROM rows "
+            "n_iter, status, message, seconds, stages FROM rows "
             "WHERE problem = ? AND n = ? AND m = ? AND trial = ?",
             (problem, block.n, block.m, block.trial),
         ):
@@ -262,7 +279,7 @@ class Store:
             "SELECT a.name AS algorithm, a.recipe AS algorithm_recipe, p.name AS problem, "
             "p.recipe AS problem_recipe, p.seed, r.m, r.n, r.k, r.trial, r.support_distance, "
             "r.exact, r.relative_error, r.relative_residual, r.n_iter, r.status, r.message, "
-            "r.seconds, r.run FROM rows r JOIN algorithms a ON a.id = r.algorithm "
+            "r.seconds, r.stages, r.run FROM rows r JOIN algorithms a ON a.id = r.algorithm "
             "JOIN problems p ON p.id = r.problem "
             "ORDER BY p.recipe, r.n, r.m, a.recipe, r.k, r.trial",
             self._connection,

@@ -14,9 +14,10 @@ from sparsebench.solvers.steps import step_size
 from sparsebench.types import Dictionary, FloatArray, Result
 
 _SOURCE = "Foucart, SIAM J. Numer. Anal. 49, 2011, doi:10.1137/100806278"
+_COST = "2*n*k + k**3/3"
 
 
-@algorithm("htp", told=("k",), shares=("gram",), source=_SOURCE)
+@algorithm("htp", family="thresholding", shares=("gram",), cost=_COST, source=_SOURCE)
 def htp(
     dictionary: Dictionary,
     y: FloatArray,
@@ -25,6 +26,7 @@ def htp(
     step: str = "1",
     max_iter: int = 1000,
     tol: float = 1e-10,
+    start: FloatArray | None = None,
 ) -> Result:
     """Hard thresholding pursuit: S ← k largest of x + step · Aᵀ(y - A x), least squares on S.
 
@@ -43,13 +45,22 @@ def htp(
     max_iter : int
     tol : float
         Relative residual that counts as zero.
+    start : ndarray, shape (n,), optional
+        Where to begin instead of zero; the residual returned is never above that of least squares
+        on its support.
     """
-    return _pursue(dictionary, y, k, step_size(step, dictionary), max_iter, tol)
+    return _pursue(dictionary, y, k, step_size(step, dictionary), max_iter, tol, start)
 
 
-@algorithm("nhtp", told=("k",), shares=("gram",), source=_SOURCE)
+@algorithm("nhtp", family="thresholding", shares=("gram",), cost=_COST, source=_SOURCE)
 def nhtp(
-    dictionary: Dictionary, y: FloatArray, k: int, *, max_iter: int = 1000, tol: float = 1e-10
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    *,
+    max_iter: int = 1000,
+    tol: float = 1e-10,
+    start: FloatArray | None = None,
 ) -> Result:
     """Normalised hard thresholding pursuit: the step is exact on a candidate support.
 
@@ -66,31 +77,51 @@ def nhtp(
     max_iter : int
     tol : float
         Relative residual that counts as zero.
+    start : ndarray, shape (n,), optional
+        As for `htp`.
     """
-    return _pursue(dictionary, y, k, 0.0, max_iter, tol)
+    return _pursue(dictionary, y, k, 0.0, max_iter, tol, start)
 
 
 def _pursue(
-    dictionary: Dictionary, y: FloatArray, k: int, step: float, max_iter: int, tol: float
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    step: float,
+    max_iter: int,
+    tol: float,
+    start: FloatArray | None,
 ) -> Result:
-    support, n_iter, code = _htp(dictionary.atoms, dictionary.gram, y, k, step, max_iter, tol)
-    x = polished(dictionary.atoms, dictionary.gram, y, support, k, dictionary.shape[1])
-    return ended(x, n_iter, code)
+    atoms, gram = dictionary.atoms, dictionary.gram
+    x = np.zeros(atoms.shape[0]) if start is None else start.copy()
+    support, n_iter, code = pursue(atoms, gram, y, k, step, max_iter, tol, x)
+    return ended(polished(atoms, gram, y, support, k, atoms.shape[0]), n_iter, code)
 
 
 @njit(cache=True)
-def _htp(atoms, gram, y, k, fixed_step, max_iter, tol):
-    """Return (best support, iterations, code); a `fixed_step` of 0 asks for the normalised one."""
+def pursue(atoms, gram, y, k, fixed_step, max_iter, tol, x):
+    """Return (best support, iterations, code) from x, which it overwrites.
+
+    A `fixed_step` of 0 asks for the normalised one.
+    """
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
     energy = dot(y, y)
     support, best_support = np.empty(k, dtype=np.intp), np.zeros(k, dtype=np.intp)
     candidate, ascent = np.empty(k, dtype=np.intp), np.empty(k)
     coefficients, factor = np.empty(k), np.empty((k, k))
-    gradient, x = correlations.copy(), np.zeros(n)
-    scratch, remainder = np.empty(n), np.empty_like(y)
+    gradient, scratch, remainder = correlations.copy(), np.empty(n), np.empty_like(y)
     visited = np.empty(max_iter, dtype=np.uint64)
     best = np.inf
+    if x.any():
+        top_k(x, k, 0.0, scratch, best_support)
+        for j in range(k):
+            coefficients[j] = x[best_support[j]]
+        negative_gradient(gram, correlations, best_support, coefficients, k, gradient)
+        least_squares(atoms, gram, correlations, y, best_support, k, factor, coefficients)
+        best = residual(atoms, y, best_support, k, coefficients, remainder)
+        if best <= tol * tol * energy:
+            return best_support, 0, CONVERGED
     for iteration in range(1, max_iter + 1):
         step = fixed_step
         if step == 0.0:

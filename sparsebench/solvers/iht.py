@@ -16,8 +16,9 @@ from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
 @algorithm(
     "iht",
-    told=("k",),
+    family="thresholding",
     shares=("gram", "squared_spectral_norm"),
+    cost="2*n*k",
     source="Blumensath and Davies, Appl. Comput. Harmon. Anal. 27, 2009, "
     "doi:10.1016/j.acha.2009.04.002",
 )
@@ -30,6 +31,7 @@ def iht(
     max_iter: int = 1000,
     tol: float = 1e-10,
     settled: float = 1e-8,
+    start: FloatArray | None = None,
 ) -> Result:
     """Iterative hard thresholding: x ← H_k(x + step · Aᵀ(y - A x)) from x = 0.
 
@@ -49,19 +51,21 @@ def iht(
         Relative residual that counts as zero.
     settled : float
         Relative change of x that counts as a fixed point.
+    start : ndarray, shape (n,), optional
+        Where to begin instead of zero.
     """
+    atoms, gram = dictionary.atoms, dictionary.gram
     size = step_size(step, dictionary)
-    support, n_iter, code = _iht(
-        dictionary.atoms, dictionary.gram, y, k, size, max_iter, tol, settled
-    )
-    x = polished(dictionary.atoms, dictionary.gram, y, support, k, dictionary.shape[1])
-    return ended(x, n_iter, code)
+    x = np.zeros(atoms.shape[0]) if start is None else start.copy()
+    support, n_iter, code = threshold(atoms, gram, y, k, size, max_iter, tol, settled, x)
+    return ended(polished(atoms, gram, y, support, k, atoms.shape[0]), n_iter, code)
 
 
 @algorithm(
     "niht",
-    told=("k",),
+    family="thresholding",
     shares=("gram",),
+    cost="2*n*k + 2*k**2",
     source="Blumensath and Davies, IEEE J. Sel. Top. Signal Process. 4, 2010, "
     "doi:10.1109/JSTSP.2010.2042411",
 )
@@ -106,14 +110,19 @@ def niht(
 
 
 @njit(cache=True)
-def _iht(atoms, gram, y, k, step, max_iter, tol, settled):
+def threshold(atoms, gram, y, k, step, max_iter, tol, settled, x):
+    """Return (last support, iterations, code) from x, which it overwrites."""
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
     support, old_support = np.empty(k, dtype=np.intp), np.zeros(k, dtype=np.intp)
     coefficients, old_coefficients = np.zeros(k), np.zeros(k)
-    gradient, x = correlations.copy(), np.empty(n)
-    scratch, remainder = np.empty(n), np.empty_like(y)
-    threshold = 0.0
+    gradient, scratch, remainder = correlations.copy(), np.empty(n), np.empty_like(y)
+    level = 0.0
+    if x.any():
+        top_k(x, k, 0.0, scratch, old_support)
+        for j in range(k):
+            old_coefficients[j] = x[old_support[j]]
+        negative_gradient(gram, correlations, old_support, old_coefficients, k, gradient)
     for iteration in range(1, max_iter + 1):
         for i in range(n):
             x[i] = step * gradient[i]
@@ -121,7 +130,7 @@ def _iht(atoms, gram, y, k, step, max_iter, tol, settled):
             x[old_support[j]] += old_coefficients[j]
         if not np.isfinite(dot(x, x)):
             return old_support, iteration, DIVERGED
-        threshold = top_k(x, k, 0.9 * threshold, scratch, support)
+        level = top_k(x, k, 0.9 * level, scratch, support)
         for j in range(k):
             coefficients[j] = x[support[j]]
         negative_gradient(gram, correlations, support, coefficients, k, gradient)

@@ -22,6 +22,8 @@ _CHECK_EVERY = 10
 @algorithm(
     "ista",
     told=("k", "lambda"),
+    family="convex",
+    cost="2*n*k",
     shares=("gram", "squared_spectral_norm"),
     source="Daubechies, Defrise and De Mol, Comm. Pure Appl. Math. 57, 2004, "
     "doi:10.1002/cpa.20042; continuation: Hale, Yin and Zhang, SIAM J. Optim. 19, 2008, "
@@ -65,6 +67,8 @@ def ista(
 @algorithm(
     "fista",
     told=("k", "lambda"),
+    family="convex",
+    cost="2*n*k",
     shares=("gram", "squared_spectral_norm"),
     source="Beck and Teboulle, SIAM J. Imaging Sci. 2, 2009, doi:10.1137/080716542; restart: "
     "O'Donoghue and Candès, Found. Comput. Math. 15, 2015, doi:10.1007/s10208-013-9150-3",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import correlate, dot, negative_gradient
 from sparsebench.kernels.least_squares import least_squares, polished, residual
-from sparsebench.kernels.selection import top_k
+from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
 from sparsebench.solvers.steps import step_size
@@ -16,8 +18,9 @@ from sparsebench.types import Dictionary, FloatArray, Result
 
 @algorithm(
     "sea",
-    told=("k",),
+    family="exploration",
     shares=("gram",),
+    cost="2*n*k + k**3/3",
     source="Mohamed, Malgouyres, Emiya and Chaux, ICML 2024, arXiv:2301.13584",
 )
 def sea(
@@ -28,12 +31,16 @@ def sea(
     step: str = "1",
     max_iter: int = 1000,
     tol: float = 1e-10,
+    start: FloatArray | None = None,
+    history: bool = False,
 ) -> Result:
-    """Support exploration from zero (SEA_0): a dense vector X gathers the gradients on its support.
+    """Support exploration (SEA_0 from zero): a dense vector X gathers the gradients on its support.
 
     S = k largest of |X|, x = least squares on S, X ← X + step · Aᵀ(y - A x). X is never
     thresholded. Returns the x of smallest residual. From X = 0 the step changes nothing; the
-    first support is then {0, ..., k-1} by the tie rule.
+    first support is then {0, ..., k-1} by the tie rule. From another algorithm's estimate
+    (``omp+sea``, ``els+sea``) the step decides how soon its support is left, and the residual
+    is never above the start's.
 
     Parameters
     ----------
@@ -46,19 +53,37 @@ def sea(
     max_iter : int
     tol : float
         Relative residual that counts as zero.
+    start : ndarray, shape (n,), optional
+        X to begin with instead of zero.
+    history : bool
+        Return in ``history``, at each iteration, "best_residual" (relative to ||y||) and
+        "supports_explored" (distinct supports so far).
     """
+    atoms, gram = dictionary.atoms, dictionary.gram
     size = step_size(step, dictionary)
-    support, n_iter, code = _sea(dictionary.atoms, dictionary.gram, y, k, size, max_iter, tol)
-    x = polished(dictionary.atoms, dictionary.gram, y, support, k, dictionary.shape[1])
-    return ended(x, n_iter, code)
+    exploration = np.zeros(atoms.shape[0]) if start is None else start.copy()
+    steps = max_iter if history else 0
+    residuals, prints = np.empty(steps), np.empty(steps, dtype=np.uint64)
+    support, n_iter, code = _sea(
+        atoms, gram, y, k, size, max_iter, tol, exploration, residuals, prints
+    )
+    x = polished(atoms, gram, y, support, k, atoms.shape[0])
+    result = ended(x, n_iter, code)
+    if not history:
+        return result
+    new = np.zeros(n_iter, dtype=np.int64)
+    new[np.unique(prints[:n_iter], return_index=True)[1]] = 1
+    relative = np.sqrt(residuals[:n_iter]) / np.linalg.norm(y)
+    diagnostics = {"best_residual": relative, "supports_explored": np.cumsum(new)}
+    return replace(result, history=diagnostics)
 
 
 @njit(cache=True)
-def _sea(atoms, gram, y, k, step, max_iter, tol):
+def _sea(atoms, gram, y, k, step, max_iter, tol, exploration, residuals, prints):
+    """Return (best support, iterations, code) from X, the `exploration`, which it overwrites."""
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
     energy = dot(y, y)
-    exploration = np.zeros(n)
     support, best_support = np.empty(k, dtype=np.intp), np.zeros(k, dtype=np.intp)
     coefficients, factor = np.empty(k), np.empty((k, k))
     gradient, scratch, remainder = np.empty(n), np.empty(n), np.empty_like(y)
@@ -71,8 +96,11 @@ def _sea(atoms, gram, y, k, step, max_iter, tol):
             if squared < best:
                 best = squared
                 best_support[:] = support
-                if squared <= tol * tol * energy:
-                    return best_support, iteration, CONVERGED
+        if residuals.size:
+            residuals[iteration - 1] = best
+            prints[iteration - 1] = fingerprint(support, k)
+        if best <= tol * tol * energy:
+            return best_support, iteration, CONVERGED
         negative_gradient(gram, correlations, support, coefficients, k, gradient)
         for i in range(n):
             exploration[i] += step * gradient[i]

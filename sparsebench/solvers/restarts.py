@@ -1,0 +1,140 @@
+"""Restarts from random supports: what an exploration budget alone is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sparsebench.kernels.least_squares import polished
+from sparsebench.registry import algorithm
+from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.htp import pursue
+from sparsebench.solvers.iht import threshold
+from sparsebench.solvers.steps import step_size
+from sparsebench.types import Dictionary, FloatArray, IntArray, Result
+
+# (iterations it may use, starting point) -> (support, iterations used)
+_Run = Callable[[int, FloatArray], tuple[IntArray, int]]
+
+
+@algorithm(
+    "htp-restarts",
+    family="exploration",
+    shares=("gram",),
+    cost="2*n*k + k**3/3",
+    source="this package: HTP (doi:10.1137/100806278) restarted, a control for exploration",
+)
+def htp_restarts(
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    *,
+    step: str = "1",
+    max_iter: int = 1000,
+    tol: float = 1e-10,
+    seed: int = 0,
+) -> Result:
+    """HTP from zero, then from least squares on random supports, until the iterations are spent.
+
+    An iteration costs what one of `sea` does, so that the same `max_iter` is the same budget.
+    Returns the estimate of smallest residual over all runs.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    step : str
+        As for `htp`.
+    max_iter : int
+        Over all runs.
+    tol : float
+        Relative residual that counts as zero.
+    seed : int
+        Of the random supports.
+    """
+    size = step_size(step, dictionary)
+
+    def run(budget: int, x: FloatArray) -> tuple[IntArray, int]:
+        support, n_iter, _ = pursue(dictionary.atoms, dictionary.gram, y, k, size, budget, tol, x)
+        return support, n_iter
+
+    return _restarted(run, dictionary, y, k, max_iter, tol, seed)
+
+
+@algorithm(
+    "iht-restarts",
+    family="exploration",
+    shares=("gram", "squared_spectral_norm"),
+    cost="2*n*k",
+    source="this package: IHT (doi:10.1016/j.acha.2009.04.002) restarted, a control for "
+    "exploration",
+)
+def iht_restarts(
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    *,
+    step: str = "1.8/L",
+    max_iter: int = 1000,
+    tol: float = 1e-10,
+    settled: float = 1e-8,
+    seed: int = 0,
+) -> Result:
+    """IHT from zero, then from least squares on random supports, at the flops of `max_iter` of SEA.
+
+    An iteration of `sea` takes 2nk + k³/3 flops and one of IHT 2nk: the runs share
+    max_iter · (1 + k² / 6n) iterations. Returns the estimate of smallest residual over all runs.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    step : str
+        As for `iht`.
+    max_iter : int
+        The budget over all runs, in iterations of `sea`.
+    tol : float
+        Relative residual that counts as zero.
+    settled : float
+        Relative change of x that counts as a fixed point.
+    seed : int
+        Of the random supports.
+    """
+    size = step_size(step, dictionary)
+    budget = int(max_iter * (1 + k**2 / (6 * dictionary.shape[1])))
+
+    def run(budget: int, x: FloatArray) -> tuple[IntArray, int]:
+        support, n_iter, _ = threshold(
+            dictionary.atoms, dictionary.gram, y, k, size, budget, tol, settled, x
+        )
+        return support, n_iter
+
+    return _restarted(run, dictionary, y, k, budget, tol, seed)
+
+
+def _restarted(
+    run: _Run, dictionary: Dictionary, y: FloatArray, k: int, budget: int, tol: float, seed: int
+) -> Result:
+    """Repeat `run` from other starting points and return the estimate of smallest residual."""
+    atoms, gram = dictionary.atoms, dictionary.gram
+    n = atoms.shape[0]
+    rng = np.random.default_rng(seed)
+    best, best_x = np.inf, np.zeros(n)
+    start, used = np.zeros(n), 0
+    while used < budget:
+        support, n_iter = run(budget - used, start)
+        used += max(n_iter, 1)
+        x = polished(atoms, gram, y, support, k, n)
+        residual = float(np.linalg.norm(y - x[support] @ atoms[support]))
+        if residual < best:
+            best, best_x = residual, x
+            if residual <= tol * np.linalg.norm(y):
+                return ended(best_x, used, CONVERGED)
+        drawn = np.sort(rng.choice(n, k, replace=False))
+        start = polished(atoms, gram, y, drawn, k, n)
+    return ended(best_x, used, ITERATION_LIMIT)
