@@ -67,6 +67,9 @@ class Algorithm:
         Flops of one iteration, a Python expression in m, n and k; empty if not known.
     requires : str
         The package that must be installed for it; empty if none beyond our own.
+    several : callable, optional
+        ``(dictionary, signals, k, **options) -> (estimates, iterations)``: the same algorithm for
+        signals of shape (B, m) at once, with estimates of shape (B, n).
     stages : tuple of Algorithm
         The links of a chain such as ``els+sea``, each started from the estimate before it.
     """
@@ -81,6 +84,7 @@ class Algorithm:
     family: str = "plug-in"
     cost: str = ""
     requires: str = ""
+    several: Callable[..., Any] | None = None
     stages: tuple[Algorithm, ...] = ()
 
     @property
@@ -177,6 +181,7 @@ def algorithm(
     family: str = "plug-in",
     cost: str = "",
     requires: str = "",
+    several: Callable[..., Any] | None = None,
 ) -> Any:
     """Register a function as an algorithm; use as ``@algorithm`` or ``@algorithm("name", ...)``.
 
@@ -211,6 +216,7 @@ def algorithm(
                 family=family,
                 cost=cost,
                 requires=requires,
+                several=several,
             ),
         )
         return function

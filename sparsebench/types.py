@@ -119,6 +119,10 @@ class Dictionary:
         """The dictionary as given, shape (m, n), read-only."""
         return _frozen(np.ldexp(self.atoms, self.exponent)).T if self.exponent else self.atoms.T
 
+    def knows(self, quantity: str) -> bool:
+        """Whether a derived quantity has been computed already."""
+        return quantity in self.__dict__
+
     @cached_property
     def gram(self) -> FloatArray:
         """AᵀA of the scaled dictionary, shape (n, n), exactly symmetric."""

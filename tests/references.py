@@ -102,3 +102,20 @@ def niht(A, y, k, max_iter=1000, c=0.01, kappa=2.0):
         if small or (same and change <= 1e-8):
             break
     return on_support(A, y, S)
+
+
+def ols(A, y, k, tol=1e-10):
+    """At each step every atom's residual, from its distance to the span of the chosen ones."""
+    chosen, x = [], np.zeros(A.shape[1])
+    while len(chosen) < k and np.linalg.norm(y - A @ x) > tol * np.linalg.norm(y):
+        Q = np.linalg.qr(A[:, chosen])[0] if chosen else np.zeros((A.shape[0], 1))
+        apart = A - Q @ (Q.T @ A)
+        apart -= Q @ (Q.T @ apart)
+        distance = np.linalg.norm(apart, axis=0)
+        usable = distance > 1e-14 * np.linalg.norm(A, axis=0)
+        usable[chosen] = False
+        gain = np.zeros(A.shape[1])
+        gain[usable] = np.abs(apart[:, usable].T @ (y - A @ x)) / distance[usable]
+        chosen.append(int(np.argmax(gain)))
+        x = on_support(A, y, chosen)
+    return x

@@ -37,6 +37,7 @@ RULES = {
     "htp[step=1.8/L]": lambda A, y, k: references.htp(A, y, k, 1.8 * references.spectral_step(A)),
     "nhtp": lambda A, y, k: references.htp(A, y, k, None),
     "sea": lambda A, y, k: references.sea(A, y, k, max_iter=1000),
+    "ols": references.ols,
     "omp": lambda A, y, k: references.on_support(
         A, y, np.flatnonzero(orthogonal_mp(A, y, n_nonzero_coefs=k))
     ),

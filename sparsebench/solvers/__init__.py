@@ -98,16 +98,30 @@ def solve(
         return solve_checked(entry, chosen, dictionary, signals, int(k), **given)
     if given:
         raise InputError(f"{', '.join(given)} can be given for one signal y, shape ({m},), only")
-    results = [
-        solve_checked(entry, chosen, dictionary, np.ascontiguousarray(signal), int(k))
-        for signal in signals.T
-    ]
+    rows = np.ascontiguousarray(signals.T)
+    if entry.several is not None and rows.size:
+        return _solve_together(entry, chosen, dictionary, rows, int(k))
+    results = [solve_checked(entry, chosen, dictionary, row, int(k)) for row in rows]
     return Result(
         np.stack([r.x for r in results], axis=1) if results else np.empty((n, 0)),
         np.array([r.n_iter for r in results], dtype=np.int64),
         tuple(r.status for r in results if isinstance(r.status, Status)),
         sum(r.seconds for r in results),
     )
+
+
+def _solve_together(
+    entry: Algorithm, options: dict[str, Any], dictionary: Dictionary, signals: FloatArray, k: int
+) -> Result:
+    """Solve for signals, shape (B, m), in one call; extreme scales of each are removed."""
+    assert entry.several is not None
+    exponents = np.array([exponent_to_order_one(y) for y in signals])
+    scaled = np.ldexp(signals, -exponents[:, None])
+    begin = time.perf_counter()
+    estimates, n_iter = entry.several(dictionary, scaled, k, **options)
+    seconds = time.perf_counter() - begin
+    x = np.ldexp(estimates, (exponents - dictionary.exponent)[:, None]).T
+    return Result(x, n_iter, (Status.CONVERGED,) * len(signals), seconds)
 
 
 def _checked_given(

@@ -1,4 +1,4 @@
-"""Orthogonal matching pursuit."""
+"""Orthogonal matching pursuit and orthogonal least squares, for one signal or several."""
 
 from __future__ import annotations
 
@@ -7,14 +7,33 @@ from numba import njit
 
 from sparsebench.kernels.gram import correlate, dot
 from sparsebench.kernels.least_squares import SMALLEST_PIVOT, polished
+from sparsebench.kernels.selection import largest_magnitude
 from sparsebench.registry import algorithm
-from sparsebench.types import Dictionary, FloatArray, Result, Status
+from sparsebench.types import Dictionary, FloatArray, IntArray, Result, Status
+
+# Orthogonal least squares divides by the squared distance of an atom to the span of the chosen
+# ones: below this fraction of its squared norm, the difference of two large numbers is not it.
+_SMALLEST_DISTANCE = 1e-7
+
+
+def _omp_several(
+    dictionary: Dictionary, signals: FloatArray, k: int, *, tol: float
+) -> tuple[FloatArray, IntArray]:
+    return _several(dictionary, signals, k, tol, False)
+
+
+def _ols_several(
+    dictionary: Dictionary, signals: FloatArray, k: int, *, tol: float
+) -> tuple[FloatArray, IntArray]:
+    return _several(dictionary, signals, k, tol, True)
 
 
 @algorithm(
     "omp",
-    told=("k",),
+    family="greedy",
     shares=("gram",),
+    cost="n*k",
+    several=_omp_several,
     source="Pati, Rezaiifar and Krishnaprasad, Asilomar 1993, doi:10.1109/ACSSC.1993.342465; "
     "with the Gram matrix: Rubinstein, Zibulevsky and Elad, Technion CS-2008-08",
 )
@@ -33,106 +52,239 @@ def omp(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) ->
     tol : float
         Relative residual that counts as zero.
     """
-    atoms, gram = dictionary.atoms, dictionary.gram
-    support, size = _omp_gram(atoms, gram, y, k, tol)
+    return _single(dictionary, y, k, tol, False)
+
+
+@algorithm(
+    "ols",
+    family="greedy",
+    shares=("gram", "squared_norms"),
+    cost="n*k",
+    several=_ols_several,
+    source="Chen, Billings and Luo, Int. J. Control 50, 1989, doi:10.1080/00207178908953472",
+)
+def ols(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) -> Result:
+    """Orthogonal least squares: add the atom whose least squares leaves the smallest residual.
+
+    That is the atom of largest |aᵀr| / ||P a||, where P projects out the atoms chosen before.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    tol : float
+        Relative residual that counts as zero.
+    """
+    return _single(dictionary, y, k, tol, True)
+
+
+def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise: bool) -> Result:
+    support, size = select(dictionary, y, k, tol, normalise)
+    if dictionary.knows("gram"):
+        x = polished(dictionary.atoms, dictionary.gram, y, support, size, dictionary.shape[1])
+    else:
+        x = np.zeros(dictionary.shape[1])
+        x[support] = _fit(dictionary.atoms, y, support, size)
+    return Result(x, size, Status.CONVERGED)
+
+
+def select(
+    dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise: bool
+) -> tuple[IntArray, int]:
+    """Return (sorted support, size) of OMP, or with `normalise` of OLS."""
+    atoms = dictionary.atoms
+    m, n = dictionary.shape
+    # A row of the Gram matrix costs 2mn flops: for few atoms, only theirs are formed.
+    gram = dictionary.gram if dictionary.knows("gram") or 4 * k > m else np.empty((0, n))
+    support = np.empty(k, dtype=np.intp)
+    images = np.empty((k, n))
+    squared_norms = dictionary.squared_norms if normalise else np.empty(0)
+    correlation = correlate(atoms, y)
+    size = _select(atoms, gram, y, correlation, tol, squared_norms, images, support)
     if size < 0:
-        support, size = _omp_orthogonal(atoms, y, k, tol)
-    x = polished(atoms, gram, y, np.sort(support[:size]), size, atoms.shape[0])
-    return Result(x, int(size), Status.CONVERGED)
+        size = _select_orthogonal(atoms, y, tol, normalise, support)
+    return np.sort(support[:size]), size
+
+
+def _several(
+    dictionary: Dictionary, signals: FloatArray, k: int, tol: float, normalise: bool
+) -> tuple[FloatArray, IntArray]:
+    """Return (estimates, iterations) of signals, shape (B, m): estimates have shape (B, n)."""
+    squared_norms = dictionary.squared_norms if normalise else np.empty(0)
+    return _select_several(
+        dictionary.atoms, dictionary.gram, signals, k, tol, normalise, squared_norms
+    )
 
 
 @njit(cache=True)
-def _best_atom(correlation, chosen):
-    """Return the unchosen atom of largest |correlation|, the lowest index among equals."""
-    best, largest = -1, 0.0
-    for i in range(correlation.shape[0]):
-        if abs(correlation[i]) > largest and not chosen[i]:
-            best, largest = i, abs(correlation[i])
-    return best
+def _select_several(atoms, gram, signals, k, tol, normalise, squared_norms):
+    count, n = signals.shape[0], atoms.shape[0]
+    correlations = np.dot(signals, atoms.T)
+    images, support = np.empty((k, n)), np.empty(k, dtype=np.intp)
+    estimates, sizes = np.zeros((count, n)), np.empty(count, dtype=np.int64)
+    for b in range(count):
+        y = signals[b]
+        size = _select(atoms, gram, y, correlations[b], tol, squared_norms, images, support)
+        if size < 0:
+            size = _select_orthogonal(atoms, y, tol, normalise, support)
+        estimates[b] = polished(atoms, gram, y, np.sort(support[:size]), size, n)
+        sizes[b] = size
+    return estimates, sizes
+
+
+@njit(cache=True)
+def _fit(atoms, y, support, size):
+    """Return the least-squares coefficients on the support, from its own Gram block."""
+    chosen = atoms[support]
+    block = np.dot(chosen, chosen.T)
+    return polished(chosen, block, y, np.arange(size), size, size)
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
-def _omp_gram(atoms, gram, y, k, tol):
-    """Return (support, size); size -1 where an atom is too close to the span of the others.
+def _select(atoms, gram, y, correlation, tol, squared_norms, images, support):
+    """Write the chosen atoms to `support` and return their number.
 
     With q_1, q_2, ... the chosen atoms orthonormalised one after the other, row i of `images` is
-    Aᵀq_i: the correlations Aᵀr lose their component along it, and the Cholesky factor of the
-    Gram block is read off the rows of `images` at the chosen atoms.
+    Aᵀq_i: the correlations Aᵀr lose their component along it, the squared distances to the span
+    (needed by OLS: `squared_norms` is not empty) lose its square, and the pivots of the Cholesky
+    factor are read off. An empty `gram` asks for the rows of the Gram matrix one by one.
+
+    Returns
+    -------
+    int
+        -1 where an atom is too close to the span of the others for the Gram matrix.
     """
-    n = atoms.shape[0]
-    images = np.empty((k, n))
-    support = np.empty(k, dtype=np.intp)
-    chosen = np.zeros(n, dtype=np.bool_)
-    correlation = correlate(atoms, y)
+    k, n = images.shape
+    normalise = squared_norms.shape[0] > 0
+    distances, scores = squared_norms.copy(), np.empty(n if normalise else 0)
+    row = np.empty(n)
     energy = dot(y, y)
     squared = energy
     for i in range(k):
         # Below 1e-6 the running residual has lost its digits to cancellation: take it from A.
         if squared <= 1e-12 * energy:
-            x = polished(atoms, gram, y, support, i, n)
+            coefficients = _fit(atoms, y, support[:i], i)
             remainder = y.copy()
             for j in range(i):
-                remainder -= x[support[j]] * atoms[support[j]]
+                remainder -= coefficients[j] * atoms[support[j]]
             if np.sqrt(dot(remainder, remainder)) <= tol * np.sqrt(energy):
-                return support, i
-        best = _best_atom(correlation, chosen)
-        if best < 0:
-            return support, i
+                return i
+        if normalise:
+            if not _score(correlation, distances, squared_norms, support, i, scores):
+                return -1
+            best = largest_magnitude(scores)
+        else:
+            best = largest_magnitude(correlation)
+        if correlation[best] == 0.0:
+            return i
+        if gram.shape[0] > 0:
+            row = gram[best]
+        else:
+            np.dot(atoms, atoms[best], row)
         image = images[i]
-        image[:] = gram[best]
-        j = 0
-        while j + 4 <= i:
-            a, b, c, d = images[j], images[j + 1], images[j + 2], images[j + 3]
-            va, vb, vc, vd = a[best], b[best], c[best], d[best]
-            for p in range(n):
-                image[p] -= va * a[p] + vb * b[p] + vc * c[p] + vd * d[p]
-            j += 4
-        while j < i:
-            a = images[j]
-            va = a[best]
-            for p in range(n):
-                image[p] -= va * a[p]
-            j += 1
+        _project_out(row, images, i, best, image)
         pivot = image[best]
-        if not pivot > SMALLEST_PIVOT * gram[best, best]:
-            return support, -1
+        if not pivot > SMALLEST_PIVOT * row[best]:
+            return -1
+        support[i] = best
         scale = 1.0 / np.sqrt(pivot)
         projection = correlation[best] * scale
         for p in range(n):
-            image[p] *= scale
-            correlation[p] -= projection * image[p]
+            value = image[p] * scale
+            image[p] = value
+            correlation[p] -= projection * value
+        if normalise:
+            for p in range(n):
+                distances[p] -= image[p] * image[p]
         squared -= projection * projection
-        support[i] = best
-        chosen[best] = True
-    return support, k
+        for j in range(i + 1):
+            correlation[support[j]] = 0.0
+    return k
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _project_out(row, images, count, best, out):
+    """Write row - Σ_j images_j · images_j[best] over the first `count` rows, eight at a time."""
+    n = out.shape[0]
+    out[:] = row
+    j = 0
+    while j + 8 <= count:
+        a, b, c, d = images[j], images[j + 1], images[j + 2], images[j + 3]
+        e, f, g, h = images[j + 4], images[j + 5], images[j + 6], images[j + 7]
+        va, vb, vc, vd = a[best], b[best], c[best], d[best]
+        ve, vf, vg, vh = e[best], f[best], g[best], h[best]
+        for p in range(n):
+            out[p] -= (va * a[p] + vb * b[p] + vc * c[p] + vd * d[p]) + (
+                ve * e[p] + vf * f[p] + vg * g[p] + vh * h[p]
+            )
+        j += 8
+    while j < count:
+        a = images[j]
+        va = a[best]
+        for p in range(n):
+            out[p] -= va * a[p]
+        j += 1
 
 
 @njit(cache=True)
-def _omp_orthogonal(atoms, y, k, tol):
-    """Return (support, size) by Gram-Schmidt on the atoms, twice, and explicit residuals."""
+def _score(correlation, distances, squared_norms, support, count, scores):
+    """Write the fall of the squared residual that each atom offers; False near dependence."""
+    for j in range(count):
+        distances[support[j]] = np.inf
+    for p in range(scores.shape[0]):
+        scores[p] = 0.0
+        if distances[p] < _SMALLEST_DISTANCE * squared_norms[p]:
+            return False
+        if correlation[p] != 0.0:
+            scores[p] = correlation[p] * correlation[p] / distances[p]
+    return True
+
+
+@njit(cache=True)
+def _select_orthogonal(atoms, y, tol, normalise, support):
+    """Write the chosen atoms to `support` and return their number, with explicit projections.
+
+    Gram-Schmidt, twice, on the chosen atoms; for OLS every atom is projected at every step.
+    """
     n, m = atoms.shape
+    k = support.shape[0]
     basis = np.empty((k, m))
-    support = np.empty(k, dtype=np.intp)
+    projected = atoms.copy()
     chosen = np.zeros(n, dtype=np.bool_)
     remainder = y.copy()
     limit = tol * np.sqrt(dot(y, y))
     size = 0
     while size < k and np.sqrt(dot(remainder, remainder)) > limit:
-        best = _best_atom(correlate(atoms, remainder), chosen)
+        correlation = correlate(projected, remainder)
+        best, most = -1, 0.0
+        for p in range(n):
+            if not chosen[p] and correlation[p] != 0.0:
+                score = abs(correlation[p])
+                if normalise:
+                    score /= np.sqrt(dot(projected[p], projected[p]))
+                if score > most:
+                    best, most = p, score
         if best < 0:
             break
         chosen[best] = True
         direction = basis[size]
-        direction[:] = atoms[best]
-        before = np.sqrt(dot(direction, direction))
+        direction[:] = projected[best]
         for _ in range(2):
             for j in range(size):
                 direction -= dot(basis[j], direction) * basis[j]
         after = np.sqrt(dot(direction, direction))
-        if after <= 1e-14 * before:
+        if after <= 1e-14 * np.sqrt(dot(atoms[best], atoms[best])):
             continue  # dependent on the chosen atoms: it cannot lower the residual
         direction /= after
         remainder -= dot(direction, remainder) * direction
         support[size] = best
         size += 1
-    return support, size
+        if normalise:
+            for p in range(n):
+                if not chosen[p]:
+                    projected[p] -= dot(projected[p], direction) * direction
+                    if dot(projected[p], projected[p]) <= 1e-28 * dot(atoms[p], atoms[p]):
+                        chosen[p] = True
+    return size
