@@ -92,6 +92,12 @@ class Algorithm:
         """Whether it takes the array A rather than a `Dictionary`."""
         return next(iter(inspect.signature(self.function).parameters)) == "A"
 
+    def flops(self, m: int, n: int, k: int) -> float:
+        """Flops of one iteration, 0 if not known; of a chain, of its dearest link."""
+        if self.stages:
+            return max(stage.flops(m, n, k) for stage in self.stages)
+        return float(eval(self.cost or "0", {"__builtins__": {}}, {"m": m, "n": n, "k": k}))
+
     def accepts(self, given: str) -> bool:
         """Whether it takes one of `GIVEN`: a start, the true support, or a wish for a history."""
         first = self.stages[0] if self.stages else self

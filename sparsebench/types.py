@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import eigvalsh
+from scipy.linalg import cho_solve, eigvalsh, svd
+from scipy.linalg.lapack import dpocon, dpotrf
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -146,6 +147,30 @@ class Dictionary:
         size = small.shape[0]
         top = eigvalsh(small, subset_by_index=[size - 1, size - 1], check_finite=False)
         return float(top[0])
+
+    @cached_property
+    def svd(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """U, s, Vᵀ of the scaled dictionary, thin: shapes (m, p), (p,), (p, n), p = min(m, n)."""
+        left, values, right = svd(self.atoms.T, full_matrices=False, check_finite=False)
+        return _frozen(left), _frozen(values), _frozen(right)
+
+    @cached_property
+    def pseudo_inverse(self) -> FloatArray:
+        """A⁺ of the scaled dictionary, shape (n, m), least-norm.
+
+        By Cholesky of AAᵀ where its condition number is below 1e8, so that half of the digits are
+        left in the worst case; by the singular values otherwise.
+        """
+        outer = self.atoms.T @ self.atoms
+        factor, failed = dpotrf(outer, lower=1)
+        if not failed:
+            norm = np.abs(outer).sum(axis=0).max()
+            reciprocal, _ = dpocon(factor, norm, uplo="L")
+            if reciprocal > 1e-8:
+                return _frozen(cho_solve((factor, True), self.atoms.T, check_finite=False).T)
+        left, values, right = self.svd
+        kept = values > np.finfo(float).eps * max(self.shape) * values[0]
+        return _frozen((right[kept].T / values[kept]) @ left[:, kept].T)
 
     @cached_property
     def coherence(self) -> float:

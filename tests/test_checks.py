@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 
 import sparsebench
+from sparsebench.registry import FAMILIES
 from sparsebench.types import Status
 
-NAMES = [entry.name for entry in sparsebench.algorithms()]
+# The oracle must be told the support and the exhaustive search takes tiny problems only: both have
+# tests of their own. Peers are tested where their packages are.
+NAMES = [
+    entry.name
+    for entry in sparsebench.algorithms()
+    if entry.name not in ("oracle", "exhaustive") and entry.family != "peer"
+]
 EASY = {"m": 100, "n": 128, "k": 3}
 
 
@@ -46,12 +53,16 @@ def check_deterministic(name):
 
 
 def check_easy_cells_recovered(name):
+    recovered = 0
     for columns in ("raw", "unit"):
         for trial in range(10):
             instance = sparsebench.draw("gaussian", columns=columns, trial=trial, **EASY)
             result = sparsebench.solve(name, instance.A, instance.y, 3)
-            assert np.array_equal(result.support, instance.support)
-            np.testing.assert_allclose(result.x, instance.x, atol=1e-9)
+            recovered += np.array_equal(result.support, instance.support)
+            if np.array_equal(result.support, instance.support):
+                np.testing.assert_allclose(result.x, instance.x, atol=1e-9)
+    # One step of thresholding misses where a large entry drowns a small one.
+    assert recovered >= (12 if name == "thresholding" else 20)
 
 
 def check_permutation_equivariant(name):
@@ -152,8 +163,11 @@ def test_check(name, check):
 
 
 def test_the_registry_holds_what_it_promises():
-    assert set(NAMES) >= {"omp", "iht", "niht", "htp", "nhtp", "ista", "fista", "sea"}
+    promised = "omp ols iht niht htp nhtp sea ista fista thresholding pinv ridge"
+    assert set(NAMES) >= set(promised.split())
     for entry in sparsebench.algorithms():
+        assert entry.family in FAMILIES
+        assert entry.flops(250, 500, 50) > 0 or entry.family == "peer"
         assert entry.summary
-        assert "doi:" in entry.source or "arXiv:" in entry.source
+        assert "doi:" in entry.source or "arXiv:" in entry.source or entry.family == "peer"
         assert entry.told

@@ -1,0 +1,199 @@
+"""What any algorithm must beat, and what none can: one step, plain inversion, the optimum."""
+
+from __future__ import annotations
+
+from math import comb
+
+import numpy as np
+from numba import njit
+from scipy.optimize import minimize_scalar
+
+from sparsebench.kernels.gram import correlate
+from sparsebench.kernels.least_squares import least_squares, polished, residual
+from sparsebench.kernels.selection import largest
+from sparsebench.registry import algorithm
+from sparsebench.types import Dictionary, FloatArray, InputError, IntArray, Result, Status
+
+_MOST_SUPPORTS = 2_000_000
+
+
+@algorithm(
+    "thresholding",
+    family="baseline",
+    shares=("gram",),
+    cost="2*m*n",
+    source="one step of matching; Donoho and Elad, PNAS 100, 2003, doi:10.1073/pnas.0437847100",
+)
+def thresholding(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
+    """One-step thresholding: the k largest |aᵀy|, least squares on them.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    """
+    return _read_off(dictionary, y, k, correlate(dictionary.atoms, y))
+
+
+@algorithm(
+    "pinv",
+    family="baseline",
+    shares=("gram", "pseudo_inverse"),
+    cost="2*m*n",
+    source="Penrose, Math. Proc. Camb. Philos. Soc. 51, 1955, doi:10.1017/S0305004100030401",
+)
+def pinv(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
+    """Pseudo-inverse: the k largest |A⁺y|, least squares on them.
+
+    Singular values below machine precision times max(m, n) of the largest count as zero. Knows
+    nothing of sparsity until the end, and still nearly solves noiseless square problems.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    """
+    return _read_off(dictionary, y, k, dictionary.pseudo_inverse @ y)
+
+
+@algorithm(
+    "ridge",
+    family="baseline",
+    shares=("gram", "svd"),
+    cost="2*m*n",
+    source="Golub, Heath and Wahba (generalised cross-validation), Technometrics 21, 1979, "
+    "doi:10.1080/00401706.1979.10489751",
+)
+def ridge(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
+    """Ridge regression: the k largest |(AᵀA + lambda)⁻¹Aᵀy|, least squares on them.
+
+    lambda minimises the generalised cross-validation score between 1e-28 and 1 of ||A||²; it is
+    not told the noise level.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    """
+    left, values, right = dictionary.svd
+    squares = (values / values[0]) ** 2
+    projections = left.T @ y
+    outside = max(float(y @ y - projections @ projections), 0.0)
+
+    def score(log_level: float) -> float:
+        kept = squares / (squares + 10.0**log_level)
+        missed = float(np.sum(((1 - kept) * projections) ** 2)) + outside
+        freedom = y.size - kept.sum()
+        return np.log(max(missed, 1e-300)) - 2 * np.log(max(freedom, 1e-300))
+
+    grid = np.linspace(-28.0, 0.0, 57)
+    best = grid[int(np.argmin([score(level) for level in grid]))]
+    low, high = max(best - 0.5, grid[0]), min(best + 0.5, grid[-1])
+    level = 10.0 ** minimize_scalar(score, bounds=(low, high), method="bounded").x
+    x = right.T @ (np.sqrt(squares) / (squares + level) * projections)
+    return _read_off(dictionary, y, k, x)
+
+
+@algorithm(
+    "oracle",
+    told=("support",),
+    family="baseline",
+    shares=("gram",),
+    cost="2*m*k**2",
+    source="least squares, the bound of every estimate; Candès and Tao, Ann. Stat. 35, 2007, "
+    "doi:10.1214/009053606000001523",
+)
+def oracle(
+    dictionary: Dictionary, y: FloatArray, k: int, *, support: IntArray | None = None
+) -> Result:
+    """Oracle: least squares on the true support, which it is told.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    support : ndarray of int, shape (<= k,)
+        The true support, sorted.
+    """
+    if support is None:
+        raise InputError("oracle must be told the true support")
+    n = dictionary.shape[1]
+    x = polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)
+    return Result(x, 1, Status.CONVERGED)
+
+
+@algorithm(
+    "exhaustive",
+    family="baseline",
+    shares=("gram",),
+    cost="k**3/3 + 2*m*k",
+    source="all subsets; Miller, Subset Selection in Regression, 2002, doi:10.1201/9781420035933",
+)
+def exhaustive(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
+    """Exhaustive search: least squares on every support of k atoms; the global optimum.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+
+    Raises
+    ------
+    InputError
+        If there are more than two million supports.
+    """
+    n = dictionary.shape[1]
+    supports = comb(n, k)
+    if supports > _MOST_SUPPORTS:
+        raise InputError(
+            f"exhaustive search has {supports:.2g} supports of {k} among {n} atoms to try, more "
+            f"than {_MOST_SUPPORTS:,}: it is meant for tiny problems, such as n = 14, k = 3"
+        )
+    best, tried = _search(dictionary.atoms, dictionary.gram, y, k)
+    x = polished(dictionary.atoms, dictionary.gram, y, best, k, n)
+    return Result(x, int(tried), Status.CONVERGED)
+
+
+def _read_off(dictionary: Dictionary, y: FloatArray, k: int, scores: FloatArray) -> Result:
+    """Return least squares on the k largest |scores|."""
+    n = dictionary.shape[1]
+    support = largest(scores, k)
+    support = support[scores[support] != 0]
+    x = polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)
+    return Result(x, 1, Status.CONVERGED)
+
+
+@njit(cache=True)
+def _search(atoms, gram, y, k):
+    """Return (best support, supports tried), in lexicographic order; ties to the first."""
+    n = atoms.shape[0]
+    correlations = correlate(atoms, y)
+    support, best_support = np.arange(k), np.arange(k)
+    coefficients, factor, remainder = np.empty(k), np.empty((k, k)), np.empty_like(y)
+    best, tried = np.inf, 0
+    while True:
+        tried += 1
+        least_squares(atoms, gram, correlations, y, support, k, factor, coefficients)
+        squared = residual(atoms, y, support, k, coefficients, remainder)
+        if squared < best:
+            best = squared
+            best_support[:] = support
+        # The next combination: raise the last index that can be raised.
+        place = k - 1
+        while place >= 0 and support[place] == n - k + place:
+            place -= 1
+        if place < 0:
+            return best_support, tried
+        support[place] += 1
+        for later in range(place + 1, k):
+            support[later] = support[later - 1] + 1
