@@ -21,6 +21,7 @@ from sparsebench.experiments import presets
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.registry import (
+    FAMILIES,
     Choice,
     choose_algorithms,
     choose_problem,
@@ -258,17 +259,26 @@ def support_distance(
 def list_names(
     what: Annotated[str, typer.Argument(help="algorithms, problems, presets or all.")] = "all",
     plugin: Plugins = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the README's table of algorithms.")
+    ] = False,
 ) -> None:
     """List algorithms, problems and presets, with their options and what they are told."""
     _load_plugins(plugin)
+    if markdown:
+        _out.print(algorithm_table(), soft_wrap=True)
+        return
     kinds = ("all", "algorithms", "problems", "presets")
     if what not in kinds:
         raise InputError(nearest_name(what, kinds, "list"))
     if what in ("all", "algorithms"):
-        table = Table("algorithm", "told", "options", "what", "source", title="algorithms")
+        table = Table(
+            "algorithm", "family", "told", "options", "what", "source", title="algorithms"
+        )
         for entry in solvers.algorithms():
             table.add_row(
-                entry.name,
+                entry.name + (" (not installed)" if not entry.installed else ""),
+                entry.family,
                 ", ".join(entry.told),
                 _options_text(entry.options),
                 entry.summary,
@@ -294,6 +304,22 @@ def list_names(
             for name, settings in known.items():
                 table.add_row(command, name, _options_text(settings))
         _out.print(table)
+
+
+def algorithm_table() -> str:
+    """Return the Markdown table of the package's own algorithms: what, told, start, cost, source."""
+    lines = [
+        "| algorithm | what it is | told | may continue another | flops an iteration | source |",
+        "|---|---|---|---|---|---|",
+    ]
+    entries = [e for e in solvers.algorithms() if e.family != "plug-in"]
+    for entry in sorted(entries, key=lambda e: FAMILIES.index(e.family)):
+        cost = entry.cost.replace("**3", "³").replace("**2", "²").replace("*", "")
+        lines.append(
+            f"| `{entry.name}` | {entry.summary.rstrip('.')} | {', '.join(entry.told)} "
+            f"| {'yes' if entry.accepts('start') else ''} | {cost} | {entry.source} |"
+        )
+    return "\n".join(lines)
 
 
 @app.command()
@@ -442,9 +468,12 @@ def _options_text(options: dict[str, Any]) -> str:
 
 
 def _told(frame: pd.DataFrame, algorithms: list[Choice]) -> pd.DataFrame:
-    """Add what each algorithm is told."""
-    told = {chosen.label: ",".join(get_algorithm(chosen.name).told) for chosen in algorithms}
-    return frame.assign(told=frame["algorithm"].map(told))
+    """Add what each algorithm is told and its family."""
+    entries = {chosen.label: get_algorithm(chosen.name) for chosen in algorithms}
+    return frame.assign(
+        told=[",".join(entries[label].told) for label in frame["algorithm"]],
+        family=[entries[label].family for label in frame["algorithm"]],
+    )
 
 
 def _footer(experiment: PhaseTransition | SupportDistance, trials: int, *extra: str) -> str:
