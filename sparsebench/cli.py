@@ -307,7 +307,7 @@ def list_names(
 
 
 def algorithm_table() -> str:
-    """Return the Markdown table of the package's own algorithms: what, told, start, cost, source."""
+    """Return the Markdown table of the package's algorithms: what, told, start, cost, source."""
     lines = [
         "| algorithm | what it is | told | may continue another | flops an iteration | source |",
         "|---|---|---|---|---|---|",
@@ -315,8 +315,9 @@ def algorithm_table() -> str:
     entries = [e for e in solvers.algorithms() if e.family != "plug-in"]
     for entry in sorted(entries, key=lambda e: FAMILIES.index(e.family)):
         cost = entry.cost.replace("**3", "³").replace("**2", "²").replace("*", "")
+        what = entry.summary.rstrip(".").replace("|", "\\|")
         lines.append(
-            f"| `{entry.name}` | {entry.summary.rstrip('.')} | {', '.join(entry.told)} "
+            f"| `{entry.name}` | {what} | {', '.join(entry.told)} "
             f"| {'yes' if entry.accepts('start') else ''} | {cost} | {entry.source} |"
         )
     return "\n".join(lines)
