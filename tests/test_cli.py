@@ -404,6 +404,36 @@ def test_a_folder_that_nobody_may_write(command):
     assert "cannot write to" in err
 
 
+def test_chains_are_chosen_by_name_and_drawn(command, tmp_path):
+    code, out, err = command(
+        "support-distance",
+        "-a",
+        "omp,omp+sea[step=18/L,max_iter=20]",
+        *("--n", "40", "--ks", "2,4", "--trials", "3", "--out", tmp_path),
+    )
+    assert code == 0, err
+    assert "omp+sea[max_iter=20,step=18/L]" in out
+    points = pd.read_csv(tmp_path / "distances.csv")
+    assert set(points["family"]) == {"greedy", "exploration"}
+    for wrong, message in (
+        ("omp+se", "did you mean 'sea'?"),
+        ("sea+omp", "omp cannot continue another algorithm; these can: "),
+        ("omp+sea[stp=1]", "omp+sea has no option 'sea.stp'; did you mean 'sea.step'?"),
+        ("omp+sea[max_iter=0]", "sea.max_iter must be at least 1"),
+        ("+sea", "cannot read ''"),
+    ):
+        code, _, err = command("support-distance", "-a", wrong, "--out", tmp_path)
+        assert code == 2
+        assert message in err
+        assert err.count("\n") == 1
+
+
+def test_the_readme_has_the_table_of_the_registry():
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    table = readme.partition("<!-- algorithms -->\n")[2].partition("\n<!-- end")[0]
+    assert table == cli.algorithm_table(), "python -m sparsebench list --markdown prints it anew"
+
+
 def test_export_names_the_formats_it_knows(command, tmp_path):
     make_store(command, tmp_path)
     code, _, err = command("export", tmp_path / "rows.txt", "--out", tmp_path)

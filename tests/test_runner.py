@@ -1,5 +1,6 @@
 """Rows: the same whatever else runs, after a crash as without one; failures kept and counted."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -54,7 +55,7 @@ def distances(names, ks=(2, 3), trials=6, problem="gaussian", time_limit=60.0):
 def rows_of(folder):
     """Every row but what may differ between runs: its wall time, its run, and ids."""
     with Store(folder, writable=False) as store:
-        frame = store.frame().drop(columns=["seconds", "run"])
+        frame = store.frame().drop(columns=["seconds", "stages", "run"])
     return frame.astype(str).to_csv(index=False).splitlines()
 
 
@@ -123,6 +124,37 @@ def test_every_part_of_a_recipe_is_in_the_key(tmp_path):
         assert execute(other, tmp_path).found == 0
     more = execute(distances("htp", trials=8), tmp_path)
     assert (more.found, more.computed) == (base.computed, 4)
+
+
+def test_a_chain_is_one_row_with_the_cost_of_its_stages(tmp_path):
+    execute(distances("omp+sea[step=18/L,max_iter=50],omp,oracle"), tmp_path)
+    with Store(tmp_path, writable=False) as store:
+        rows = store.frame()
+    chain = rows[rows["algorithm"] == "omp+sea"]
+    assert len(chain) == 12
+    for row in chain.itertuples():
+        (first, before, early), (second, after, late) = json.loads(row.stages)
+        assert (first, second) == ("omp", "sea")
+        assert row.n_iter == before + after
+        assert row.seconds == pytest.approx(early + late)
+    alone = rows[rows["algorithm"] == "omp"]
+    assert (alone["stages"] == "").all()
+    best = chain.set_index(["k", "trial"])["relative_residual"]
+    start = alone.set_index(["k", "trial"])["relative_residual"]
+    assert (best <= start + 1e-12).all()
+    assert rows[rows["algorithm"] == "oracle"]["exact"].all()
+    options = json.loads(chain["algorithm_recipe"].iloc[0])["options"]
+    assert options["sea.step"] == "18/L"
+    assert options["omp.tol"] == 1e-10
+
+
+def test_a_store_of_the_first_format_is_brought_up_to_date(tmp_path):
+    first = execute(distances("htp"), tmp_path)
+    with closing(sqlite3.connect(tmp_path / "results.db")) as connection, connection:
+        connection.execute("ALTER TABLE rows DROP COLUMN stages")
+        connection.execute("UPDATE format SET version = 1")
+    kept = execute(distances("htp,omp+htp"), tmp_path)
+    assert kept.found == first.computed == kept.computed
 
 
 SCRIPT = """
