@@ -85,6 +85,8 @@ def check_scaling_equivariant(name):
             (1.0, -1.0),
             (2.0**-500, 2.0**400),
             (1e140, 1e140),
+            (1e150, 1e-150),
+            (1e-150, 1e150),
         ):
             scaled = sparsebench.solve(name, scale_A * instance.A, scale_y * instance.y, k).x
             assert np.array_equal(scaled != 0, plain != 0), (scale_A, scale_y)
