@@ -19,6 +19,8 @@ SMALLEST_PIVOT = 1e-10
 # Refinement stops when a correction is below this fraction of the coefficients.
 _SETTLED = 1e-15
 _MOST_CORRECTIONS = 6
+# With it singular values are cut off exactly where numpy.linalg.lstsq does.
+_EPSILON = 2.220446049250313e-16
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
@@ -79,7 +81,7 @@ def orthogonal_least_squares(atoms, y, support, k, coefficients):
     block = np.empty((y.shape[0], k))
     for j in range(k):
         block[:, j] = atoms[support[j]]
-    solution = np.linalg.lstsq(block, y, 2.2e-16 * max(block.shape))[0]
+    solution = np.linalg.lstsq(block, y, _EPSILON * max(block.shape))[0]
     coefficients[:k] = solution
 
 
