@@ -156,14 +156,14 @@ def test_cgiht_is_conjugate_gradients_once_the_support_stays():
 def test_products_do_not_lose_their_digits_to_the_gram_matrix():
     instance = sparsebench.draw("deconvolution", m=80, n=80, k=4, width=3.0)
     atoms = np.ascontiguousarray(instance.A.T)
-    support = np.arange(30, 36)
+    support = np.arange(30, 39)
     rough = np.linalg.svd(atoms[support].T)[2][-1]
-    w = np.ones(6)
-    own, cross = _products(atoms, atoms @ atoms.T, support, rough, w, 6, np.empty(80))
-    image = np.array(atoms[support].T, dtype=np.longdouble) @ rough.astype(np.longdouble)
-    other = np.array(atoms[support].T, dtype=np.longdouble) @ w
-    np.testing.assert_allclose(own, float(image @ image), rtol=1e-8)
-    np.testing.assert_allclose(cross, float(image @ other), rtol=1e-6, atol=1e-13)
+    w = np.linspace(1.0, 2.0, 9)
+    own, cross = _products(atoms, atoms @ atoms.T, support, rough, w, 9, np.empty(80))
+    exact = atoms[support].T.astype(np.longdouble)
+    image = exact @ rough
+    np.testing.assert_allclose(own, float(image @ image), rtol=1e-7)
+    np.testing.assert_allclose(cross, float(image @ (exact @ w)), atol=1e-15)
 
 
 @pytest.mark.parametrize("name", ["cgiht", "cgiht[restart=true]"])
