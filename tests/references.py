@@ -119,3 +119,91 @@ def ols(A, y, k, tol=1e-10):
         chosen.append(int(np.argmax(gain)))
         x = on_support(A, y, chosen)
     return x
+
+
+def cosamp(A, y, k, max_iter=1000, x=None):
+    x = np.zeros(A.shape[1]) if x is None else x
+    S = np.flatnonzero(x)
+    best_x = on_support(A, y, S)
+    best, merged = np.linalg.norm(y - A @ best_x), []
+    for _ in range(max_iter):
+        T = tuple(np.union1d(S, largest(A.T @ (y - A @ x), 2 * k)))
+        if T in merged or best <= 1e-10 * np.linalg.norm(y):
+            break
+        merged.append(T)
+        b = on_support(A, y, list(T))
+        S = np.array(T)[largest(b[list(T)], k)]
+        x = np.zeros(A.shape[1])
+        x[S] = b[S]
+        fit = on_support(A, y, S)
+        residual = np.linalg.norm(y - A @ fit)
+        if residual < best:
+            best, best_x = residual, fit
+    return best_x
+
+
+def sp(A, y, k, max_iter=1000, x=None):
+    S = largest(A.T @ y, k) if x is None else np.flatnonzero(x)
+    x = on_support(A, y, S)
+    for _ in range(max_iter):
+        r = y - A @ x
+        T = np.union1d(S, largest(A.T @ r, k))
+        new_S = T[largest(on_support(A, y, T)[T], k)]
+        new = on_support(A, y, new_S)
+        solved = np.linalg.norm(r) <= 1e-10 * np.linalg.norm(y)
+        if solved or not np.linalg.norm(y - A @ new) < np.linalg.norm(r):
+            break
+        x, S = new, new_S
+    return x
+
+
+def cgiht(A, y, k, restart=False, max_iter=1000, x=None):
+    if x is None:
+        x = np.zeros(A.shape[1])
+        T = largest(A.T @ y, k)
+        x[T] = unit_step(A) * (A.T @ y)[T]
+    T = np.flatnonzero(x)
+    p, best, changed = np.zeros(A.shape[1]), np.inf, True
+    for _ in range(max_iter + 1):
+        r = A.T @ (y - A @ x)
+        residual = np.linalg.norm(y - A @ x)
+        if residual < best:
+            best, best_T = residual, T
+        if residual <= 1e-10 * np.linalg.norm(y):
+            break
+        image = A[:, T] @ p[T]
+        bottom = image @ image
+        beta = -(A[:, T] @ r[T]) @ image / bottom if bottom > 0 else 0
+        p = r + (0 if restart and changed else beta) * p
+        bottom = np.sum((A[:, T] @ p[T]) ** 2)
+        if bottom == 0:
+            break
+        w = x + (r[T] @ p[T] / bottom) * p
+        changed = not np.array_equal(T, largest(w, k))
+        T = largest(w, k)
+        last, x = x, np.zeros_like(x)
+        x[T] = w[T]
+        if not changed and np.linalg.norm(x - last) <= 1e-8 * np.linalg.norm(x):
+            break
+    return on_support(A, y, best_T)
+
+
+def iht_l0(A, y, k, lam=3e-3, step=None, max_iter=1000, x=None):
+    step = 1.8 * spectral_step(A) if step is None else step
+    top = step * np.abs(A.T @ y).max() ** 2 / 2
+    level = top / 2 if x is None else lam * top
+    x = np.zeros(A.shape[1]) if x is None else x
+    for _ in range(max_iter):
+        new = x + step * A.T @ (y - A @ x)
+        new[np.abs(new) <= np.sqrt(2 * level * step)] = 0
+        same = np.array_equal(new != 0, x != 0)
+        change = np.linalg.norm(new - x) / max(np.linalg.norm(new), 1e-300)
+        x = new
+        if np.linalg.norm(y - A @ x) <= 1e-10 * np.linalg.norm(y):
+            break
+        if same and level == lam * top and change <= 1e-8:
+            break
+        if same and change <= 1e-2:
+            level = max(lam * top, level / 2)
+    S = largest(x, k)
+    return on_support(A, y, S[x[S] != 0])

@@ -19,6 +19,8 @@ SMALLEST_PIVOT = 1e-10
 # Refinement stops when a correction is below this fraction of the coefficients.
 _SETTLED = 1e-15
 _MOST_CORRECTIONS = 6
+# With it singular values are cut off exactly where numpy.linalg.lstsq does.
+_EPSILON = 2.220446049250313e-16
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
@@ -95,13 +97,13 @@ def orthogonal_least_squares(atoms, y, support, k, coefficients):
     block = np.empty((y.shape[0], k))
     for j in range(k):
         block[:, j] = atoms[support[j]]
-    solution = np.linalg.lstsq(block, y, 2.2e-16 * max(block.shape))[0]
+    solution = np.linalg.lstsq(block, y, _EPSILON * max(block.shape))[0]
     coefficients[:k] = solution
 
 
 @njit(cache=True)
 def least_squares(atoms, gram, correlations, y, support, k, factor, coefficients):
-    """Write argmin ||y - A_S x|| to ``coefficients[:k]``.
+    """Write argmin ||y - A_S x|| to ``coefficients[:k]``, of least norm where it is not unique.
 
     Parameters
     ----------
@@ -126,8 +128,35 @@ def least_squares(atoms, gram, correlations, y, support, k, factor, coefficients
         solve_factored(factor, k, coefficients)
         if _harmless(gram, y, support, k, factor, coefficients):
             return True
+    if k > y.shape[0] and _least_norm(atoms, y, support, k, coefficients):
+        return True
     orthogonal_least_squares(atoms, y, support, k, coefficients)
     return False
+
+
+@njit(cache=True)
+def _least_norm(atoms, y, support, k, coefficients):
+    """Write the least-norm solution of A_S x = y for k > m: x = A_Sᵀz with A_S A_Sᵀ z = y.
+
+    Returns
+    -------
+    bool
+        False where the rows of A_S are too close to dependent for the normal equations.
+    """
+    m = y.shape[0]
+    block = np.empty((k, m))
+    for j in range(k):
+        block[j] = atoms[support[j]]
+    factor = np.empty((m, m))
+    if not cholesky(np.dot(block.T, block), np.arange(m), m, factor):
+        return False
+    solution, remainder = np.zeros(k), y.copy()
+    for _ in range(2):
+        solve_factored(factor, m, remainder)
+        solution += np.dot(block, remainder)
+        remainder = y - np.dot(block.T, solution)
+    coefficients[:k] = solution
+    return dot(remainder, remainder) <= 1e-24 * dot(y, y)
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})

@@ -19,10 +19,13 @@ from sparsebench.registry import (
     stage_options,
 )
 from sparsebench.solvers import baselines as baselines
+from sparsebench.solvers import cgiht as cgiht
 from sparsebench.solvers import htp as htp
 from sparsebench.solvers import iht as iht
 from sparsebench.solvers import ista as ista
+from sparsebench.solvers import l0_penalty as l0_penalty
 from sparsebench.solvers import omp as omp
+from sparsebench.solvers import pursuit as pursuit
 from sparsebench.solvers import restarts as restarts
 from sparsebench.solvers import sea as sea
 from sparsebench.types import (

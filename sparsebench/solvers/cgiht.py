@@ -1,0 +1,173 @@
+"""Conjugate gradient iterative hard thresholding."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.least_squares import polished, residual
+from sparsebench.kernels.selection import top_k
+from sparsebench.registry import algorithm
+from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.iht import _relative_change
+from sparsebench.types import Dictionary, FloatArray, Result
+
+# Below this fraction of sum v_j² ||a_j||², ||A_T v||² has lost digits in the Gram matrix.
+_CANCELLED = 1e-4
+
+
+@algorithm(
+    "cgiht",
+    shares=("gram", "mean_squared_norm"),
+    family="thresholding",
+    cost="2*n*k + 4*k**2",
+    source="Blanchard, Tanner and Wei, Inf. Inference 4, 2015, doi:10.1093/imaiai/iav011",
+)
+def cgiht(
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    *,
+    start: FloatArray | None = None,
+    restart: bool = False,
+    max_iter: int = 1000,
+    tol: float = 1e-10,
+    settled: float = 1e-8,
+) -> Result:
+    """Conjugate gradient iterative hard thresholding: x ← H_k(x + alpha p), p ← r + beta p.
+
+    r = Aᵀ(y - A x), and T is the support of x. beta makes p_T conjugate to the last direction
+    there, -<A r_T, A p_T> / ||A p_T||² (zero at first), and alpha = <r_T, p_T> / ||A p_T||² is
+    exact on T. The first x is H_k(Aᵀy) over the mean squared column norm: the published one on
+    unit-norm columns, and free of scale. On coherent dictionaries alpha may be negative and x
+    wander off, so the x of smallest residual is kept; ends with least squares on its support.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    start : ndarray, shape (n,), optional
+        The first x; T is filled up with the largest of |r| where it has fewer than k non-zeros.
+    restart : bool
+        Whether beta is zero whenever T has changed: the paper's "CGIHT restarted".
+    max_iter : int
+    tol : float
+        Relative residual that counts as zero.
+    settled : float
+        Relative change of x that counts as a fixed point.
+    """
+    atoms, gram = dictionary.atoms, dictionary.gram
+    x = np.zeros(atoms.shape[0]) if start is None else start.copy()
+    scale = 1 / dictionary.mean_squared_norm
+    support, n_iter, code = _cgiht(atoms, gram, y, k, x, scale, restart, max_iter, tol, settled)
+    return ended(polished(atoms, gram, y, support, k, atoms.shape[0]), n_iter, code)
+
+
+@njit(cache=True)
+def _cgiht(atoms, gram, y, k, x, scale, restart, max_iter, tol, settled):
+    """Return (best support, iterations, code) from x, which it overwrites."""
+    n = atoms.shape[0]
+    correlations = correlate(atoms, y)
+    energy = dot(y, y)
+    support, old_support = np.empty(k, dtype=np.intp), np.empty(k, dtype=np.intp)
+    coefficients, old_coefficients = np.empty(k), np.empty(k)
+    gradient, direction, scratch = np.empty(n), np.zeros(n), np.empty(n)
+    ascent, conjugate, image = np.empty(k), np.empty(k), np.empty_like(y)
+    if x.any():
+        _first_support(gram, correlations, x, k, scratch, gradient, support)
+    else:
+        top_k(correlations, k, 0.0, scratch, support)
+        for j in range(k):
+            x[support[j]] = scale * correlations[support[j]]
+    level, best, best_support = 0.0, np.inf, support.copy()
+    for iteration in range(max_iter + 1):
+        for j in range(k):
+            coefficients[j] = x[support[j]]
+        negative_gradient(gram, correlations, support, coefficients, k, gradient)
+        if _may_improve(gram, correlations, gradient, energy, support, coefficients, k, best):
+            squared = residual(atoms, y, support, k, coefficients, image)
+            if squared < best:
+                best, best_support = squared, support.copy()
+                if squared <= tol * tol * energy:
+                    return best_support, iteration, CONVERGED
+        if iteration > 0:
+            change = _relative_change(support, coefficients, old_support, old_coefficients, k)
+            if change <= settled:
+                return best_support, iteration, CONVERGED
+        if iteration == max_iter:
+            break
+        beta = 0.0
+        for j in range(k):
+            ascent[j], conjugate[j] = gradient[support[j]], direction[support[j]]
+        if not restart or np.array_equal(support, old_support):
+            bottom, cross = _products(atoms, gram, support, conjugate, ascent, k, image)
+            beta = -cross / bottom if bottom > 0.0 else 0.0
+        for i in range(n):
+            direction[i] = gradient[i] + beta * direction[i]
+        for j in range(k):
+            conjugate[j] = direction[support[j]]
+        bottom, _ = _products(atoms, gram, support, conjugate, ascent, k, image)
+        if not bottom > 0.0:
+            return best_support, iteration, CONVERGED  # the gradient vanishes on the support
+        alpha = dot(ascent, conjugate) / bottom
+        for i in range(n):
+            x[i] = alpha * direction[i]
+        for j in range(k):
+            x[support[j]] += coefficients[j]
+        if not np.isfinite(dot(x, x)):
+            return best_support, iteration, DIVERGED
+        support, old_support = old_support, support
+        coefficients, old_coefficients = old_coefficients, coefficients
+        level = top_k(x, k, 0.9 * level, scratch, support)
+    return best_support, max_iter, ITERATION_LIMIT
+
+
+@njit(cache=True)
+def _may_improve(gram, correlations, gradient, energy, support, coefficients, k, best):
+    """Whether ||y - A x||² = yᵀy - xᵀ(Aᵀy + gradient), less its rounding error, is below `best`."""
+    estimate, rounding = energy, 1e-10 * energy
+    for j in range(k):
+        value = coefficients[j]
+        estimate -= value * (correlations[support[j]] + gradient[support[j]])
+        rounding += 1e-14 * k * value * value * gram[support[j], support[j]]
+    return estimate - rounding < best
+
+
+@njit(cache=True)
+def _first_support(gram, correlations, x, k, scratch, gradient, support):
+    """Write the support of a start, filled up to k with the largest of its gradient."""
+    size = 0
+    coefficients = np.empty(k)
+    for i in range(x.shape[0]):
+        if x[i] != 0.0:
+            support[size], coefficients[size] = i, x[i]
+            size += 1
+    negative_gradient(gram, correlations, support, coefficients, size, gradient)
+    for j in range(size):
+        gradient[support[j]] = np.inf
+    top_k(gradient, k, 0.0, scratch, support)
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _products(atoms, gram, support, v, w, k, image):
+    """Return ||A_T v||² and <A_T v, A_T w>, from A where the Gram matrix would cancel."""
+    own, cross, size = 0.0, 0.0, 0.0
+    for i in range(k):
+        row = gram[support[i]]
+        total = 0.0
+        for j in range(k):
+            total += row[support[j]] * v[j]
+        own += v[i] * total
+        cross += w[i] * total
+        size += v[i] * v[i] * row[support[i]]
+    if size > 0.0 and own <= _CANCELLED * size:
+        image[:] = 0.0
+        for j in range(k):
+            image += v[j] * atoms[support[j]]
+        own, cross = dot(image, image), 0.0
+        for j in range(k):
+            cross += w[j] * dot(image, atoms[support[j]])
+    return own, cross

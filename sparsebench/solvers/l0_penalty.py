@@ -1,0 +1,139 @@
+"""Iterative hard thresholding for the l0-penalised problem, read off as a support of size k."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from sparsebench.kernels.gram import correlate, negative_gradient
+from sparsebench.kernels.least_squares import polished
+from sparsebench.kernels.selection import largest
+from sparsebench.registry import algorithm
+from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.iht import _solves
+from sparsebench.solvers.steps import step_size
+from sparsebench.types import Dictionary, FloatArray, InputError, Result
+
+# Continuation: lambda falls by this factor once x moves by less than this fraction of itself.
+_PATH_FACTOR = 0.5
+_PATH_SETTLED = 1e-2
+
+
+@algorithm(
+    "iht-l0",
+    told=("k", "lambda"),
+    shares=("gram", "squared_spectral_norm"),
+    family="thresholding",
+    cost="2*n*k",
+    source="Blumensath and Davies, J. Fourier Anal. Appl. 14, 2008, doi:10.1007/s00041-008-9035-z",
+)
+def iht_l0(
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    *,
+    start: FloatArray | None = None,
+    lam: float = 3e-3,
+    step: str = "1.8/L",
+    max_iter: int = 1000,
+    tol: float = 1e-10,
+    settled: float = 1e-8,
+) -> Result:
+    """Iterative hard thresholding for a penalty: x ← H(x + step · Aᵀ(y - A x)), H fixed in height.
+
+    For ½||y - A x||² + lambda ||x||_0. H keeps what exceeds sqrt(2 lambda step), so that from
+    x = 0 nothing is kept at lambda >= ½ step ||Aᵀy||∞². lambda is the fraction `lam` of that,
+    approached from above by factors of a half: without these stages the first x is dense and few
+    supports are found. The objective falls for steps below 1 / ||A||²; the default, longer one
+    finds as many in half the iterations. The support is that of the k largest |x|, and the
+    estimate returned is least squares on it.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    start : ndarray, shape (n,), optional
+        The first x; lambda then has its last value at once, unless the start is zero.
+    lam : float
+        lambda as a fraction of ½ step ||Aᵀy||∞², 0 < lam < 1.
+    step : str
+        ``c/L`` with c < 2 for c / ||A||², or a multiple of one over the mean squared column norm.
+    max_iter : int
+        Over all values of lambda.
+    tol : float
+        Relative residual that counts as zero.
+    settled : float
+        Relative change of x that counts as a fixed point.
+    """
+    if not 0 < lam < 1:
+        raise InputError(f"lam is a fraction of ½ step ||Aᵀy||∞² in (0, 1), not {lam}")
+    size = step_size(step, dictionary)
+    top = 0.5 * size * float(np.abs(correlate(dictionary.atoms, y)).max()) ** 2
+    x, n_iter, code = l0_penalised(dictionary, y, lam * top, size, max_iter, tol, settled, start)
+    if code == DIVERGED:
+        return ended(x, n_iter, code)
+    support = largest(x, k)
+    support = support[x[support] != 0]
+    n = dictionary.shape[1]
+    x = polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)
+    return ended(x, n_iter, code)
+
+
+def l0_penalised(
+    dictionary: Dictionary,
+    y: FloatArray,
+    level: float,
+    step: float,
+    max_iter: int,
+    tol: float,
+    settled: float,
+    start: FloatArray | None = None,
+) -> tuple[FloatArray, int, int]:
+    """Return (x, iterations, ending) for min ½||y - A x||² + level ||x||_0."""
+    x = np.zeros(dictionary.shape[1]) if start is None else start.copy()
+    x, n_iter, code = _penalised(
+        dictionary.atoms, dictionary.gram, y, level, step, max_iter, tol, settled, x
+    )
+    return x, int(n_iter), int(code)
+
+
+@njit(cache=True)
+def _penalised(atoms, gram, y, level, step, max_iter, tol, settled, x):
+    """Return (x, iterations, code) from x, which it overwrites."""
+    n = atoms.shape[0]
+    correlations = correlate(atoms, y)
+    gradient, remainder = np.empty(n), np.empty_like(y)
+    current = level
+    if not x.any():
+        current = max(level, _PATH_FACTOR * 0.5 * step * np.abs(correlations).max() ** 2)
+    support, size = np.flatnonzero(x), np.count_nonzero(x)
+    values = x[support]
+    negative_gradient(gram, correlations, support, values, size, gradient)
+    support, values = np.empty(n, dtype=np.intp), np.empty(n)
+    for iteration in range(1, max_iter + 1):
+        threshold = np.sqrt(2.0 * current * step)
+        change, length, same, size = 0.0, 0.0, True, 0
+        for i in range(n):
+            old = x[i]
+            new = old + step * gradient[i]
+            if abs(new) <= threshold:
+                new = 0.0
+            else:
+                support[size], values[size] = i, new
+                size += 1
+            same &= (old != 0.0) == (new != 0.0)
+            change += (new - old) * (new - old)
+            length += new * new
+            x[i] = new
+        if not np.isfinite(length):
+            return x, iteration, DIVERGED
+        negative_gradient(gram, correlations, support, values, size, gradient)
+        if _solves(atoms, y, correlations, gradient, support, values, size, tol, remainder):
+            return x, iteration, CONVERGED
+        if current == level and same and change <= settled * settled * length:
+            return x, iteration, CONVERGED
+        if same and change <= _PATH_SETTLED * _PATH_SETTLED * length:
+            current = max(level, _PATH_FACTOR * current)
+    return x, max_iter, ITERATION_LIMIT
