@@ -21,8 +21,11 @@ from sparsebench.registry import (
 from sparsebench.solvers import htp as htp
 from sparsebench.solvers import iht as iht
 from sparsebench.solvers import ista as ista
+from sparsebench.solvers import local_search as local_search
 from sparsebench.solvers import omp as omp
+from sparsebench.solvers import sbr as sbr
 from sparsebench.solvers import sea as sea
+from sparsebench.solvers import splicing as splicing
 from sparsebench.types import (
     Dictionary,
     FloatArray,
