@@ -187,30 +187,32 @@ def ompr(A, y, k, step, start=None, max_iter=1000):
         z = x + step * A.T @ (y - A @ x)
         z[S] = x[S]  # the gradient is zero there
         others = np.setdiff1d(np.arange(len(z)), S)
-        J = np.append(S, others[np.argmax(np.abs(z[others]))])
+        J = np.array([*S, others[np.argmax(np.abs(z[others]))]])
         S = list(J[largest(z[J], k)]) if len(J) > k else list(J)
         if sorted(S) in seen or residual <= 1e-10 * np.linalg.norm(y):
             break
     return best_x
 
 
+def removals(A, y, S):
+    """Rise of the squared residual, shape (k,), when an atom of S leaves."""
+    inverse = np.linalg.pinv(A[:, S])
+    return (inverse @ y) ** 2 / np.sum(inverse**2, axis=1)
+
+
 def sbr(A, y, k, start=None, max_iter=10_000):
     S = [] if start is None else list(np.flatnonzero(start))
     size = np.linalg.norm(y)
-
-    def squared(T):
-        return np.sum((y - A @ on_support(A, y, T)) ** 2)
-
     best, best_S, penalty = np.inf, None, None
     for _ in range(max_iter):
-        now = squared(S)
+        now = np.sum((y - A @ on_support(A, y, S)) ** 2)
         if len(S) <= k and now < best:
             best, best_S = now, list(S)
         if now <= (1e-10 * size) ** 2:
             break
         falls = additions(A, y, S)
         j = int(np.argmax(falls))
-        rises = [squared([*S[:i], *S[i + 1 :]]) - now for i in range(len(S))]
+        rises = removals(A, y, S)
         i = int(np.argmin(rises)) if S else -1
         penalty = falls[j] if penalty is None else penalty
         removal, insertion = penalty - rises[i] if S else -np.inf, falls[j] - penalty

@@ -37,6 +37,12 @@ RULES = {
     "htp[step=1.8/L]": lambda A, y, k: references.htp(A, y, k, 1.8 * references.spectral_step(A)),
     "nhtp": lambda A, y, k: references.htp(A, y, k, None),
     "sea": lambda A, y, k: references.sea(A, y, k, max_iter=1000),
+    "els": references.els,
+    "ompr": lambda A, y, k: references.ompr(A, y, k, 2 * references.unit_step(A)),
+    "ompr[step=0.5]": lambda A, y, k: references.ompr(A, y, k, 0.5 * references.unit_step(A)),
+    "sbr": references.sbr,
+    "splicing": lambda A, y, k: references.splicing(A, y, k, c_max=5),
+    "splicing[c_max=0]": references.splicing,
     "omp": lambda A, y, k: references.on_support(
         A, y, np.flatnonzero(orthogonal_mp(A, y, n_nonzero_coefs=k))
     ),
