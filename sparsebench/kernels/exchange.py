@@ -83,12 +83,12 @@ def independent(atoms, gram, indices, support):
         return k
     basis = np.empty((k, atoms.shape[1]))
     size = 0
-    for index in indices:
-        direction = basis[size]
+    for p in range(k):
+        index, direction = indices[p], basis[size]
         direction[:] = atoms[index]
         for _ in range(2):
-            for j in range(size):
-                direction -= dot(basis[j], direction) * basis[j]
+            shares = np.dot(basis[:size], direction)
+            direction -= np.dot(shares, basis[:size])
         length = np.sqrt(dot(direction, direction))
         if length > np.sqrt(_DEPENDENT * gram[index, index]):
             direction /= length

@@ -97,15 +97,13 @@ def _els(atoms, gram, y, k, first, max_iter, tol):
                 squared, age = new, new_age
                 swaps += 1
                 continue
-            # It promised what it did not keep: take it back, and look again more carefully.
-            support[:size] = kept
+            support[:size] = kept  # the residual did not keep what the terms promised
             if age < 0:
                 return support, size, swaps, CONVERGED
-            squared, age = refresh(atoms, gram, correlations, y, support, size, terms, age == 0)
         elif age <= 0:
             return support, size, swaps, CONVERGED
-        else:
-            squared, age = refresh(atoms, gram, correlations, y, support, size, terms, False)
+        # Look again: after sweeps with fresh terms, otherwise with an orthogonal factorisation.
+        squared, age = refresh(atoms, gram, correlations, y, support, size, terms, age == 0)
     return support, size, swaps, CONVERGED if squared <= zero else ITERATION_LIMIT
 
 
