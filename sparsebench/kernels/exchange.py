@@ -206,7 +206,7 @@ def best_swap(k, terms):
     (-1, -1, 0.0) where no swap lowers it.
     """
     n = terms.distances.shape[0]
-    distances, gradient, changes = np.empty(n), np.empty(n), np.empty(n)
+    distances, gradient = np.empty(n), np.empty(n)
     for j in range(n):
         eligible = terms.distances[j] > 0.0
         distances[j] = terms.distances[j] if eligible else 1e300
@@ -217,12 +217,20 @@ def best_swap(k, terms):
         share = 1.0 / terms.inverse[i, i]
         loss = x * x * share
         pull = 2.0 * x * share
+        # Without a division, and in full vectors: does anything in this row beat the best so far?
+        beaten = 0
         for j in range(n):
             gain = gradient[j] * (gradient[j] + pull * dual[j])
-            changes[j] = (loss * distances[j] - gain) / (distances[j] + share * dual[j] * dual[j])
+            bottom = distances[j] + share * dual[j] * dual[j]
+            beaten += loss * distances[j] - gain < best * bottom
+        if beaten == 0:
+            continue
         for j in range(n):
-            if changes[j] < best:
-                out, entering, best = i, j, changes[j]
+            gain = gradient[j] * (gradient[j] + pull * dual[j])
+            bottom = distances[j] + share * dual[j] * dual[j]
+            change = (loss * distances[j] - gain) / bottom
+            if change < best:
+                out, entering, best = i, j, change
     return out, entering, best
 
 

@@ -29,7 +29,7 @@ from sparsebench.types import Dictionary, FloatArray, Result
     told=("k",),
     shares=("gram",),
     family="local search",
-    cost="15*n*k",
+    cost="15*n*k + 6*m*k",
     source="Axiotis and Sviridenko, J. Mach. Learn. Res. 2021, arXiv:2006.14571",
 )
 def els(
@@ -112,7 +112,7 @@ def _els(atoms, gram, y, k, first, max_iter, tol):
     told=("k",),
     shares=("gram",),
     family="local search",
-    cost="2*n*k + k**3/3",
+    cost="2*n*k + 2*m*k + k**3/3",
     source="Jain, Tewari and Dhillon, NeurIPS 2011, arXiv:1106.2774",
 )
 def ompr(

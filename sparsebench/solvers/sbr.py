@@ -28,7 +28,7 @@ _TIE = 1e-9
     told=("k",),
     shares=("gram",),
     family="local search",
-    cost="6*n*k",
+    cost="4*n*k + 6*m*k",
     source="Soussen, Idier, Brie and Duan, IEEE Trans. Signal Process. 59, 2011, "
     "doi:10.1109/TSP.2011.2160633; the penalties: Soussen, Idier, Duan and Brie, "
     "IEEE Trans. Signal Process. 63, 2015, arXiv:1406.4802",
