@@ -30,7 +30,7 @@ from sparsebench.types import Dictionary, FloatArray, Result
     shares=("gram",),
     family="local search",
     cost="15*n*k + 6*m*k",
-    source="Axiotis and Sviridenko, J. Mach. Learn. Res. 2021, arXiv:2006.14571",
+    source="Axiotis and Sviridenko, 2020, arXiv:2006.14571",
 )
 def els(
     dictionary: Dictionary,
