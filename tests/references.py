@@ -207,3 +207,152 @@ def iht_l0(A, y, k, lam=3e-3, step=None, max_iter=1000, x=None):
             level = max(lam * top, level / 2)
     S = largest(x, k)
     return on_support(A, y, S[x[S] != 0])
+
+
+def omp(A, y, k):
+    S, x = [], np.zeros(A.shape[1])
+    while len(S) < k and np.linalg.norm(y - A @ x) > 1e-10 * np.linalg.norm(y):
+        scores = np.abs(A.T @ (y - A @ x))
+        scores[S] = 0.0
+        S.append(int(np.argmax(scores)))
+        x = on_support(A, y, S)
+    return x
+
+
+def outside(A, y, S):
+    """(y, A) less their components in the span of A_S; what is left of the atoms in it is 0."""
+    rest = np.column_stack([y, A])
+    if len(S):
+        Q = np.linalg.qr(A[:, S])[0]
+        for _ in range(2):
+            rest = rest - Q @ (Q.T @ rest)
+    r, P = rest[:, 0], rest[:, 1:]
+    P[:, np.sum(P**2, axis=0) <= 1e-24 * np.sum(A**2, axis=0)] = 0.0
+    P[:, S] = 0.0
+    return r, P
+
+
+def additions(A, y, S):
+    """Fall of the squared residual, shape (n,), when an atom is added to S."""
+    r, P = outside(A, y, S)
+    d = np.sum(P**2, axis=0)
+    return np.divide((P.T @ r) ** 2, d, out=np.zeros_like(d), where=d > 0)
+
+
+def swaps(A, y, S):
+    """Squared residual, shape (k, n), when atom S[i] leaves and atom j enters."""
+    squared = np.full((len(S), A.shape[1]), np.inf)
+    for i in range(len(S)):
+        r, P = outside(A, y, [*S[:i], *S[i + 1 :]])
+        d = np.sum(P**2, axis=0)
+        new = r @ r - np.divide((P.T @ r) ** 2, d, out=np.zeros_like(d), where=d > 0)
+        squared[i] = np.where(d > 0, new, np.inf)
+    squared[:, S] = np.inf
+    return squared
+
+
+def all_swaps(A, y, S):
+    """The same by one `lstsq` a swap."""
+    squared = np.full((len(S), A.shape[1]), np.inf)
+    for i in range(len(S)):
+        for j in set(range(A.shape[1])) - set(S):
+            T = [*S[:i], *S[i + 1 :], j]
+            squared[i, j] = np.sum((y - A @ on_support(A, y, T)) ** 2)
+    return squared
+
+
+def els(A, y, k, start=None, swaps=swaps):
+    S = list(np.flatnonzero(omp(A, y, k) if start is None else start))
+    size = np.linalg.norm(y)
+    residual = np.linalg.norm(y - A @ on_support(A, y, S))
+    while len(S) < k and residual > 1e-10 * size:
+        S.append(int(np.argmax(additions(A, y, S))))
+        residual = np.linalg.norm(y - A @ on_support(A, y, S))
+    while residual > 1e-10 * size:
+        squared = swaps(A, y, S)
+        i, j = np.unravel_index(np.argmin(squared), squared.shape)
+        T = [*S[:i], *S[i + 1 :], int(j)]
+        new = np.linalg.norm(y - A @ on_support(A, y, T))
+        if not new < residual - 1e-12 * size:
+            break
+        S, residual = T, new
+    return on_support(A, y, S)
+
+
+def ompr(A, y, k, step, start=None, max_iter=1000):
+    x = omp(A, y, k) if start is None else start
+    S = list(np.flatnonzero(x))
+    seen, best, best_x = [], np.inf, None
+    for _ in range(max_iter):
+        x = on_support(A, y, S)
+        residual = np.linalg.norm(y - A @ x)
+        if residual < best:
+            best, best_x = residual, x
+        seen.append(sorted(S))
+        z = x + step * A.T @ (y - A @ x)
+        z[S] = x[S]  # the gradient is zero there
+        others = np.setdiff1d(np.arange(len(z)), S)
+        J = np.array([*S, others[np.argmax(np.abs(z[others]))]])
+        S = list(J[largest(z[J], k)]) if len(J) > k else list(J)
+        if sorted(S) in seen or residual <= 1e-10 * np.linalg.norm(y):
+            break
+    return best_x
+
+
+def removals(A, y, S):
+    """Rise of the squared residual, shape (k,), when an atom of S leaves."""
+    inverse = np.linalg.pinv(A[:, S])
+    return (inverse @ y) ** 2 / np.sum(inverse**2, axis=1)
+
+
+def sbr(A, y, k, start=None, max_iter=10_000):
+    S = [] if start is None else list(np.flatnonzero(start))
+    size = np.linalg.norm(y)
+    best, best_S, penalty = np.inf, None, None
+    for _ in range(max_iter):
+        now = np.sum((y - A @ on_support(A, y, S)) ** 2)
+        if len(S) <= k and now < best:
+            best, best_S = now, list(S)
+        if now <= (1e-10 * size) ** 2:
+            break
+        falls = additions(A, y, S)
+        j = int(np.argmax(falls))
+        rises = removals(A, y, S)
+        i = int(np.argmin(rises)) if S else -1
+        penalty = falls[j] if penalty is None else penalty
+        removal, insertion = penalty - rises[i] if S else -np.inf, falls[j] - penalty
+        if max(removal, insertion) <= 1e-9 * penalty:
+            if len(S) > k or falls[j] == 0:
+                break
+            penalty = min(penalty, falls[j])
+            S.append(j)
+        elif removal > insertion:
+            S.pop(i)
+        else:
+            S.append(j)
+    return on_support(A, y, best_S)
+
+
+def splicing(A, y, k, start=None, c_max=None):
+    norms = np.sum(A**2, axis=0)
+    scores = np.abs(A.T @ y) / np.sqrt(norms)
+    if start is not None:
+        scores[start != 0] = np.inf
+    S = largest(scores, k)
+    x = on_support(A, y, S)
+    size = np.linalg.norm(y)
+    while np.linalg.norm(y - A @ x) > 1e-10 * size:
+        outsiders = np.setdiff1d(np.arange(len(x)), S)
+        xi = norms[S] * x[S] ** 2 / 2
+        zeta = (A.T @ (y - A @ x))[outsiders] ** 2 / (2 * norms[outsiders])
+        leave, enter = np.argsort(xi, kind="stable"), np.argsort(-zeta, kind="stable")
+        trials = []
+        for C in range(1, min(c_max or k, k, len(outsiders)) + 1):
+            T = np.sort(np.append(np.delete(S, leave[:C]), outsiders[enter[:C]]))
+            trial = on_support(A, y, T)
+            trials.append((np.linalg.norm(y - A @ trial), C, T, trial))
+        best = min(trials, key=lambda t: t[:2])
+        if not best[0] < np.linalg.norm(y - A @ x) - 1e-12 * size:
+            break
+        S, x = best[2:]
+    return x

@@ -38,6 +38,12 @@ RULES = {
     "nhtp": lambda A, y, k: references.htp(A, y, k, None),
     "sea": lambda A, y, k: references.sea(A, y, k, max_iter=1000),
     "ols": references.ols,
+    "els": references.els,
+    "ompr": lambda A, y, k: references.ompr(A, y, k, 2 * references.unit_step(A)),
+    "ompr[step=0.5]": lambda A, y, k: references.ompr(A, y, k, 0.5 * references.unit_step(A)),
+    "sbr": references.sbr,
+    "splicing": lambda A, y, k: references.splicing(A, y, k, c_max=5),
+    "splicing[c_max=0]": references.splicing,
     "omp": lambda A, y, k: references.on_support(
         A, y, np.flatnonzero(orthogonal_mp(A, y, n_nonzero_coefs=k))
     ),
@@ -175,6 +181,7 @@ def test_brute_force_on_tiny_problems(coherent):
             reached[name] += found <= best * (1 + 1e-9)
     others = ("iht", "niht", "htp", "nhtp", "omp")
     assert reached["sea"] >= max(reached[name] for name in others), reached
+    assert max(reached["els"], reached["sp"]) == max(reached.values()), reached
     assert reached["sea"] >= 0.6 * draws, reached
     assert min(reached.values()) >= 0.05 * draws, reached
 

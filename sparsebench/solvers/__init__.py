@@ -24,10 +24,13 @@ from sparsebench.solvers import htp as htp
 from sparsebench.solvers import iht as iht
 from sparsebench.solvers import ista as ista
 from sparsebench.solvers import l0_penalty as l0_penalty
+from sparsebench.solvers import local_search as local_search
 from sparsebench.solvers import omp as omp
 from sparsebench.solvers import pursuit as pursuit
 from sparsebench.solvers import restarts as restarts
+from sparsebench.solvers import sbr as sbr
 from sparsebench.solvers import sea as sea
+from sparsebench.solvers import splicing as splicing
 from sparsebench.types import (
     Dictionary,
     FloatArray,

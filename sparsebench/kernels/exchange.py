@@ -1,0 +1,419 @@
+"""What it changes to remove an atom from a support, to add one, or to swap two.
+
+For a support S with H = (A_Sᵀ A_S)⁻¹, x = least squares on S and r = y - A x, write
+B = Aᵀ A_S H (its column l is Aᵀ times the l-th dual vector), g = Aᵀ r and d_j = the squared
+distance of atom j from the span of S. The squared residual changes by
+
+    x_i² / H_ii                                                     when i leaves,
+    -g_j² / d_j                                                     when j enters,
+    (x_i² d_j - 2 x_i B_ji g_j - H_ii g_j²) / (H_ii d_j + B_ji²)    when j takes the place of i.
+
+The last one is x_i² / H_ii - (g_j + x_i B_ji / H_ii)² / (d_j + B_ji² / H_ii) without its
+cancellation: between neighbours of a coherent dictionary both terms exceed it by far.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.least_squares import _harmless, cholesky, residual
+from sparsebench.types import FloatArray
+
+# Squared distance from the span, as a fraction of the squared norm of an atom.
+_DEPENDENT = 1e-24  # at most this: in the span
+_EXPLICIT = 1e-6  # below this: computed from the projected atom, not as a difference
+_LOST = 1e-8  # below this after a sweep: digits are gone
+# Sweeps between two factorisations, and the smallest pivot that a sweep may have.
+_MOST_SWEEPS = 30
+_SMALLEST_SWEPT = 1e-4
+#: A residual norm has fallen if it did so by this fraction of ||y||; rounding is below it.
+FALL = 1e-12
+
+
+class Terms(NamedTuple):
+    """x, H, Bᵀ, d, g and r of a support, with room for a larger one; all float64.
+
+    d_j = 0 says that atom j is in the span of the support or a member of it.
+    """
+
+    coefficients: FloatArray  # x, shape (most,)
+    inverse: FloatArray  # H, shape (most, most)
+    duals: FloatArray  # Bᵀ, shape (most, n)
+    distances: FloatArray  # d, shape (n,)
+    gradient: FloatArray  # g, shape (n,)
+    remainder: FloatArray  # r, shape (m,)
+
+
+@njit(cache=True)
+def room(m, n, most):
+    """Return empty `Terms` for supports of up to `most` atoms."""
+    return Terms(
+        np.empty(most),
+        np.empty((most, most)),
+        np.empty((most, n)),
+        np.empty(n),
+        np.empty(n),
+        np.empty(m),
+    )
+
+
+@njit(cache=True)
+def fallen(squared, before, energy):
+    """Whether the squared residual `squared` is below `before` by more than rounding."""
+    return np.sqrt(squared) < np.sqrt(before) - FALL * np.sqrt(energy)
+
+
+@njit(cache=True)
+def independent(atoms, gram, indices, support):
+    """Write to `support` those of `indices` that are not in the span of the ones before them.
+
+    Returns
+    -------
+    int
+        How many they are.
+    """
+    k = indices.shape[0]
+    factor = np.empty((k, k))
+    if k <= atoms.shape[1] and cholesky(gram, indices, k, factor):
+        support[:k] = indices
+        return k
+    basis = np.empty((k, atoms.shape[1]))
+    size = 0
+    for p in range(k):
+        index, direction = indices[p], basis[size]
+        direction[:] = atoms[index]
+        for _ in range(2):
+            shares = np.dot(basis[:size], direction)
+            direction -= np.dot(shares, basis[:size])
+        length = np.sqrt(dot(direction, direction))
+        if length > np.sqrt(_DEPENDENT * gram[index, index]):
+            direction /= length
+            support[size] = index
+            size += 1
+    return size
+
+
+@njit(cache=True)
+def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
+    """Compute the terms of ``support[:k]`` from a factorisation.
+
+    With L Lᵀ = A_Sᵀ A_S, from the Gram block or from A_S = Q Lᵀ, and Q = A_S L⁻ᵀ.
+
+    Parameters
+    ----------
+    atoms : float64 array, shape (n, m)
+    gram : float64 array, shape (n, n)
+    correlations : float64 array, shape (n,)
+        Aᵀy.
+    y : float64 array, shape (m,)
+    support : intp array, shape (>= k,)
+        Linearly independent atoms.
+    terms : Terms
+    orthogonal : bool
+        Whether to use A_S itself even where its Gram block would do.
+
+    Returns
+    -------
+    squared : float
+        ||r||².
+    age : int
+        0, or -1 after an orthogonal factorisation: `exchange` then does not sweep.
+    """
+    n, m = atoms.shape
+    chosen = support[:k].copy()
+    block, basis = atoms[chosen], np.empty((0, m))
+    factor, inverse = np.empty((k, k)), np.empty((k, k))
+    images = np.empty((k, n))  # Qᵀ A
+    x = np.zeros(k)
+    if k == 0:
+        orthogonal = False
+    elif not orthogonal:
+        orthogonal = not cholesky(gram, chosen, k, factor)
+        if not orthogonal:
+            _invert_lower(factor, k, inverse)
+            x = np.dot(inverse.T, np.dot(inverse, correlations[chosen]))
+            orthogonal = not _harmless(gram, y, chosen, k, factor, x)
+    if orthogonal:
+        q, r = np.linalg.qr(block.T)
+        _invert_lower(r.T.copy(), k, inverse)
+        basis = q.T.copy()
+        np.dot(basis, atoms.T, images)
+        x = np.dot(inverse.T, np.dot(basis, y))
+    elif k > 0:
+        np.dot(inverse, gram[chosen], images)
+    terms.coefficients[:k] = x
+    if k > 0:
+        terms.inverse[:k, :k] = np.dot(inverse.T, inverse)
+    if orthogonal:
+        remainder = y - np.dot(np.dot(basis, y), basis)
+        terms.remainder[:] = remainder - np.dot(np.dot(basis, remainder), basis)
+        squared = dot(terms.remainder, terms.remainder)
+    else:
+        squared = _settle(atoms, y, support, k, terms)[0]
+    terms.gradient[:] = correlate(atoms, terms.remainder)
+    _distances(gram, images, terms.distances)
+    close = _close(gram, chosen, terms.distances)
+    if close.shape[0] > 0 and k > 0:
+        if not orthogonal:
+            basis = np.dot(inverse, block)
+        _measure(atoms, gram, basis, images, close, terms)
+    _close_members(support, k, terms)
+    if k > 0:
+        np.dot(inverse.T, images, terms.duals[:k])
+    return squared, -1 if orthogonal else 0
+
+
+@njit(cache=True)
+def exchange(atoms, gram, correlations, y, support, k, out, entering, terms, age):
+    """Remove the atom at position `out`, add atom `entering` (-1: none), update the terms.
+
+    By sweeps, O(nk), where the pivots are sound and little has been lost since the last
+    factorisation; by a new one otherwise. The order of the support changes.
+
+    Returns
+    -------
+    squared : float
+        ||r||² on the new support, from A and y.
+    age : int
+        Sweeps since the factorisation, or -1; pass it to the next call.
+    """
+    sweep = 0 <= age < _MOST_SWEEPS and _may_sweep(gram, support, out, entering, terms)
+    if out >= 0:
+        if sweep:
+            _sweep_out(k, out, terms)
+        k -= 1
+        support[out] = support[k]
+    if entering >= 0:
+        if sweep:
+            _sweep_in(gram, support, k, entering, terms)
+        support[k] = entering
+        k += 1
+    if sweep and _sound(gram, support, k, terms):
+        squared, drift = _settle(atoms, y, support, k, terms)
+        if drift <= 1e-20 * squared:
+            return squared, age + 1
+    return refresh(atoms, gram, correlations, y, support, k, terms, False)
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def best_swap(k, terms):
+    """Return (position that leaves, atom that enters, change of the squared residual).
+
+    (-1, -1, 0.0) where no swap lowers it.
+    """
+    n = terms.distances.shape[0]
+    distances, gradient = np.empty(n), np.empty(n)
+    for j in range(n):
+        eligible = terms.distances[j] > 0.0
+        distances[j] = terms.distances[j] if eligible else 1e300
+        gradient[j] = terms.gradient[j] if eligible else 0.0
+    out, entering, best = -1, -1, 0.0
+    for i in range(k):
+        dual, x = terms.duals[i], terms.coefficients[i]
+        share = 1.0 / terms.inverse[i, i]
+        loss = x * x * share
+        pull = 2.0 * x * share
+        # Without a division, and in full vectors: does anything in this row beat the best so far?
+        beaten = 0
+        for j in range(n):
+            gain = gradient[j] * (gradient[j] + pull * dual[j])
+            bottom = distances[j] + share * dual[j] * dual[j]
+            beaten += loss * distances[j] - gain < best * bottom
+        if beaten == 0:
+            continue
+        for j in range(n):
+            gain = gradient[j] * (gradient[j] + pull * dual[j])
+            bottom = distances[j] + share * dual[j] * dual[j]
+            change = (loss * distances[j] - gain) / bottom
+            if change < best:
+                out, entering, best = i, j, change
+    return out, entering, best
+
+
+@njit(cache=True)
+def best_addition(terms):
+    """Return (atom, fall of the squared residual); (-1, 0.0) where none lowers it."""
+    entering, best = -1, 0.0
+    for j in range(terms.distances.shape[0]):
+        if terms.distances[j] > 0.0:
+            fall = terms.gradient[j] * terms.gradient[j] / terms.distances[j]
+            if fall > best:
+                entering, best = j, fall
+    return entering, best
+
+
+@njit(cache=True)
+def best_removal(k, terms):
+    """Return (position, rise of the squared residual); (-1, inf) of an empty support."""
+    out, best = -1, np.inf
+    for i in range(k):
+        rise = terms.coefficients[i] * terms.coefficients[i] / terms.inverse[i, i]
+        if rise < best:
+            out, best = i, rise
+    return out, best
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _invert_lower(factor, k, inverse):
+    inverse[:] = 0.0
+    for i in range(k):
+        own = inverse[i]
+        for p in range(i):
+            other, value = inverse[p], factor[i, p]
+            for j in range(p + 1):
+                own[j] -= value * other[j]
+        scale = 1.0 / factor[i, i]
+        for j in range(i):
+            own[j] *= scale
+        own[i] = scale
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _settle(atoms, y, support, k, terms):
+    """Correct x once by H A_Sᵀ r and set r; return ||r||² and what the correction took off it."""
+    x, remainder = terms.coefficients, terms.remainder
+    squared = residual(atoms, y, support, k, x, remainder)
+    slope, drift = np.empty(k), 0.0
+    for j in range(k):
+        slope[j] = dot(atoms[support[j]], remainder)
+    for j in range(k):
+        step = dot(terms.inverse[j, :k], slope)
+        x[j] += step
+        drift += step * slope[j]
+    if drift > 0.0:
+        squared = residual(atoms, y, support, k, x, remainder)
+    return squared, drift
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _distances(gram, images, distances):
+    """d_j = ||a_j||² - ||Qᵀ a_j||²."""
+    n = distances.shape[0]
+    for j in range(n):
+        distances[j] = gram[j, j]
+    for row in images:
+        for j in range(n):
+            distances[j] -= row[j] * row[j]
+
+
+@njit(cache=True)
+def _close(gram, chosen, distances):
+    """Return the atoms outside the support whose d_j cannot be had as a difference."""
+    near = np.zeros(distances.shape[0], dtype=np.bool_)
+    for j in range(distances.shape[0]):
+        near[j] = not distances[j] > _EXPLICIT * gram[j, j]
+    near[chosen] = False
+    return np.flatnonzero(near)
+
+
+@njit(cache=True)
+def _measure(atoms, gram, basis, images, close, terms):
+    """Project the atoms `close` explicitly, three times: their d, g and columns of Qᵀ A."""
+    projected = atoms[close]
+    for repeat in range(3):
+        shares = np.dot(projected, basis.T)
+        projected -= np.dot(shares, basis)
+        for p in range(close.shape[0]):
+            column = images[:, close[p]]
+            if repeat == 0:
+                column[:] = shares[p]
+            else:
+                column += shares[p]
+    for p in range(close.shape[0]):
+        j = close[p]
+        length = dot(projected[p], projected[p])
+        terms.distances[j] = length if length > _DEPENDENT * gram[j, j] else 0.0
+        terms.gradient[j] = dot(projected[p], terms.remainder)
+
+
+@njit(cache=True)
+def _close_members(support, k, terms):
+    for p in range(k):
+        terms.distances[support[p]] = 0.0
+        terms.gradient[support[p]] = 0.0
+
+
+@njit(cache=True)
+def _may_sweep(gram, support, out, entering, terms):
+    """Whether both pivots are far from zero."""
+    left = terms.distances[entering] if entering >= 0 else 0.0
+    if out >= 0:
+        pivot = terms.inverse[out, out]
+        if not 1.0 / pivot > _SMALLEST_SWEPT * gram[support[out], support[out]]:
+            return False
+        if entering >= 0:
+            left += terms.duals[out, entering] ** 2 / pivot
+    return entering < 0 or left > _SMALLEST_SWEPT * gram[entering, entering]
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _sweep_out(k, out, terms):
+    """Remove the atom at position `out`; the last atom takes its position."""
+    x, inverse, duals = terms.coefficients, terms.inverse, terms.duals
+    distances, gradient = terms.distances, terms.gradient
+    n = distances.shape[0]
+    share = 1.0 / inverse[out, out]
+    value, row = x[out] * share, duals[out]
+    for j in range(n):
+        distances[j] += share * row[j] * row[j]
+        gradient[j] += value * row[j]
+    for i in range(k):
+        if i != out:
+            ratio, other = share * inverse[i, out], duals[i]
+            x[i] -= ratio * x[out]
+            for j in range(n):
+                other[j] -= ratio * row[j]
+            for j in range(k):
+                inverse[i, j] -= ratio * inverse[out, j]
+    last = k - 1
+    if out != last:
+        x[out] = x[last]
+        row[:] = duals[last]
+        inverse[out, :k] = inverse[last, :k]
+        inverse[:k, out] = inverse[:k, last]
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _sweep_in(gram, support, k, entering, terms):
+    """Add atom `entering` at position k of a support of k atoms."""
+    x, inverse, duals = terms.coefficients, terms.inverse, terms.duals
+    distances, gradient = terms.distances, terms.gradient
+    n = distances.shape[0]
+    shares = np.empty(k)
+    for i in range(k):
+        shares[i] = duals[i, entering]
+    row = duals[k]
+    negative_gradient(gram, gram[entering], support, shares, k, row)  # Aᵀ P a_j, P off the span
+    scale = 1.0 / distances[entering]
+    value = gradient[entering] * scale
+    for j in range(n):
+        distances[j] -= scale * row[j] * row[j]
+        gradient[j] -= value * row[j]
+        row[j] *= scale
+    for i in range(k):
+        share, other = shares[i], duals[i]
+        x[i] -= share * value
+        for j in range(n):
+            other[j] -= share * row[j]
+        for j in range(k):
+            inverse[i, j] += scale * share * shares[j]
+        inverse[i, k] = inverse[k, i] = -scale * share
+    x[k], inverse[k, k] = value, scale
+
+
+@njit(cache=True)
+def _sound(gram, support, k, terms):
+    """Close the members; whether the distances of all other atoms kept their digits."""
+    _close_members(support, k, terms)
+    for j in range(terms.distances.shape[0]):
+        distance = terms.distances[j]
+        if distance != 0.0:
+            if abs(distance) <= _DEPENDENT * gram[j, j]:
+                terms.distances[j] = terms.gradient[j] = 0.0
+            elif distance < _LOST * gram[j, j]:
+                return False
+    return True

@@ -1,0 +1,105 @@
+"""Single best replacement, along a decreasing sequence of penalties."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from sparsebench.kernels.exchange import (
+    best_addition,
+    best_removal,
+    exchange,
+    independent,
+    refresh,
+    room,
+)
+from sparsebench.kernels.gram import correlate, dot
+from sparsebench.kernels.least_squares import polished
+from sparsebench.registry import algorithm
+from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended
+from sparsebench.types import Dictionary, FloatArray, Result
+
+# Moves that lower the penalised residual by less than this fraction of the penalty are ties.
+_TIE = 1e-9
+
+
+@algorithm(
+    "sbr",
+    told=("k",),
+    shares=("gram",),
+    family="local search",
+    cost="4*n*k + 6*m*k",
+    source="Soussen, Idier, Brie and Duan, IEEE Trans. Signal Process. 59, 2011, "
+    "doi:10.1109/TSP.2011.2160633; the penalties: Soussen, Idier, Duan and Brie, "
+    "IEEE Trans. Signal Process. 63, 2015, arXiv:1406.4802",
+)
+def sbr(
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    *,
+    start: FloatArray | None = None,
+    max_iter: int = 10_000,
+    tol: float = 1e-10,
+) -> Result:
+    """Single best replacement: the insertion or removal that most lowers ||y - A x||² + λ||x||_0.
+
+    Where none lowers it, λ falls to the largest fall of ||y - A x||² that an insertion would
+    give, and that insertion is made. Ends when the search has come to rest at a λ with more than
+    k atoms, or the residual is zero. Returns the support of at most k atoms of smallest residual
+    that was visited.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    start : ndarray, shape (n,), optional
+        An estimate with at most k non-zeros, of which the support counts; zero without one.
+    max_iter : int
+        Most insertions and removals.
+    tol : float
+        Relative residual that counts as zero.
+    """
+    atoms, gram = dictionary.atoms, dictionary.gram
+    first = np.empty(0, dtype=np.intp) if start is None else np.flatnonzero(start)
+    support, n_iter, code = _sbr(atoms, gram, y, k, first, max_iter, tol)
+    x = polished(atoms, gram, y, np.sort(support), support.size, atoms.shape[0])
+    return ended(x, n_iter, code)
+
+
+@njit(cache=True)
+def _sbr(atoms, gram, y, k, first, max_iter, tol):
+    """Return (best support of at most k atoms, insertions and removals, code)."""
+    n, m = atoms.shape
+    correlations = correlate(atoms, y)
+    zero = tol * tol * dot(y, y)
+    most = min(m, n)
+    support, terms = np.zeros(most, dtype=np.intp), room(m, n, most)
+    size = independent(atoms, gram, first, support)
+    squared, age = refresh(atoms, gram, correlations, y, support, size, terms, False)
+    best, best_support = squared, support[:size].copy()
+    penalty = best_addition(terms)[1]
+    for iteration in range(max_iter):
+        if squared <= zero:
+            return best_support, iteration, CONVERGED
+        entering, fall = best_addition(terms)
+        out, rise = best_removal(size, terms)
+        removal, insertion = penalty - rise, fall - penalty
+        if max(removal, insertion) <= _TIE * penalty:  # at rest at this penalty
+            if size > k or entering < 0 or size == most:
+                return best_support, iteration, CONVERGED
+            penalty = min(penalty, fall)
+            out = -1
+        elif removal > insertion:
+            entering = -1
+        else:
+            out = -1
+        squared, age = exchange(
+            atoms, gram, correlations, y, support, size, out, entering, terms, age
+        )
+        size += 1 if out < 0 else -1
+        if size <= k and squared < best:
+            best, best_support = squared, support[:size].copy()
+    return best_support, max_iter, ITERATION_LIMIT
