@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
 from sparsebench.kernels.least_squares import _harmless, cholesky, residual
 from sparsebench.types import FloatArray
 
@@ -79,13 +79,13 @@ def independent(atoms, gram, indices, support):
     k = indices.shape[0]
     factor = np.empty((k, k))
     if k <= atoms.shape[1] and cholesky(gram, indices, k, factor):
-        support[:k] = indices
+        copy(indices, support)
         return k
     basis = np.empty((k, atoms.shape[1]))
     size = 0
     for p in range(k):
         index, direction = indices[p], basis[size]
-        direction[:] = atoms[index]
+        copy(atoms[index], direction)
         for _ in range(2):
             shares = np.dot(basis[:size], direction)
             direction -= np.dot(shares, basis[:size])
@@ -145,16 +145,18 @@ def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
         x = np.dot(inverse.T, np.dot(basis, y))
     elif k > 0:
         np.dot(inverse, gram[chosen], images)
-    terms.coefficients[:k] = x
+    copy(x, terms.coefficients)
     if k > 0:
-        terms.inverse[:k, :k] = np.dot(inverse.T, inverse)
+        square = np.dot(inverse.T, inverse)
+        for i in range(k):
+            copy(square[i], terms.inverse[i])
     if orthogonal:
         remainder = y - np.dot(np.dot(basis, y), basis)
-        terms.remainder[:] = remainder - np.dot(np.dot(basis, remainder), basis)
+        copy(remainder - np.dot(np.dot(basis, remainder), basis), terms.remainder)
         squared = dot(terms.remainder, terms.remainder)
     else:
         squared = _settle(atoms, y, support, k, terms)[0]
-    terms.gradient[:] = correlate(atoms, terms.remainder)
+    copy(correlate(atoms, terms.remainder), terms.gradient)
     _distances(gram, images, terms.distances)
     close = _close(gram, chosen, terms.distances)
     if close.shape[0] > 0 and k > 0:
@@ -196,7 +198,7 @@ def exchange(atoms, gram, correlations, y, support, k, out, entering, terms, age
         squared, drift = _settle(atoms, y, support, k, terms)
         if drift <= 1e-20 * squared:
             return squared, age + 1
-    return refresh(atoms, gram, correlations, y, support, k, terms, False)
+    return refresh(atoms, gram, correlations, y, support, k, terms, np.bool_(False))
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
@@ -320,7 +322,7 @@ def _measure(atoms, gram, basis, images, close, terms):
         for p in range(close.shape[0]):
             column = images[:, close[p]]
             if repeat == 0:
-                column[:] = shares[p]
+                copy(shares[p], column)
             else:
                 column += shares[p]
     for p in range(close.shape[0]):
@@ -372,9 +374,11 @@ def _sweep_out(k, out, terms):
     last = k - 1
     if out != last:
         x[out] = x[last]
-        row[:] = duals[last]
-        inverse[out, :k] = inverse[last, :k]
-        inverse[:k, out] = inverse[:k, last]
+        copy(duals[last], row)
+        for i in range(k):
+            inverse[out, i] = inverse[last, i]
+        for i in range(k):
+            inverse[i, out] = inverse[i, last]
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})

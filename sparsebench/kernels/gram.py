@@ -16,6 +16,20 @@ def dot(a, b):
 
 
 @njit(cache=True)
+def copy(source, out):
+    """Write `source` to the beginning of `out`: numba takes seconds to compile ``out[:] = ``."""
+    for i in range(source.shape[0]):
+        out[i] = source[i]
+
+
+@njit(cache=True, fastmath={"contract"})
+def subtract(factor, v, out):
+    """Subtract factor · v from `out`."""
+    for i in range(out.shape[0]):
+        out[i] -= factor * v[i]
+
+
+@njit(cache=True)
 def correlate(atoms, v):
     """Return Aᵀv, shape (n,)."""
     return np.dot(atoms, v)
@@ -28,7 +42,7 @@ def negative_gradient(gram, correlations, support, coefficients, k, out):
     Four rows of G at a time: the output is then read and written k / 4 times.
     """
     n = out.shape[0]
-    out[:] = correlations
+    copy(correlations, out)
     j = 0
     while j + 4 <= k:
         a, b = gram[support[j]], gram[support[j + 1]]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import dot
+from sparsebench.kernels.gram import copy, dot
 
 # A pivot below this fraction of its diagonal entry means that an atom is within 1e-5 of the span
 # of the others: the normal equations are not trusted there.
@@ -96,9 +96,11 @@ def orthogonal_least_squares(atoms, y, support, k, coefficients):
     """
     block = np.empty((y.shape[0], k))
     for j in range(k):
-        block[:, j] = atoms[support[j]]
+        atom = atoms[support[j]]
+        for i in range(y.shape[0]):
+            block[i, j] = atom[i]
     solution = np.linalg.lstsq(block, y, _EPSILON * max(block.shape))[0]
-    coefficients[:k] = solution
+    copy(solution, coefficients)
 
 
 @njit(cache=True)
@@ -146,7 +148,7 @@ def _least_norm(atoms, y, support, k, coefficients):
     m = y.shape[0]
     block = np.empty((k, m))
     for j in range(k):
-        block[j] = atoms[support[j]]
+        copy(atoms[support[j]], block[j])
     factor = np.empty((m, m))
     if not cholesky(np.dot(block.T, block), np.arange(m), m, factor):
         return False
@@ -155,7 +157,7 @@ def _least_norm(atoms, y, support, k, coefficients):
         solve_factored(factor, m, remainder)
         solution += np.dot(block, remainder)
         remainder = y - np.dot(block.T, solution)
-    coefficients[:k] = solution
+    copy(solution, coefficients)
     return dot(remainder, remainder) <= 1e-24 * dot(y, y)
 
 
@@ -179,7 +181,7 @@ def _harmless(gram, y, support, k, factor, coefficients):
 @njit(cache=True, fastmath={"reassoc", "contract"})
 def residual(atoms, y, support, k, coefficients, out):
     """Write y - A_S x to `out`, shape (m,), and return its squared norm."""
-    out[:] = y
+    copy(y, out)
     for j in range(k):
         value = coefficients[j]
         if value != 0.0:
@@ -207,7 +209,7 @@ def polished(atoms, gram, y, support, k, n):
         for _ in range(_MOST_CORRECTIONS):
             for j in range(k):
                 slope[j] = dot(atoms[support[j]], remainder)
-            step[:] = slope
+            copy(slope, step)
             solve_factored(factor, k, step)
             coefficients += step
             if previous == np.inf and not _harmless(gram, y, support, k, factor, coefficients):

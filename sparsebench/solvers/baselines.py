@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from scipy.optimize import minimize_scalar
 
-from sparsebench.kernels.gram import correlate
+from sparsebench.kernels.gram import copy, correlate
 from sparsebench.kernels.least_squares import least_squares, polished, residual
 from sparsebench.kernels.selection import largest
 from sparsebench.registry import algorithm
@@ -187,7 +187,7 @@ def _search(atoms, gram, y, k):
         squared = residual(atoms, y, support, k, coefficients, remainder)
         if squared < best:
             best = squared
-            best_support[:] = support
+            copy(support, best_support)
         # The next combination: raise the last index that can be raised.
         place = k - 1
         while place >= 0 and support[place] == n - k + place:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import correlate, dot, gram_quadratic, negative_gradient
+from sparsebench.kernels.gram import copy, correlate, dot, gram_quadratic, negative_gradient
 from sparsebench.kernels.least_squares import least_squares, polished, residual
 from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
@@ -145,7 +145,7 @@ def pursue(atoms, gram, y, k, fixed_step, max_iter, tol, x):
         squared = residual(atoms, y, support, k, coefficients, remainder)
         if squared < best:
             best = squared
-            best_support[:] = support
+            copy(support, best_support)
             if squared <= tol * tol * energy:
                 return best_support, iteration, CONVERGED
         negative_gradient(gram, correlations, support, coefficients, k, gradient)

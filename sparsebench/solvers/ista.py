@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
 from sparsebench.kernels.least_squares import cholesky, polished, residual, solve_factored
 from sparsebench.kernels.selection import fingerprint, largest, soft_threshold
 from sparsebench.registry import algorithm
@@ -187,7 +187,7 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
         momentum = following
         if accelerate and uphill > 0.0:
             momentum = 1.0
-            point[:] = x
+            copy(x, point)
     return x, max_iter, ITERATION_LIMIT
 
 

@@ -14,7 +14,7 @@ from sparsebench.kernels.exchange import (
     refresh,
     room,
 )
-from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
 from sparsebench.kernels.least_squares import least_squares, polished, residual
 from sparsebench.kernels.selection import fingerprint
 from sparsebench.registry import algorithm
@@ -76,13 +76,13 @@ def _els(atoms, gram, y, k, first, max_iter, tol):
     zero = tol * tol * energy
     support, terms = np.zeros(k, dtype=np.intp), room(m, n, k)
     size = independent(atoms, gram, first, support)
-    squared, age = refresh(atoms, gram, correlations, y, support, size, terms, False)
+    squared, age = refresh(atoms, gram, correlations, y, support, size, terms, np.bool_(False))
     while size < k and squared > zero:
         entering = best_addition(terms)[0]
         if entering < 0:
             break
         squared, age = exchange(
-            atoms, gram, correlations, y, support, size, -1, entering, terms, age
+            atoms, gram, correlations, y, support, size, np.int64(-1), entering, terms, age
         )
         size += 1
     swaps = 0
@@ -97,7 +97,7 @@ def _els(atoms, gram, y, k, first, max_iter, tol):
                 squared, age = new, new_age
                 swaps += 1
                 continue
-            support[:size] = kept  # the residual did not keep what the terms promised
+            copy(kept, support)  # the residual did not keep what the terms promised
             if age < 0:
                 return support, size, swaps, CONVERGED
         elif age <= 0:

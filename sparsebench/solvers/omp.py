@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import correlate, dot
+from sparsebench.kernels.gram import copy, correlate, dot, subtract
 from sparsebench.kernels.least_squares import SMALLEST_PIVOT, polished
 from sparsebench.kernels.selection import largest_magnitude
 from sparsebench.registry import algorithm
@@ -82,12 +82,7 @@ def ols(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) ->
 
 def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise: bool) -> Result:
     support, size = select(dictionary, y, k, tol, normalise)
-    if dictionary.knows("gram"):
-        x = polished(dictionary.atoms, dictionary.gram, y, support, size, dictionary.shape[1])
-    else:
-        x = np.zeros(dictionary.shape[1])
-        x[support] = _fit(dictionary.atoms, y, support, size)
-    return Result(x, size, Status.CONVERGED)
+    return Result(_fit(dictionary, y, support, size), size, Status.CONVERGED)
 
 
 def select(
@@ -134,12 +129,33 @@ def _select_several(atoms, gram, signals, k, tol, normalise, squared_norms):
     return estimates, sizes
 
 
-@njit(cache=True)
-def _fit(atoms, y, support, size):
-    """Return the least-squares coefficients on the support, from its own Gram block."""
+def _fit(dictionary: Dictionary, y: FloatArray, support: IntArray, size: int) -> FloatArray:
+    """Return least squares on the support, from its own Gram block if there is no Gram matrix."""
+    atoms, n = dictionary.atoms, dictionary.shape[1]
+    if dictionary.knows("gram"):
+        return polished(atoms, dictionary.gram, y, support, size, n)
     chosen = atoms[support]
-    block = np.dot(chosen, chosen.T)
-    return polished(chosen, block, y, np.arange(size), size, size)
+    block = chosen @ chosen.T
+    # Read-only as those of a dictionary are, so that they are of one type for the compiler.
+    chosen.flags.writeable = block.flags.writeable = False
+    x = np.zeros(n)
+    x[support] = polished(chosen, block, y, np.arange(size), size, size)
+    return x
+
+
+@njit(cache=True)
+def _residual_norm(atoms, y, support, size):
+    """Return ||y - A_S x|| at the least-squares x, by Gram-Schmidt, twice."""
+    basis, remainder = np.empty((size, y.shape[0])), y.copy()
+    for j in range(size):
+        direction = basis[j]
+        copy(atoms[support[j]], direction)
+        for _ in range(2):
+            for p in range(j):
+                subtract(dot(basis[p], direction), basis[p], direction)
+        subtract(1.0 - 1.0 / np.sqrt(dot(direction, direction)), direction, direction)
+        subtract(dot(direction, remainder), direction, remainder)
+    return np.sqrt(dot(remainder, remainder))
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
@@ -165,11 +181,7 @@ def _select(atoms, gram, y, correlation, tol, squared_norms, images, support):
     for i in range(k):
         # Below 1e-6 the running residual has lost its digits to cancellation: take it from A.
         if squared <= 1e-12 * energy:
-            coefficients = _fit(atoms, y, support[:i], i)
-            remainder = y.copy()
-            for j in range(i):
-                remainder -= coefficients[j] * atoms[support[j]]
-            if np.sqrt(dot(remainder, remainder)) <= tol * np.sqrt(energy):
+            if _residual_norm(atoms, y, support, i) <= tol * np.sqrt(energy):
                 return i
         if normalise:
             if not _score(correlation, distances, squared_norms, support, i, scores):
@@ -208,7 +220,7 @@ def _select(atoms, gram, y, correlation, tol, squared_norms, images, support):
 def _project_out(row, images, count, best, out):
     """Write row - Σ_j images_j · images_j[best] over the first `count` rows, eight at a time."""
     n = out.shape[0]
-    out[:] = row
+    copy(row, out)
     j = 0
     while j + 8 <= count:
         a, b, c, d = images[j], images[j + 1], images[j + 2], images[j + 3]
@@ -270,21 +282,21 @@ def _select_orthogonal(atoms, y, tol, normalise, support):
             break
         chosen[best] = True
         direction = basis[size]
-        direction[:] = projected[best]
+        copy(projected[best], direction)
         for _ in range(2):
             for j in range(size):
-                direction -= dot(basis[j], direction) * basis[j]
+                subtract(dot(basis[j], direction), basis[j], direction)
         after = np.sqrt(dot(direction, direction))
         if after <= 1e-14 * np.sqrt(dot(atoms[best], atoms[best])):
             continue  # dependent on the chosen atoms: it cannot lower the residual
-        direction /= after
-        remainder -= dot(direction, remainder) * direction
+        subtract(1.0 - 1.0 / after, direction, direction)
+        subtract(dot(direction, remainder), direction, remainder)
         support[size] = best
         size += 1
         if normalise:
             for p in range(n):
                 if not chosen[p]:
-                    projected[p] -= dot(projected[p], direction) * direction
+                    subtract(dot(projected[p], direction), direction, projected[p])
                     if dot(projected[p], projected[p]) <= 1e-28 * dot(atoms[p], atoms[p]):
                         chosen[p] = True
     return size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
 from sparsebench.kernels.least_squares import least_squares, polished, residual
 from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
@@ -116,9 +116,9 @@ def _cosamp(atoms, gram, y, k, first, first_coefficients, max_iter, tol):
     correlations = correlate(atoms, y)
     energy = dot(y, y)
     support, size = np.empty(k, dtype=np.intp), first.size
-    support[:size] = first
+    copy(first, support)
     values = np.empty(k)
-    values[:size] = first_coefficients
+    copy(first_coefficients, values)
     candidates, merged = np.empty(wide, dtype=np.intp), np.empty(k + wide, dtype=np.intp)
     coefficients, fitted = np.empty(k + wide), np.empty(k)
     factor, kept = np.empty((k + wide, k + wide)), np.empty(k, dtype=np.intp)
@@ -157,7 +157,7 @@ def _sp(atoms, gram, y, k, first, max_iter, tol):
     correlations = correlate(atoms, y)
     energy = dot(y, y)
     support, size = np.empty(k, dtype=np.intp), first.size
-    support[:size] = first
+    copy(first, support)
     candidates, merged = np.empty(k, dtype=np.intp), np.empty(2 * k, dtype=np.intp)
     coefficients, values = np.empty(2 * k), np.empty(k)
     factor, kept = np.empty((2 * k, 2 * k)), np.empty(k, dtype=np.intp)

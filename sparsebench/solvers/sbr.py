@@ -78,7 +78,7 @@ def _sbr(atoms, gram, y, k, first, max_iter, tol):
     most = min(m, n)
     support, terms = np.zeros(most, dtype=np.intp), room(m, n, most)
     size = independent(atoms, gram, first, support)
-    squared, age = refresh(atoms, gram, correlations, y, support, size, terms, False)
+    squared, age = refresh(atoms, gram, correlations, y, support, size, terms, np.bool_(False))
     best, best_support = squared, support[:size].copy()
     penalty = best_addition(terms)[1]
     for iteration in range(max_iter):

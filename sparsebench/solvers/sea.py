@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
 from sparsebench.kernels.least_squares import least_squares, polished, residual
 from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
@@ -95,7 +95,7 @@ def _sea(atoms, gram, y, k, step, max_iter, tol, exploration, residuals, prints)
             squared = residual(atoms, y, support, k, coefficients, remainder)
             if squared < best:
                 best = squared
-                best_support[:] = support
+                copy(support, best_support)
         if residuals.size:
             residuals[iteration - 1] = best
             prints[iteration - 1] = fingerprint(support, k)
