@@ -349,7 +349,7 @@ def choose_algorithms(selection: str | Iterable[str]) -> list[Choice]:
         name, options = parse_links(part)
         matches = [m for m in fnmatch.filter(sorted(_ALGORITHMS), name) if m != name]
         entries = [_ALGORITHMS[m] for m in matches if _ALGORITHMS[m].installed]
-        for entry in entries or [get_algorithm(name)]:
+        for entry in entries or [get_algorithm(matches[0] if matches else name)]:
             chosen[choice(entry, options)] = None
     if not chosen:
         raise InputError("no algorithm was chosen; 'sparsebench list' shows them all")

@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
@@ -281,11 +281,18 @@ def _outcome(chosen: Choice, instance: Instance, k: int, time_limit: float) -> O
     """Solve one instance; whatever goes wrong becomes a failed row with its message."""
     entry = get_algorithm(chosen.name)
     dictionary: Dictionary = instance.dictionary
+    answer = attempt(
+        lambda: solve_checked(entry, dict(chosen.options), dictionary, instance.y, k), time_limit
+    )
+    return answer if isinstance(answer, Outcome) else _measured(instance, answer)
+
+
+def attempt(solve: Callable[[], Result], time_limit: float) -> Result | Outcome:
+    """Return the result of a solve, or the failed row that whatever went wrong becomes."""
     start = time.perf_counter()
     try:
         with _time_limit(time_limit):
-            result = solve_checked(entry, dict(chosen.options), dictionary, instance.y, k)
-        return _measured(instance, result)
+            return solve()
     except _TimeOut:
         seconds = time.perf_counter() - start
         return _failure(Status.TIME_OUT, f"stopped after {time_limit:g} s", seconds)

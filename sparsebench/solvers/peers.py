@@ -21,7 +21,7 @@ import numpy as np
 
 from sparsebench.kernels.least_squares import polished
 from sparsebench.kernels.selection import largest
-from sparsebench.registry import algorithm
+from sparsebench.registry import algorithm, get_algorithm
 from sparsebench.types import Dictionary, FloatArray, InputError, Result, Status
 
 _SKLEARN = "; scikit-learn: Pedregosa et al., JMLR 12, 2011, arXiv:1201.0490"
@@ -260,7 +260,8 @@ def solve_together(
 ) -> Result:
     """Solve for all columns of `signals`, shape (m, B), in one call of a peer in `TOGETHER`."""
     with _quiet():
-        answer = TOGETHER[name](dictionary, signals, k, **options)
+        every = {**get_algorithm(name).options, **options}
+        answer = TOGETHER[name](dictionary, signals, k, **every)
         x = [
             _estimate(dictionary, y, values, k)
             for y, values in zip(signals.T, answer.x.T, strict=True)
