@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
@@ -27,6 +27,7 @@ from sparsebench.solvers import compile_kernels, solve_checked
 from sparsebench.store import Block, Outcome, Store
 from sparsebench.types import Dictionary, InputError, Instance, Result, Status
 
+_Solution = TypeVar("_Solution")
 Outcomes = dict[tuple[Choice, int], Outcome]
 # Rows of one wave: a block and its outcomes by (algorithm, k).
 Wave = list[tuple[Block, Outcomes]]
@@ -281,14 +282,16 @@ def _outcome(chosen: Choice, instance: Instance, k: int, time_limit: float) -> O
     """Solve one instance; whatever goes wrong becomes a failed row with its message."""
     entry = get_algorithm(chosen.name)
     dictionary: Dictionary = instance.dictionary
-    answer = attempt(
-        lambda: solve_checked(entry, dict(chosen.options), dictionary, instance.y, k), time_limit
-    )
-    return answer if isinstance(answer, Outcome) else _measured(instance, answer)
+
+    def solve() -> Outcome:
+        result = solve_checked(entry, dict(chosen.options), dictionary, instance.y, k)
+        return _measured(instance, result)
+
+    return attempt(solve, time_limit)
 
 
-def attempt(solve: Callable[[], Result], time_limit: float) -> Result | Outcome:
-    """Return the result of a solve, or the failed row that whatever went wrong becomes."""
+def attempt(solve: Callable[[], _Solution], time_limit: float) -> _Solution | Outcome:
+    """Return what a solve returns, or the failed row that whatever went wrong becomes."""
     start = time.perf_counter()
     try:
         with _time_limit(time_limit):
