@@ -600,8 +600,8 @@ def _print_timing(rows: pd.DataFrame) -> None:
         "algorithm": list(rows["algorithm"]),
         "time": [_duration(value) for value in rows["seconds"]],
         "quartiles": [
-            f"{_duration(row.lower_quartile)} .. {_duration(row.upper_quartile)}"
-            for row in rows.itertuples()
+            f"{_duration(lower)} .. {_duration(upper)}" if lower == lower else ""
+            for lower, upper in zip(rows["lower_quartile"], rows["upper_quartile"], strict=True)
         ],
         "alone": [_duration(value) for value in rows["alone"]],
         "exact": [_number(value, ".2f") for value in rows["exact"]],
