@@ -329,7 +329,7 @@ def list_names(
         table = Table("algorithm", "told", "options", "what", "source", title="algorithms")
         for entry in solvers.algorithms():
             table.add_row(
-                entry.name,
+                entry.name if entry.installed else f"{entry.name} (needs {entry.requires})",
                 ", ".join(entry.told),
                 _options_text(entry.options),
                 entry.summary,

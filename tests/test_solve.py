@@ -67,7 +67,7 @@ def with_nan(array):
     ("name", "A", "y", "k", "options", "words"),
     [
         ("opm", A, Y, 2, {}, "did you mean 'omp'"),
-        ("zzz", A, Y, 2, {}, "the algorithms are fista"),
+        ("zzz", A, Y, 2, {}, "the algorithms are "),
         ("iht", A, Y, 2, {"stp": "1/L"}, "did you mean 'step'"),
         ("iht", A, Y, 2, {"step": "fast"}, "cannot read the step 'fast'"),
         ("iht", A, Y, 2, {"step": "-1"}, "cannot read the step"),
@@ -109,7 +109,7 @@ def test_bad_input_is_one_clear_line(name, A, y, k, options, words):
 
 @pytest.mark.parametrize("scales", [(1e-29, 1e-300), (1e-200, 1e-200), (1e100, 1e-200)])
 def test_tiny_signals_are_not_taken_for_zero(scales):
-    for entry in sparsebench.algorithms():
+    for entry in (entry for entry in sparsebench.algorithms() if entry.installed):
         x = sparsebench.solve(entry.name, scales[0] * A, scales[1] * Y, 2).x
         np.testing.assert_allclose(
             x[[3, 8]] / (scales[1] / scales[0]), sparsebench.solve(entry.name, A, Y, 2).x[[3, 8]]

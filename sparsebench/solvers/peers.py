@@ -428,13 +428,12 @@ def _abess(dictionary: Dictionary, signals: FloatArray, k: int, *, max_iter: int
     return Answer(fitted.coef_[:, None], seconds)
 
 
-#: The peers that take a matrix of signals.
+#: The peers that take a matrix of signals and gain by it.
 TOGETHER: dict[str, Callable[..., Answer]] = {
     "sklearn-omp": _sklearn_omp,
     "sklearn-omp-gram": _sklearn_omp_gram,
     "spams-ols": _spams_ols,
     "spams-lars": _spams_lars,
-    "spams-fista": _spams_fista,
 }
 
 
