@@ -612,6 +612,8 @@ def _print_timing(rows: pd.DataFrame) -> None:
         "x floor": [_number(value, ".1f") for value in rows["over_floor"]],
         "x peer": [_number(value, ".2f") for value in rows["over_peer"]],
         "peer": list(rows["peer"]),
+        "alone x peer": [_number(value, ".2f") for value in rows["alone_over_peer"]],
+        "peer alone": list(rows["alone_peer"]),
         "family": list(rows["family"]),
         "turns": [str(value) for value in rows["turns"]],
         "signals": [str(value) for value in rows["signals"]],

@@ -122,7 +122,7 @@ def test_no_signals_at_all():
 
 def test_a_signal_orthogonal_to_every_atom_gives_zero():
     eye = np.eye(4)[:, :3]
-    for entry in sparsebench.algorithms():
+    for entry in (entry for entry in sparsebench.algorithms() if entry.installed):
         result = sparsebench.solve(entry.name, eye, np.array([0.0, 0, 0, 5.0]), 2)
         assert not result.x.any()
         assert not sparsebench.solve(entry.name, np.zeros((3, 5)), np.ones(3), 2).x.any()
@@ -222,7 +222,7 @@ def test_plugins_of_installed_packages_are_found(tmp_path):
         "import warnings, sparsebench\n"
         "with warnings.catch_warnings(record=True) as caught:\n"
         "    warnings.simplefilter('always')\n"
-        "    names = [entry.name for entry in sparsebench.algorithms()]\n"
+        "    names = [entry.name for entry in sparsebench.algorithms() if entry.installed]\n"
         "assert 'theirs' in names and 'omp' in names, names\n"
         "assert any('broken' in str(w.message) for w in caught)\n"
     )

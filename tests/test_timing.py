@@ -71,6 +71,16 @@ def test_the_median_of_turns_its_quartiles_and_the_ratios(monkeypatch):
     assert list(rows.index) == ["quick-peer", "ours", "slow-peer"]
 
 
+def test_a_peer_that_needs_no_gram_matrix_is_compared_alone(monkeypatch):
+    monkeypatch.setattr(timing, "PEERS", {"ours": ("with-gram", "without")})
+    fake("ours", [9.0, 1.0, 8.0], shares=("gram",))
+    fake("with-gram", [9.0, 2.0, 16.0], shares=("gram",))
+    fake("without", 4.0)
+    ours = table("ours", "with-gram", "without", repeats=1, budget=1e3).loc["ours"]
+    assert (ours["peer"], ours["over_peer"]) == ("with-gram", 0.5)
+    assert (ours["alone_peer"], ours["alone_over_peer"]) == ("without", 2.0)
+
+
 def test_a_turn_of_short_solves_counts_its_fastest():
     fake("short", [9.0, 5e-3, 4e-3, 1e-3, 6e-3, 7e-3, 0.5, 8e-3])
     rows = table("short", repeats=2, budget=1e3)
