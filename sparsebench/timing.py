@@ -140,8 +140,8 @@ def run(
     DataFrame
         ``seconds`` with its quartiles, ``alone``, ``iterations``, ``floor`` (seconds that the
         stated flops take at this machine's rate of matrix products), the ratios to the floor and
-        to the fastest peer (at hand, and alone), and what was found: the share of ``exact`` supports, the mean support
-        ``distance``, the median relative ``residual``.
+        to the fastest peer (at hand, and alone), and what was found: the share of ``exact``
+        supports, the mean support ``distance``, the median relative ``residual``.
 
     Raises
     ------
