@@ -6,8 +6,9 @@ import ast
 import fnmatch
 import operator
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ def run(
 
     In every round each algorithm has a turn, in random order, on the same instance. The median
     over its turns is its time. A turn is one solve, or the fastest of a few short ones, with the
-    shared quantities of the dictionary at hand; and one solve on a fresh dictionary, whose Gram
+    shared quantities of the dictionary at hand; and the same on fresh dictionaries, whose Gram
     matrix and norms count as far as the algorithm reads them ("alone"). Several signals are solved
     together, and their time is divided by their number.
 
@@ -257,32 +258,38 @@ class _Tally:
     def take_turn(self, data: _Data) -> None:
         """Solve with the shared quantities at hand, and alone; whatever goes wrong is counted."""
         begin = time.perf_counter()
-        shared = [getattr(data.dictionary, quantity) for quantity in self.entry.shares]
+        for quantity in self.entry.shares:
+            getattr(data.dictionary, quantity)
         if not self.signals:
             self.signals = self._affordable(data)
+        results = self._fastest_of_a_few(data, self.seconds, lambda: data.dictionary)
+        if results:
+            self._compare(data, results[0])
+        else:
+            self.exact += [False] * self.signals
+            self.distance += [1.0] * self.signals
+        if results and self.entry.shares:
+            self._fastest_of_a_few(data, self.alone, lambda: Dictionary(data.dictionary.A))
+        self.spent += time.perf_counter() - begin
+
+    def _fastest_of_a_few(
+        self, data: _Data, times: list[float], dictionary: Callable[[], Dictionary]
+    ) -> list[Result]:
+        """Solve once, or a few times if short, and add the least seconds a signal to `times`."""
         results: list[Result] = []
         while not results or (
             len(results) < _SOLVES_A_TURN and sum(r.seconds for r in results) < _TURN_SECONDS
         ):
-            answer = attempt(lambda: self._solve(data.dictionary, data, self.signals), self.budget)
+            solve_once = partial(self._solve, dictionary(), data, self.signals)
+            answer = attempt(solve_once, self.budget)
             if isinstance(answer, Outcome):
+                self.errors += 1
+                self.message = self.message or answer.message
                 break
             results.append(answer)
         if results:
-            self.seconds.append(min(r.seconds for r in results) / self.signals)
-            self._compare(data, results[0])
-        if results and shared:
-            fresh = Dictionary(data.dictionary.A)
-            answer = attempt(lambda: self._solve(fresh, data, self.signals), self.budget)
-            if isinstance(answer, Result):
-                self.alone.append(answer.seconds / self.signals)
-        if isinstance(answer, Outcome):
-            self.errors += 1
-            self.message = self.message or answer.message
-            if not results:
-                self.exact += [False] * self.signals
-                self.distance += [1.0] * self.signals
-        self.spent += time.perf_counter() - begin
+            times.append(min(r.seconds for r in results) / self.signals)
+        return results
 
     def _affordable(self, data: _Data) -> int:
         """Return how many of the signals half the budget pays for, by the time of the first."""
