@@ -33,6 +33,8 @@ from sparsebench.runner import Report, default_workers
 from sparsebench.runner import run as run_experiment
 from sparsebench.seeding import digest
 from sparsebench.store import Store, plain_columns
+from sparsebench.timing import choose_workloads, usual_algorithms
+from sparsebench.timing import run as run_timing
 from sparsebench.types import InputError, Status, check_whole
 
 app = typer.Typer(
@@ -255,6 +257,65 @@ def support_distance(
     _print_report(report, [*figures, out / "distances.csv"], out)
 
 
+@app.command(
+    "timing",
+    epilog="""
+**Examples**
+
+`python -m sparsebench timing`
+
+`python -m sparsebench timing --workload gaussian -a 'omp,ista,sklearn-*,spams-*'`
+
+`python -m sparsebench timing --workload batch --repeats 3 --budget 60`
+""",
+)
+def timing(
+    algorithms: Algorithms = None,
+    workload: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-w",
+            "--workload",
+            metavar="PATTERNS",
+            help="gaussian, gaussian-2000, deconvolution, batch; by default all.",
+        ),
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Rounds in which every algorithm has a turn.")] = 10,
+    budget: Annotated[
+        float, typer.Option(help="Seconds an algorithm may spend on a workload.")
+    ] = 10.0,
+    seed: Seed = 0,
+    out: Out = Path("results"),
+    plugin: Plugins = None,
+) -> None:
+    """Time the algorithms, and the published packages that are installed, on one thread."""
+    _load_plugins(plugin)
+    chosen = _algorithms(algorithms, plugin, {"algorithms": ",".join(usual_algorithms())})
+    workloads = choose_workloads(workload or ())
+    problems.check_seed(seed)
+    try:
+        rows = run_timing(
+            chosen,
+            workloads,
+            repeats=_at_least_one("--repeats", repeats),
+            budget=_positive("--budget", budget),
+            seed=seed,
+            console=_err,
+        )
+    except KeyboardInterrupt:
+        _stop("stopped; nothing was written", 130)
+    out.mkdir(parents=True, exist_ok=True)
+    _write_csv(rows, out / "timing.csv")
+    for part in workloads:
+        _print_timing(rows[rows["workload"] == part.name])
+    _out.print(
+        f"products of matrices run at {rows['dgemm_rate'].iloc[0] / 1e9:.1f} Gflop/s on one thread "
+        f"of {describe()['processor']}; the floor is the stated flops at that rate",
+        soft_wrap=True,
+    )
+    _out.print(f"wrote {out / 'timing.csv'}", soft_wrap=True)
+
+
 @app.command("list")
 def list_names(
     what: Annotated[str, typer.Argument(help="algorithms, problems, presets or all.")] = "all",
@@ -277,7 +338,7 @@ def list_names(
         )
         for entry in solvers.algorithms():
             table.add_row(
-                entry.name + (" (not installed)" if not entry.installed else ""),
+                entry.name if entry.installed else f"{entry.name} (needs {entry.requires})",
                 entry.family,
                 ", ".join(entry.told),
                 _options_text(entry.options),
@@ -556,6 +617,74 @@ def _print_distances(distances: pd.DataFrame, experiment: SupportDistance) -> No
         experiment.ks,
         cells,
     )
+
+
+def _print_timing(rows: pd.DataFrame) -> None:
+    """Print one workload's table: times a signal, then what was found, then what went wrong."""
+    first = rows.iloc[0]
+    _out.print(
+        f"{first['workload']}: {first['problem']}, m = {first['m']}, n = {first['n']}, "
+        f"k = {first['k']}; times of one signal with the Gram matrix at hand, or alone"
+    )
+    columns: dict[str, list[str]] = {
+        "algorithm": list(rows["algorithm"]),
+        "time": [_duration(value) for value in rows["seconds"]],
+        "quartiles": [
+            f"{_duration(lower)} .. {_duration(upper)}" if lower == lower else ""
+            for lower, upper in zip(rows["lower_quartile"], rows["upper_quartile"], strict=True)
+        ],
+        "alone": [_duration(value) for value in rows["alone"]],
+        "exact": [_number(value, ".2f") for value in rows["exact"]],
+        "distance": [_number(value, ".3f") for value in rows["distance"]],
+        "residual": [_number(value, ".0e") for value in rows["residual"]],
+        "iterations": [_number(value, ".0f") for value in rows["iterations"]],
+        "floor": [_duration(value) for value in rows["floor"]],
+        "x floor": [_number(value, ".1f") for value in rows["over_floor"]],
+        "x peer": [_number(value, ".2f") for value in rows["over_peer"]],
+        "peer": list(rows["peer"]),
+        "alone x peer": [_number(value, ".2f") for value in rows["alone_over_peer"]],
+        "peer alone": list(rows["alone_peer"]),
+        "family": list(rows["family"]),
+        "turns": [str(value) for value in rows["turns"]],
+        "signals": [str(value) for value in rows["signals"]],
+    }
+    _print_columns(columns)
+    row: Any
+    for row in rows[rows["errors"] > 0].itertuples():
+        _out.print(f"{row.algorithm}: {row.errors} failed: {row.message}", soft_wrap=True)
+
+
+def _print_columns(columns: dict[str, list[str]]) -> None:
+    """Print columns in as many tables as the terminal's width asks for, each with the first."""
+    (title, names), *rest = columns.items()
+    widths = {key: 3 + max(len(text) for text in (key, *cells)) for key, cells in columns.items()}
+    while rest:
+        table, left = Table(title, box=box.ROUNDED), _out.width - widths[title] - 1
+        shown = [names]
+        while rest and (len(shown) == 1 or widths[rest[0][0]] <= left):
+            key, cells = rest.pop(0)
+            table.add_column(key, justify="right", no_wrap=True)
+            left -= widths[key]
+            shown.append(cells)
+        for cells_of_row in zip(*shown, strict=True):
+            table.add_row(*cells_of_row)
+        _out.print(table)
+
+
+def _duration(seconds: float) -> str:
+    """Three digits with a unit: 41.2 µs, 3.08 ms, 12.0 s; nothing for NaN."""
+    for size, unit in ((1.0, "s"), (1e-3, "ms")):
+        if seconds >= 0.9995 * size:
+            return f"{_three_digits(seconds / size)} {unit}"
+    return f"{_three_digits(1e6 * seconds)} µs" if seconds == seconds else ""
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if value == value else ""
 
 
 def _print_report(report: Report, written: list[Path], out: Path) -> None:

@@ -92,12 +92,6 @@ class Algorithm:
         """Whether it takes the array A rather than a `Dictionary`."""
         return next(iter(inspect.signature(self.function).parameters)) == "A"
 
-    def flops(self, m: int, n: int, k: int) -> float:
-        """Flops of one iteration, 0 if not known; of a chain, of its dearest link."""
-        if self.stages:
-            return max(stage.flops(m, n, k) for stage in self.stages)
-        return float(eval(self.cost or "0", {"__builtins__": {}}, {"m": m, "n": n, "k": k}))
-
     def accepts(self, given: str) -> bool:
         """Whether it takes one of `GIVEN`: a start, the true support, or a wish for a history."""
         first = self.stages[0] if self.stages else self
@@ -361,7 +355,7 @@ def choose_algorithms(selection: str | Iterable[str]) -> list[Choice]:
         name, options = parse_links(part)
         matches = [m for m in fnmatch.filter(sorted(_ALGORITHMS), name) if m != name]
         entries = [_ALGORITHMS[m] for m in matches if _ALGORITHMS[m].installed]
-        for entry in entries or [get_algorithm(name)]:
+        for entry in entries or [get_algorithm(matches[0] if matches else name)]:
             chosen[choice(entry, options)] = None
     if not chosen:
         raise InputError("no algorithm was chosen; 'sparsebench list' shows them all")

@@ -9,11 +9,11 @@ import threading
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import astuple, dataclass, field
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
@@ -28,6 +28,7 @@ from sparsebench.solvers import compile_kernels, solve_checked
 from sparsebench.store import Block, Outcome, Store
 from sparsebench.types import Dictionary, InputError, Instance, Result, Status
 
+_Solution = TypeVar("_Solution")
 Outcomes = dict[tuple[Choice, int], Outcome]
 # Rows of one wave: a block and its outcomes by (algorithm, k).
 Wave = list[tuple[Block, Outcomes]]
@@ -283,11 +284,20 @@ def _outcome(chosen: Choice, instance: Instance, k: int, time_limit: float) -> O
     entry = get_algorithm(chosen.name)
     dictionary: Dictionary = instance.dictionary
     given = {"support": instance.support} if entry.accepts("support") else {}
+
+    def solve() -> Outcome:
+        result = solve_checked(entry, dict(chosen.options), dictionary, instance.y, k, **given)
+        return _measured(instance, result)
+
+    return attempt(solve, time_limit)
+
+
+def attempt(solve: Callable[[], _Solution], time_limit: float) -> _Solution | Outcome:
+    """Return what a solve returns, or the failed row that whatever went wrong becomes."""
     start = time.perf_counter()
     try:
         with _time_limit(time_limit):
-            result = solve_checked(entry, dict(chosen.options), dictionary, instance.y, k, **given)
-        return _measured(instance, result)
+            return solve()
     except _TimeOut:
         seconds = time.perf_counter() - start
         return _failure(Status.TIME_OUT, f"stopped after {time_limit:g} s", seconds)

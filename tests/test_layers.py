@@ -11,7 +11,7 @@ LAYERS = [
     {"registry", "kernels", "statistics"},
     {"problems", "solvers"},
     {"store", "experiments"},
-    {"runner"},
+    {"runner", "timing"},
     {"plots", "cli"},
     {"__init__", "__main__"},
 ]

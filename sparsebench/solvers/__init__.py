@@ -26,6 +26,7 @@ from sparsebench.solvers import ista as ista
 from sparsebench.solvers import l0_penalty as l0_penalty
 from sparsebench.solvers import local_search as local_search
 from sparsebench.solvers import omp as omp
+from sparsebench.solvers import peers as peers
 from sparsebench.solvers import pursuit as pursuit
 from sparsebench.solvers import restarts as restarts
 from sparsebench.solvers import sbr as sbr
@@ -201,6 +202,8 @@ def solve_checked(
     begin = time.perf_counter()
     answer = entry.function(seen, signal, k, **options, **given)
     seconds = time.perf_counter() - begin
+    if entry.family == "peer":  # what makes its estimate comparable with ours is not its doing
+        seconds = answer.seconds
     x, n_iter, status = _read_answer(entry.name, answer)
     if status != Status.DIVERGED:
         _check_estimate(entry.name, x, n, k)
