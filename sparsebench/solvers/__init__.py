@@ -18,6 +18,7 @@ from sparsebench.registry import (
     parse_links,
     stage_options,
 )
+from sparsebench.solvers import basis_pursuit as basis_pursuit
 from sparsebench.solvers import htp as htp
 from sparsebench.solvers import iht as iht
 from sparsebench.solvers import ista as ista
