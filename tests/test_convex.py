@@ -21,7 +21,6 @@ LASSO = [
     ("deconvolution", {"m": 100, "n": 100, "k": 8, "width": 1.0, "snr": 20.0}),
     ("deconvolution", {"m": 200, "n": 200, "k": 20, "width": 5.0}),
 ]
-# At lambda = 1e-8 on the last one the Gram matrix no longer does.
 LEVELS = (0.3, 1e-2, 1e-4, 1e-8)
 
 
@@ -48,6 +47,26 @@ def test_the_path_satisfies_the_optimality_conditions(problem, orthogonal):
         np.testing.assert_allclose(gradient[on], level * signs[on], rtol=rounding)
         assert np.all(x[~on] == 0)
         assert np.all(x * signs >= 0)
+
+
+def test_almost_equal_atoms_are_told_apart_without_the_gram_matrix():
+    """Their Gram block has condition number 1e11: the path goes on with an orthonormal basis."""
+    rng = np.random.default_rng(2)
+    A = rng.standard_normal((40, 20))
+    difference = rng.standard_normal(40)
+    A[:, 1] = A[:, 0] + 4e-6 * difference
+    y = A[:, 0] + difference + A[:, 10]
+    dictionary = Dictionary(A)
+    level = 1e-7 * np.abs(A.T @ y).max()
+    x, signs, _, _ = lasso_path(dictionary.atoms, dictionary.gram, y, level, False, 1000)
+    assert signs[0] * signs[1] == -1
+    on = signs != 0
+    gradient = A.T @ (y - A @ x)
+    np.testing.assert_allclose(gradient[on], level * signs[on], rtol=1e-3)
+    # The minimiser that has these signs, by an orthogonal factorisation.
+    q, r = np.linalg.qr(A[:, on])
+    expected = np.linalg.solve(r, q.T @ y - level * np.linalg.solve(r.T, signs[on]))
+    np.testing.assert_allclose(x[on], expected, rtol=1e-7)
 
 
 @pytest.mark.parametrize("problem", [LASSO[0], LASSO[2], LASSO[4]])
