@@ -102,3 +102,22 @@ def niht(A, y, k, max_iter=1000, c=0.01, kappa=2.0):
         if small or (same and change <= 1e-8):
             break
     return on_support(A, y, S)
+
+
+def amp(A, y, k, alpha, max_iter=1000, tol=1e-5):
+    norms = np.linalg.norm(A, axis=0)
+    A = A / norms
+    m = y.size
+    x, z = np.zeros(A.shape[1]), y
+    for _ in range(max_iter):
+        tau = np.linalg.norm(z) / np.sqrt(m)
+        if np.linalg.norm(z) <= tol * np.linalg.norm(y):
+            break
+        u = x + A.T @ z
+        new = np.sign(u) * np.maximum(np.abs(u) - alpha * tau, 0)
+        change = np.linalg.norm((new - x) / norms) / np.linalg.norm(new / norms)
+        x = new
+        if change <= tol:
+            break
+        z = y - A @ x + z * np.count_nonzero(x) / m
+    return on_support(A * norms, y, largest(x / norms, k))

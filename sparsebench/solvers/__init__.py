@@ -18,6 +18,7 @@ from sparsebench.registry import (
     parse_links,
     stage_options,
 )
+from sparsebench.solvers import amp as amp
 from sparsebench.solvers import basis_pursuit as basis_pursuit
 from sparsebench.solvers import htp as htp
 from sparsebench.solvers import iht as iht
