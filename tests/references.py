@@ -121,3 +121,17 @@ def amp(A, y, k, alpha, max_iter=1000, tol=1e-5):
             break
         z = y - A @ x + z * np.count_nonzero(x) / m
     return on_support(A * norms, y, largest(x / norms, k))
+
+
+def sbl(A, y, iterations):
+    """gamma, the posterior mean and the noise variance after so many EM steps, nothing pruned."""
+    m, n = A.shape
+    power = np.mean(y**2)
+    gamma, noise = np.full(n, y @ y / np.sum(A**2)), 1e-4 * power
+    for _ in range(iterations):
+        covariance = np.linalg.inv(A.T @ A / noise + np.diag(1 / gamma))
+        mean = covariance @ A.T @ y / noise
+        degrees = np.sum(1 - np.diag(covariance) / gamma)
+        gamma = mean**2 + np.diag(covariance)
+        noise = max((np.sum((y - A @ mean) ** 2) + noise * degrees) / m, 1e-10 * power)
+    return gamma, mean, noise

@@ -24,6 +24,7 @@ from sparsebench.solvers import htp as htp
 from sparsebench.solvers import iht as iht
 from sparsebench.solvers import ista as ista
 from sparsebench.solvers import omp as omp
+from sparsebench.solvers import sbl as sbl
 from sparsebench.solvers import sea as sea
 from sparsebench.types import (
     Dictionary,
