@@ -356,3 +356,36 @@ def splicing(A, y, k, start=None, c_max=None):
             break
         S, x = best[2:]
     return x
+
+
+def amp(A, y, k, alpha, max_iter=1000, tol=1e-5):
+    norms = np.linalg.norm(A, axis=0)
+    A = A / norms
+    m = y.size
+    x, z = np.zeros(A.shape[1]), y
+    for _ in range(max_iter):
+        tau = np.linalg.norm(z) / np.sqrt(m)
+        if np.linalg.norm(z) <= tol * np.linalg.norm(y):
+            break
+        u = x + A.T @ z
+        new = np.sign(u) * np.maximum(np.abs(u) - alpha * tau, 0)
+        change = np.linalg.norm((new - x) / norms) / np.linalg.norm(new / norms)
+        x = new
+        if change <= tol:
+            break
+        z = y - A @ x + z * np.count_nonzero(x) / m
+    return on_support(A * norms, y, largest(x / norms, k))
+
+
+def sbl(A, y, iterations):
+    """gamma, the posterior mean and the noise variance after so many EM steps, nothing pruned."""
+    m, n = A.shape
+    power = np.mean(y**2)
+    gamma, noise = np.full(n, y @ y / np.sum(A**2)), 1e-4 * power
+    for _ in range(iterations):
+        covariance = np.linalg.inv(A.T @ A / noise + np.diag(1 / gamma))
+        mean = covariance @ A.T @ y / noise
+        degrees = np.sum(1 - np.diag(covariance) / gamma)
+        gamma = mean**2 + np.diag(covariance)
+        noise = max((np.sum((y - A @ mean) ** 2) + noise * degrees) / m, 1e-10 * power)
+    return gamma, mean, noise

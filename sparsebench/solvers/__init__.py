@@ -18,7 +18,9 @@ from sparsebench.registry import (
     parse_links,
     stage_options,
 )
+from sparsebench.solvers import amp as amp
 from sparsebench.solvers import baselines as baselines
+from sparsebench.solvers import basis_pursuit as basis_pursuit
 from sparsebench.solvers import cgiht as cgiht
 from sparsebench.solvers import htp as htp
 from sparsebench.solvers import iht as iht
@@ -29,6 +31,7 @@ from sparsebench.solvers import omp as omp
 from sparsebench.solvers import peers as peers
 from sparsebench.solvers import pursuit as pursuit
 from sparsebench.solvers import restarts as restarts
+from sparsebench.solvers import sbl as sbl
 from sparsebench.solvers import sbr as sbr
 from sparsebench.solvers import sea as sea
 from sparsebench.solvers import splicing as splicing

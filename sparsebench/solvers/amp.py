@@ -1,0 +1,113 @@
+"""Approximate message passing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numba import njit
+
+from sparsebench.kernels.gram import correlate, dot
+from sparsebench.kernels.least_squares import polished, residual
+from sparsebench.kernels.selection import largest, soft_threshold
+from sparsebench.registry import algorithm
+from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
+from sparsebench.theory import minimax_threshold
+from sparsebench.types import Dictionary, FloatArray, Result
+
+# The threshold depends on m/n; from here on it is that of here, as it vanishes at m = n.
+_MOST_SAMPLED = 0.9
+# A residual that has grown to this multiple of the first does not come back.
+_DIVERGED = 1e3
+
+
+@algorithm(
+    "amp",
+    told=("k",),
+    shares=("gram", "squared_norms"),
+    family="message passing",
+    cost="2*m*n + 2*m*k",
+    source="Donoho, Maleki and Montanari, PNAS 106, 2009, doi:10.1073/pnas.0909892106",
+)
+def amp(
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    *,
+    max_iter: int = 1000,
+    tol: float = 1e-5,
+    history: bool = False,
+) -> Result:
+    """Approximate message passing: x ← soft(x + Aᵀz; alpha tau), z ← y - A x + z ||x||₀ / m.
+
+    On unit-norm columns (the others are scaled to it inside), with tau = ||z|| / sqrt(m) and the
+    minimax alpha of m/n, or of m/n = .9 where m/n is larger. It reaches where basis pursuit does,
+    on i.i.d. dictionaries; on coherent ones it diverges. Ends when ||z|| has fallen to `tol`
+    times ||y|| or x moves by less than `tol`, relatively; the estimate is least squares on the k
+    largest entries.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    max_iter : int
+    tol : float
+        Relative residual, and relative change of x.
+    history : bool
+        Whether to return ``{"tau": array}``, the noise level that each iteration assumed.
+    """
+    m, n = dictionary.shape
+    alpha = minimax_threshold(min(m / n, _MOST_SAMPLED))
+    norms = np.sqrt(dictionary.squared_norms)
+    inverse_norms = np.divide(1.0, norms, out=np.zeros(n), where=norms > 0)
+    x, taus, n_iter, code = message_passing(
+        dictionary.atoms, y, inverse_norms, alpha, max_iter, tol, np.empty((0, n))
+    )
+    support = largest(x, k)
+    support = support[x[support] != 0]
+    x = polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)
+    result = ended(x, n_iter, code)
+    return dataclasses.replace(result, history={"tau": taus}) if history else result
+
+
+@njit(cache=True)
+def message_passing(atoms, y, inverse_norms, alpha, max_iter, tol, iterates):
+    """Return (x, tau of each iteration, iterations, ending).
+
+    Also writes the first x_1, x_2, ... to the rows of `iterates`, shape (any, n).
+    """
+    n, m = atoms.shape
+    x, z, taus = np.zeros(n), y.copy(), np.empty(max_iter)
+    support, values = np.empty(n, dtype=np.intp), np.empty(n)
+    remainder = np.empty(m)
+    first = np.sqrt(dot(y, y) / m)
+    for t in range(max_iter):
+        tau = np.sqrt(dot(z, z) / m)
+        if tau <= tol * first:
+            return x, taus[:t], t, CONVERGED
+        if not tau <= _DIVERGED * first:
+            return x, taus[:t], t, DIVERGED
+        taus[t] = tau
+        correlation = correlate(atoms, z)
+        size, moved, length = 0, 0.0, 0.0
+        for j in range(n):
+            scale = inverse_norms[j]  # x scale⁻¹ are the coefficients of the unit-norm columns
+            if scale == 0.0:
+                continue
+            new = scale * soft_threshold(x[j] / scale + scale * correlation[j], alpha * tau)
+            moved += (new - x[j]) ** 2
+            length += new * new
+            x[j] = new
+            if new != 0.0:
+                support[size], values[size] = j, new
+                size += 1
+        if t < iterates.shape[0]:
+            iterates[t] = x
+        if moved <= tol * tol * length:
+            return x, taus[: t + 1], t + 1, CONVERGED
+        residual(atoms, y, support, size, values, remainder)
+        for i in range(m):
+            z[i] = remainder[i] + z[i] * size / m
+    return x, taus, max_iter, ITERATION_LIMIT

@@ -1,0 +1,180 @@
+"""Basis pursuit and the Lasso by following the Lasso's solution path."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.optimize import linprog
+
+from sparsebench.kernels.homotopy import lasso_path
+from sparsebench.kernels.least_squares import polished
+from sparsebench.kernels.selection import largest
+from sparsebench.registry import algorithm
+from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended
+from sparsebench.types import Dictionary, FloatArray, InputError, Result
+
+# A solution is certified if nothing that optimality asks for is violated by more than this.
+_CERTIFIED = 1e-8
+# A path that has not come down to this fraction of its first lambda is not near its end.
+_NEAR = 1e-8
+
+_SOURCE = (
+    "path: Osborne, Presnell and Turlach, IMA J. Numer. Anal. 20, 2000, "
+    "doi:10.1093/imanum/20.3.389; Efron, Hastie, Johnstone and Tibshirani, Ann. Statist. 32, "
+    "2004, doi:10.1214/009053604000000067"
+)
+
+
+@algorithm(
+    "bp",
+    told=("k",),
+    shares=("gram",),
+    family="convex",
+    cost="2*n*k + 2*k**2",
+    source=f"Chen, Donoho and Saunders, SIAM J. Sci. Comput. 20, 1998, "
+    f"doi:10.1137/S1064827596304010; {_SOURCE}",
+)
+def bp(dictionary: Dictionary, y: FloatArray, k: int, *, max_iter: int = 10_000) -> Result:
+    """Basis pursuit: min ||x||₁ subject to A x = y, then the k largest |x| and least squares.
+
+    Converged means certified to 1e-8: see `basis_pursuit`. A path that ends at the iteration
+    limit, or whose end double precision cannot certify, is read off all the same. On coherent
+    dictionaries with noise the one x that fits y can be 1e9 times too large: basis pursuit is no
+    denoiser; see `homotopy`.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    max_iter : int
+        Breakpoints of the path.
+    """
+    x, n_iter, code = basis_pursuit(dictionary, y, max_iter)
+    return _read_off(dictionary, y, k, x, n_iter, code)
+
+
+@algorithm(
+    "homotopy",
+    told=("k", "lambda"),
+    shares=("gram",),
+    family="convex",
+    cost="2*n*k + 2*k**2",
+    source=_SOURCE.removeprefix("path: "),
+)
+def homotopy(
+    dictionary: Dictionary, y: FloatArray, k: int, *, lam: float = 1e-3, max_iter: int = 10_000
+) -> Result:
+    """Lasso by its path: argmin ½||y - A x||² + lambda ||x||₁, the k largest, least squares.
+
+    The problem of `fista`, solved to rounding: lambda falls from ||Aᵀy||∞, where x = 0, to
+    lam · ||Aᵀy||∞; between its breakpoints x is linear.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    k : int
+    lam : float
+        lambda as a fraction of the smallest one whose solution is zero, 0 < lam < 1.
+    max_iter : int
+        Breakpoints of the path.
+    """
+    if not 0 < lam < 1:
+        raise InputError(f"lam is a fraction of ||Aᵀy||∞ in (0, 1), not {lam}")
+    level = lam * float(np.abs(dictionary.atoms @ y).max())
+    x, _, n_iter, last = _path(dictionary, y, level, max_iter)
+    code = CONVERGED if last <= level else ITERATION_LIMIT
+    return _read_off(dictionary, y, k, x, n_iter, code)
+
+
+def basis_pursuit(
+    dictionary: Dictionary, y: FloatArray, max_iter: int = 10_000
+) -> tuple[FloatArray, int, int]:
+    """Return (x, iterations, ending) for min ||x||₁ subject to A x = y.
+
+    Where y is not in the range of A, A x is its projection. The ending is CONVERGED if x comes
+    with a certificate nu: ||y - A x|| <= 1e-8 ||y||, ||Aᵀnu||∞ <= 1 + 1e-8 and
+    ||x||₁ - yᵀnu <= 1e-8 ||x||₁. The path's last support is solved anew by an orthogonal
+    factorisation. Where the path ends early, the linear program goes to HiGHS. What is returned is
+    the candidate that violates optimality least.
+    """
+    x, signs, n_iter, last = _path(dictionary, y, 0.0, max_iter)
+    candidates = [_vertex(dictionary, y, signs)]
+    if last > 0.0:
+        candidates.append((x, (y - dictionary.atoms.T @ x) / last))
+    if last > _NEAR * np.abs(dictionary.atoms @ y).max():
+        x, nu, more = _linear_program(dictionary, y)
+        candidates += [(x, nu), _vertex(dictionary, y, np.sign(x))]
+        n_iter += more
+    best, violation = x, np.inf
+    for x, nu in candidates:
+        found = _violation(dictionary, y, x, nu)
+        if found < violation:
+            best, violation = x, found
+    return best, n_iter, CONVERGED if violation <= _CERTIFIED else ITERATION_LIMIT
+
+
+def _path(
+    dictionary: Dictionary, y: FloatArray, level: float, max_iter: int
+) -> tuple[FloatArray, FloatArray, int, float]:
+    """Return (x, signs, breakpoints, last lambda)."""
+    return lasso_path(dictionary.atoms, dictionary.gram, y, level, False, max_iter)
+
+
+def _vertex(
+    dictionary: Dictionary, y: FloatArray, signs: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return x, least squares on the active atoms, and the shortest nu with A_Sᵀnu = signs."""
+    support = np.flatnonzero(signs)
+    x = np.zeros(signs.size)
+    q, r = np.linalg.qr(dictionary.atoms[support].T)
+    if not np.diag(r).all():
+        return x, np.zeros(y.size)
+    x[support] = solve_triangular(r, q.T @ y, check_finite=False)
+    nu = q @ solve_triangular(r, signs[support], trans="T", check_finite=False)
+    return x, nu
+
+
+def _violation(dictionary: Dictionary, y: FloatArray, x: FloatArray, nu: FloatArray) -> float:
+    """Return the largest violation of feasibility, dual feasibility and equal objectives."""
+    atoms = dictionary.atoms
+    misfit = y - atoms.T @ x
+    size = float(np.linalg.norm(y))
+    if np.linalg.norm(misfit) > _CERTIFIED * size:
+        misfit = atoms.T @ (np.linalg.lstsq(atoms.T, y)[0] - x)
+    norm1 = float(np.abs(x).sum())
+    outside = float(np.abs(atoms @ nu).max()) - 1.0
+    gap = abs(norm1 - float(nu @ y)) / norm1 if norm1 else np.inf
+    return max(float(np.linalg.norm(misfit)) / size, outside, gap)
+
+
+def _linear_program(dictionary: Dictionary, y: FloatArray) -> tuple[FloatArray, FloatArray, int]:
+    """Return (x, nu, iterations) by the dual simplex method of HiGHS; zeros if it fails."""
+    m, n = dictionary.shape
+    A = dictionary.atoms.T
+    answer = linprog(
+        np.ones(2 * n),
+        A_eq=np.hstack([A, -A]),
+        b_eq=y,
+        bounds=(0, None),
+        method="highs-ds",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )
+    if answer.x is None:
+        return np.zeros(n), np.zeros(m), 0
+    return answer.x[:n] - answer.x[n:], answer.eqlin.marginals, int(answer.nit)
+
+
+def _read_off(
+    dictionary: Dictionary, y: FloatArray, k: int, x: FloatArray, n_iter: int, code: int
+) -> Result:
+    """Return least squares on the k largest |x|."""
+    support = largest(x, k)
+    support = support[x[support] != 0]
+    n = dictionary.shape[1]
+    return ended(
+        polished(dictionary.atoms, dictionary.gram, y, support, support.size, n), n_iter, code
+    )
