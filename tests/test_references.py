@@ -59,7 +59,7 @@ def residual(instance, x):
     return np.linalg.norm(instance.y - instance.A @ x) / np.linalg.norm(instance.y)
 
 
-def stable(rule, instance, k, x):
+def stable(rule, instance, k, x, shakes=2):
     """Whether the reference keeps its support when y moves by 1e-13 and the rows are rotated.
 
     Where it does not, some comparison inside is a tie, decided by rounding: neighbours of an
@@ -67,7 +67,7 @@ def stable(rule, instance, k, x):
     """
     rng = np.random.default_rng(0)
     m = instance.y.size
-    for _ in range(2):
+    for _ in range(shakes):
         rotation = np.linalg.qr(rng.standard_normal((m, m)))[0]
         shaken = instance.y * (1 + 1e-13 * rng.standard_normal(m))
         other = rule(rotation @ instance.A, rotation @ shaken, k)
