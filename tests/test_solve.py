@@ -67,7 +67,7 @@ def with_nan(array):
     ("name", "A", "y", "k", "options", "words"),
     [
         ("opm", A, Y, 2, {}, "did you mean 'omp'"),
-        ("zzz", A, Y, 2, {}, "the algorithms are fista"),
+        ("zzz", A, Y, 2, {}, "the algorithms are "),
         ("iht", A, Y, 2, {"stp": "1/L"}, "did you mean 'step'"),
         ("iht", A, Y, 2, {"step": "fast"}, "cannot read the step 'fast'"),
         ("iht", A, Y, 2, {"step": "-1"}, "cannot read the step"),
