@@ -174,7 +174,7 @@ def test_basis_pursuit_fits_the_projection_of_what_it_cannot_fit():
         np.testing.assert_allclose(np.abs(x).sum(), np.abs(best).sum() / scale, rtol=1e-10)
 
 
-def test_basis_pursuit_certifies_coherent_spikes_where_the_linear_program_loses_them():
+def test_basis_pursuit_certifies_coherent_spikes():
     for trial in (0, 2, 3):
         instance = sparsebench.draw("deconvolution", m=500, n=500, k=10, trial=trial, width=3.0)
         result = sparsebench.solve("bp", instance.dictionary, instance.y, 10)

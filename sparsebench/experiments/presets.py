@@ -4,7 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-_CLASSICAL = "omp,iht,niht,htp,nhtp,ista,fista,sea"
+# A few of each kind, for a first look.
+_FEW = "omp,iht,niht,htp,nhtp,sea,omp+sea,homotopy"
+# Where CoSaMP fails it wanders for all of its iterations, hence the smaller budget.
+_FAMILY = (
+    "omp,ols,cosamp[max_iter=100],sp,"
+    "iht,iht-l0,niht,cgiht,htp,nhtp,"
+    "ompr,els,sbr,splicing,"
+    "sea,omp+sea,els+sea,htp-restarts,"
+    "homotopy,amp,sbl,"
+    "thresholding,pinv"
+)
+_EVERYTHING = (
+    "omp,ols,cosamp,sp,"
+    "iht,iht-l0,niht,cgiht,htp,htp[step=1.8/L],nhtp,"
+    "ompr,els,sbr,splicing,"
+    "sea,omp+sea,els+sea,htp-restarts,iht-restarts,"
+    "ista,fista,homotopy,bp,amp,sbl,"
+    "thresholding,pinv,ridge"
+)
 _NINE = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
 _NINETEEN = [round(0.05 * i, 2) for i in range(1, 20)]
 
@@ -12,7 +30,7 @@ _NINETEEN = [round(0.05 * i, 2) for i in range(1, 20)]
 #: solves an algorithm and m.
 PHASE_TRANSITION: dict[str, dict[str, Any]] = {
     "quick": {
-        "algorithms": _CLASSICAL,
+        "algorithms": _FEW,
         "problem": "gaussian",
         "n": 128,
         "ratios": [0.2, 0.35, 0.5, 0.65, 0.8],
@@ -20,7 +38,7 @@ PHASE_TRANSITION: dict[str, dict[str, Any]] = {
         "max_trials": 300,
     },
     "default": {
-        "algorithms": _CLASSICAL,
+        "algorithms": _FAMILY,
         "problem": "gaussian",
         "n": 500,
         "ratios": _NINE,
@@ -28,7 +46,7 @@ PHASE_TRANSITION: dict[str, dict[str, Any]] = {
         "max_trials": 3000,
     },
     "paper": {
-        "algorithms": _CLASSICAL + ",htp[step=1.8/L]",
+        "algorithms": _EVERYTHING,
         "problem": "gaussian",
         "n": 500,
         "ratios": _NINETEEN,
@@ -40,21 +58,21 @@ PHASE_TRANSITION: dict[str, dict[str, Any]] = {
 #: Settings of `support-distance`.
 SUPPORT_DISTANCE: dict[str, dict[str, Any]] = {
     "quick": {
-        "algorithms": _CLASSICAL,
+        "algorithms": _FEW,
         "problem": "deconvolution[width=3]",
         "n": 200,
         "ks": [2, 4, 8, 12, 16, 20],
         "trials": 20,
     },
     "default": {
-        "algorithms": _CLASSICAL,
+        "algorithms": _FAMILY.replace(",amp", ",fista") + ",ridge",
         "problem": "deconvolution[width=3]",
         "n": 500,
         "ks": list(range(5, 51, 5)),
         "trials": 100,
     },
     "paper": {
-        "algorithms": _CLASSICAL + ",htp[step=1.8/L]",
+        "algorithms": _EVERYTHING,
         "problem": "deconvolution[width=3]",
         "n": 500,
         "ks": list(range(1, 51)),
