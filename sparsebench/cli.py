@@ -67,7 +67,7 @@ ProblemText = Annotated[
         "-p", "--problem", metavar="NAME", help="Which problem, e.g. 'deconvolution[width=3]'."
     ),
 ]
-Preset = Annotated[str, typer.Option("--preset", help="quick, default or paper.")]
+Preset = Annotated[str, typer.Option("--preset", help="quick, default, family or paper.")]
 Size = Annotated[int | None, typer.Option("--n", help="Atoms (columns of the dictionary).")]
 Seed = Annotated[int, typer.Option("--seed", help="Root seed.")]
 Workers = Annotated[

@@ -6,15 +6,17 @@ from typing import Any
 
 # A few of each kind, for a first look.
 _FEW = "omp,iht,niht,htp,nhtp,sea,omp+sea,homotopy"
-# Where CoSaMP fails it wanders for all of its iterations, hence the smaller budget.
-_FAMILY = (
-    "omp,ols,cosamp[max_iter=100],sp,"
+_USUAL = (
+    "omp,ols,sp,"
     "iht,iht-l0,niht,cgiht,htp,nhtp,"
     "ompr,els,sbr,splicing,"
-    "sea,omp+sea,els+sea,htp-restarts,"
-    "homotopy,amp,sbl,"
+    "sea,omp+sea,els+sea,"
+    "homotopy,amp,"
     "thresholding,pinv"
 )
+# These three take two thirds of the time of all. Where CoSaMP fails it wanders for all of its
+# iterations, hence the smaller budget.
+_FAMILY = _USUAL + ",cosamp[max_iter=100],htp-restarts,sbl"
 _EVERYTHING = (
     "omp,ols,cosamp,sp,"
     "iht,iht-l0,niht,cgiht,htp,htp[step=1.8/L],nhtp,"
@@ -38,6 +40,14 @@ PHASE_TRANSITION: dict[str, dict[str, Any]] = {
         "max_trials": 300,
     },
     "default": {
+        "algorithms": _USUAL,
+        "problem": "gaussian",
+        "n": 500,
+        "ratios": _NINE,
+        "half_width": 2.0,
+        "max_trials": 3000,
+    },
+    "family": {
         "algorithms": _FAMILY,
         "problem": "gaussian",
         "n": 500,
@@ -65,7 +75,14 @@ SUPPORT_DISTANCE: dict[str, dict[str, Any]] = {
         "trials": 20,
     },
     "default": {
-        "algorithms": _FAMILY.replace(",amp", ",fista") + ",ridge",
+        "algorithms": _USUAL + ",fista,ridge",
+        "problem": "deconvolution[width=3]",
+        "n": 500,
+        "ks": list(range(5, 51, 5)),
+        "trials": 100,
+    },
+    "family": {
+        "algorithms": _FAMILY + ",fista,ridge",
         "problem": "deconvolution[width=3]",
         "n": 500,
         "ks": list(range(5, 51, 5)),
