@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import copy, dot
+from sparsebench.kernels.gram import copy, dot, subtract
 
 # A pivot below this fraction of its diagonal entry means that an atom is within 1e-5 of the span
 # of the others: the normal equations are not trusted there.
@@ -150,13 +150,16 @@ def _least_norm(atoms, y, support, k, coefficients):
     for j in range(k):
         copy(atoms[support[j]], block[j])
     factor = np.empty((m, m))
-    if not cholesky(np.dot(block.T, block), np.arange(m), m, factor):
+    if not cholesky(np.dot(block.T.copy(), block), np.arange(m), m, factor):
         return False
     solution, remainder = np.zeros(k), y.copy()
     for _ in range(2):
         solve_factored(factor, m, remainder)
-        solution += np.dot(block, remainder)
-        remainder = y - np.dot(block.T, solution)
+        for j in range(k):
+            solution[j] += dot(block[j], remainder)
+        copy(y, remainder)
+        for j in range(k):
+            subtract(solution[j], block[j], remainder)
     copy(solution, coefficients)
     return dot(remainder, remainder) <= 1e-24 * dot(y, y)
 
