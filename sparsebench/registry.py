@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -87,15 +87,20 @@ class Algorithm:
     several: Callable[..., Any] | None = None
     stages: tuple[Algorithm, ...] = ()
 
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of its function's parameters."""
+        return tuple(inspect.signature(self.function).parameters)
+
     @property
     def plain(self) -> bool:
         """Whether it takes the array A rather than a `Dictionary`."""
-        return next(iter(inspect.signature(self.function).parameters)) == "A"
+        return self.parameters[0] == "A"
 
     def accepts(self, given: str) -> bool:
         """Whether it takes one of `GIVEN`: a start, the true support, or a wish for a history."""
         first = self.stages[0] if self.stages else self
-        return given in inspect.signature(first.function).parameters
+        return given in first.parameters
 
     @property
     def installed(self) -> bool:
