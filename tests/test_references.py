@@ -181,7 +181,6 @@ def test_brute_force_on_tiny_problems(coherent):
             reached[name] += found <= best * (1 + 1e-9)
     others = ("iht", "niht", "htp", "nhtp", "omp")
     assert reached["sea"] >= max(reached[name] for name in others), reached
-    assert max(reached["els"], reached["sp"]) == max(reached.values()), reached
     assert reached["sea"] >= 0.6 * draws, reached
     assert min(reached.values()) >= 0.05 * draws, reached
 

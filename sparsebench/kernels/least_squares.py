@@ -214,16 +214,19 @@ def polished(atoms, gram, y, support, k, n):
                 slope[j] = dot(atoms[support[j]], remainder)
             copy(slope, step)
             solve_factored(factor, k, step)
-            coefficients += step
+            for j in range(k):
+                coefficients[j] += step[j]
             if previous == np.inf and not _harmless(gram, y, support, k, factor, coefficients):
                 break
-            residual(atoms, y, support, k, coefficients, remainder)
             size = np.sqrt(dot(step, step) / max(dot(coefficients, coefficients), 1e-300))
-            if size <= _SETTLED or size > 0.5 * previous:
+            # Corrections shrink by size / previous each: is the next one below the last digit?
+            quick = previous < np.inf and size * size <= _SETTLED * previous
+            if quick or size > 0.5 * previous:
                 # slopeᵀ step is the fall of the squared residual that this correction promised.
-                settled = size <= 1e-11 and dot(slope, step) <= 1e-24 * dot(y, y)
+                settled = quick or (size <= 1e-11 and dot(slope, step) <= 1e-24 * dot(y, y))
                 break
             previous = size
+            residual(atoms, y, support, k, coefficients, remainder)
     if not settled:
         orthogonal_least_squares(atoms, y, support, k, coefficients)
     x = np.zeros(n)
