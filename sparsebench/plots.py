@@ -147,6 +147,9 @@ def _draw(
     )
     for axes, title in zip(grid.flat, titles, strict=False):
         reference(axes)
+        if title != titles[0]:  # named once
+            for line in axes.lines:
+                line.set_label("_nolegend_")
         for _, rows_of in points[panel != title].groupby("algorithm", sort=False):
             ordered = rows_of.sort_values("x")
             axes.plot(ordered["x"], ordered["estimate"], color="0.85", lw=0.6, zorder=0)
