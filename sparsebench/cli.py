@@ -293,6 +293,8 @@ def timing(
     chosen = _algorithms(algorithms, plugin, {"algorithms": ",".join(usual_algorithms())})
     workloads = choose_workloads(workload or ())
     problems.check_seed(seed)
+    if not out.is_dir():
+        out.mkdir(parents=True)  # what stands in the way is said before anything is timed
     try:
         rows = run_timing(
             chosen,
@@ -304,7 +306,6 @@ def timing(
         )
     except KeyboardInterrupt:
         _stop("stopped; nothing was written", 130)
-    out.mkdir(parents=True, exist_ok=True)
     _write_csv(rows, out / "timing.csv")
     for part in workloads:
         _print_timing(rows[rows["workload"] == part.name])

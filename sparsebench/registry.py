@@ -424,7 +424,10 @@ def split(text: str) -> list[str]:
 
 def parse_links(text: str) -> tuple[str, dict[str, str]]:
     """Split ``a[p=1]+b[q=2]`` into ``a+b`` and its options, prefixed as `stage_prefixes` says."""
-    links = [parse_choice(link) for link in re.split(r"\+(?![^\[\]]*\])", text)]
+    parts = re.split(r"\+(?![^\[\]]*\])", text)
+    if not all(part.strip() for part in parts):
+        raise InputError(f"cannot read {text!r}; write a chain as name+name")
+    links = [parse_choice(part) for part in parts]
     if len(links) == 1:
         return links[0]
     name = "+".join(link for link, _ in links)
@@ -613,12 +616,12 @@ def _convert(owner: str, key: str, value: Any, default: Option) -> Option:
 
 
 def _check_limits(options: dict[str, Any]) -> None:
-    """Refuse values of `max_iter` and `tol`, which mean the same everywhere, that cannot be."""
+    """Refuse values that cannot be of options which mean the same everywhere."""
     for key, value in options.items():
         name = key.rpartition(".")[2]
         if name == "max_iter" and isinstance(value, int):
             check_whole(key, value, 1, 10**8)
-        if name == "tol" and isinstance(value, float) and not 0 <= value < 1:
+        if name in ("tol", "settled") and isinstance(value, float) and not 0 <= value < 1:
             raise InputError(f"{key} must be a fraction in [0, 1), not {value}")
 
 

@@ -16,7 +16,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 # Entries are brought inside 2**(-100) .. 2**100 so that no square overflows or vanishes.
-_LARGEST_EXPONENT = 100
+LARGEST_EXPONENT = 100
 
 
 class InputError(ValueError):
@@ -65,7 +65,7 @@ def exponent_to_order_one(values: FloatArray) -> int:
     if largest == 0.0:
         return 0
     exponent = int(np.frexp(largest)[1])
-    return exponent if abs(exponent) > _LARGEST_EXPONENT else 0
+    return exponent if abs(exponent) > LARGEST_EXPONENT else 0
 
 
 def _frozen(array: FloatArray) -> FloatArray:

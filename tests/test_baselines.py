@@ -139,6 +139,7 @@ def test_a_warm_start_is_checked():
         (np.ones(40), "start has 40 non-zeros, more than k = 3"),
         (np.ones(39), r"start must have shape \(40,\)"),
         (np.full(40, np.nan), "start holds NaN"),
+        (1e200 * np.eye(40)[3], "start is too large"),
     ):
         with pytest.raises(sparsebench.InputError, match=message):
             sparsebench.solve("sea", A, y, 3, start=start)
@@ -182,6 +183,10 @@ def test_the_history_of_an_exploration():
         early = sparsebench.solve("sea", instance.A, instance.y, 8, max_iter=budget)
         missed = np.linalg.norm(instance.y - instance.A @ early.x) / np.linalg.norm(instance.y)
         np.testing.assert_allclose(best[budget - 1], missed, rtol=1e-6)
+    chain = sparsebench.solve(
+        "sea+htp", instance.A, instance.y, 8, history=True, **{"sea.max_iter": 9}
+    )
+    np.testing.assert_array_equal(chain.history["best_residual"], best[:9])
     with pytest.raises(sparsebench.InputError, match="omp takes no history"):
         sparsebench.solve("omp", instance.A, instance.y, 8, history=True)
 

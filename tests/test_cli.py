@@ -420,7 +420,7 @@ def test_chains_are_chosen_by_name_and_drawn(command, tmp_path):
         ("sea+omp", "omp cannot continue another algorithm; these can: "),
         ("omp+sea[stp=1]", "omp+sea has no option 'sea.stp'; did you mean 'sea.step'?"),
         ("omp+sea[max_iter=0]", "sea.max_iter must be at least 1"),
-        ("+sea", "cannot read ''"),
+        ("+sea", "cannot read '+sea'; write a chain as name+name"),
     ):
         code, _, err = command("support-distance", "-a", wrong, "--out", tmp_path)
         assert code == 2

@@ -36,6 +36,7 @@ from sparsebench.solvers import sbr as sbr
 from sparsebench.solvers import sea as sea
 from sparsebench.solvers import splicing as splicing
 from sparsebench.types import (
+    LARGEST_EXPONENT,
     Dictionary,
     FloatArray,
     InputError,
@@ -155,7 +156,12 @@ def _checked_given(
                 "keep its k largest"
             )
     if support is not None:
-        indices = np.asarray(support)
+        try:
+            indices = np.asarray(support)
+        except ValueError:
+            indices = np.empty((0, 0))
+        if indices.shape == (0,):
+            indices = indices.astype(np.intp)
         whole = indices.ndim == 1 and indices.dtype.kind in "iu"
         if not whole or not indices.size <= k or len(set(indices)) != indices.size:
             raise InputError(f"support must be at most k = {k} distinct indices")
@@ -202,7 +208,7 @@ def solve_checked(
     signal = y.copy() if entry.plain else scaled
     shift = 0 if entry.plain else exponent - dictionary.exponent
     if "start" in given:
-        given["start"] = np.ldexp(given["start"], -shift)
+        given["start"] = _scaled_start(given["start"], -shift)
     begin = time.perf_counter()
     answer = entry.function(seen, signal, k, **options, **given)
     seconds = time.perf_counter() - begin
@@ -211,10 +217,21 @@ def solve_checked(
     x, n_iter, status = _read_answer(entry.name, answer)
     if status != Status.DIVERGED:
         _check_estimate(entry.name, x, n, k)
+        x = np.array(x, dtype=np.float64)
     if shift:
         x = np.ldexp(x, shift)
+        if status != Status.DIVERGED and not np.isfinite(x).all():
+            raise InputError("x does not fit into double precision: A is too small for this y")
     history = answer.history if isinstance(answer, Result) else None
     return Result(x, n_iter, status, seconds, history=history)
+
+
+def _scaled_start(start: FloatArray, exponent: int) -> FloatArray:
+    """Return start * 2**exponent, refusing what would overflow when it is squared."""
+    largest = float(np.abs(start).max(initial=0.0))
+    if largest and np.frexp(largest)[1] + exponent > 2 * LARGEST_EXPONENT:
+        raise InputError("start is too large for this A and y: its image exceeds y beyond measure")
+    return np.ldexp(start, exponent)
 
 
 def _solve_chain(
@@ -227,23 +244,30 @@ def _solve_chain(
 ) -> Result:
     """Run the stages of a chain, each from the estimate before it; their costs add up."""
     stages: list[Stage] = []
+    history = None
     for stage, own in zip(entry.stages, stage_options(entry, options), strict=True):
         result = solve_checked(stage, own, dictionary, y, k, **given)
         stages.append(Stage(stage.name, int(result.n_iter), result.seconds))
+        history = history or result.history
         given = {"start": result.x}
         if result.status == Status.DIVERGED:
             break
     n_iter = sum(stage.n_iter for stage in stages)
     seconds = sum(stage.seconds for stage in stages)
-    return Result(result.x, n_iter, result.status, seconds, tuple(stages), result.history)
+    return Result(result.x, n_iter, result.status, seconds, tuple(stages), history)
 
 
 def compile_kernels(entry: Algorithm, options: dict[str, Any]) -> None:
     """Run one of our algorithms on a tiny problem, so that its kernels are compiled and cached."""
-    if not entry.plain:
+    if entry.stages:
+        for stage, own in zip(entry.stages, stage_options(entry, options), strict=True):
+            compile_kernels(stage, own)
+    elif not entry.plain:
         atoms = np.vander(np.linspace(-1.0, 1.0, 4), 8)
         # What goes wrong here goes wrong there, where it is a row with its message.
         with contextlib.suppress(Exception, SystemExit):
+            if entry.several is not None:
+                entry.several(Dictionary(atoms), atoms.T[:2].copy(), 2, **options)
             given = {"support": np.array([1, 6])} if entry.accepts("support") else {}
             solve_checked(entry, options, Dictionary(atoms), atoms[:, 1] + atoms[:, 6], 2, **given)
 

@@ -156,8 +156,8 @@ def exhaustive(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     supports = comb(n, k)
     if supports > _MOST_SUPPORTS:
         raise InputError(
-            f"exhaustive search has {supports:.2g} supports of {k} among {n} atoms to try, more "
-            f"than {_MOST_SUPPORTS:,}: it is meant for tiny problems, such as n = 14, k = 3"
+            f"exhaustive search would try every support of {k} among {n} atoms, more than "
+            f"{_MOST_SUPPORTS:,}: it is meant for tiny problems, such as n = 14, k = 3"
         )
     best, tried = _search(dictionary.atoms, dictionary.gram, y, k)
     x = polished(dictionary.atoms, dictionary.gram, y, best, k, n)

@@ -247,6 +247,8 @@ def _score(correlation, distances, squared_norms, support, count, scores):
         distances[support[j]] = np.inf
     for p in range(scores.shape[0]):
         scores[p] = 0.0
+        if squared_norms[p] == 0.0:
+            continue
         if distances[p] < _SMALLEST_DISTANCE * squared_norms[p]:
             return False
         if correlation[p] != 0.0:
@@ -275,7 +277,8 @@ def _select_orthogonal(atoms, y, tol, normalise, support):
             if not chosen[p] and correlation[p] != 0.0:
                 score = abs(correlation[p])
                 if normalise:
-                    score /= np.sqrt(dot(projected[p], projected[p]))
+                    length = np.sqrt(dot(projected[p], projected[p]))
+                    score = score / length if length > 0.0 else 0.0
                 if score > most:
                     best, most = p, score
         if best < 0:

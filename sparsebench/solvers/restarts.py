@@ -12,7 +12,7 @@ from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended
 from sparsebench.solvers.htp import pursue
 from sparsebench.solvers.iht import threshold
 from sparsebench.solvers.steps import step_size
-from sparsebench.types import Dictionary, FloatArray, IntArray, Result
+from sparsebench.types import Dictionary, FloatArray, IntArray, Result, check_whole
 
 # (iterations it may use, starting point) -> (support, iterations used)
 _Run = Callable[[int, FloatArray], tuple[IntArray, int]]
@@ -123,7 +123,7 @@ def _restarted(
     """Repeat `run` from other starting points and return the estimate of smallest residual."""
     atoms, gram = dictionary.atoms, dictionary.gram
     n = atoms.shape[0]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_whole("seed", seed, 0, 2**63 - 1))
     best, best_x = np.inf, np.zeros(n)
     start, used = np.zeros(n), 0
     while used < budget:

@@ -9,7 +9,7 @@ from sparsebench.kernels.least_squares import polished
 from sparsebench.kernels.selection import largest
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended
-from sparsebench.types import Dictionary, FloatArray, IntArray, Result
+from sparsebench.types import Dictionary, FloatArray, InputError, IntArray, Result
 
 # In units of the mean square of y. Below the smallest a factorisation loses its digits.
 _FIRST_NOISE = 1e-4
@@ -54,6 +54,8 @@ def sbl(
         A fraction of the largest gamma: the square of the smallest |x| that can be found,
         relative to the largest.
     """
+    if not 0 <= prune < 1:
+        raise InputError(f"prune is a fraction in [0, 1), not {prune}")
     means, _, _, n_iter, code = maximise_evidence(dictionary, y, max_iter, tol, prune)
     support = largest(means, k)
     support = support[means[support] != 0]

@@ -15,12 +15,15 @@ from sparsebench.kernels.exchange import (
 )
 from sparsebench.kernels.gram import correlate, dot
 from sparsebench.kernels.least_squares import polished
+from sparsebench.kernels.selection import fingerprint
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended
 from sparsebench.types import Dictionary, FloatArray, Result
 
 # Moves that lower the penalised residual by less than this fraction of the penalty are ties.
 _TIE = 1e-9
+# A tie that rounding hides is left behind by lowering the penalty by this factor.
+_PAST_A_TIE = 1 - 1e-6
 
 
 @algorithm(
@@ -81,7 +84,14 @@ def _sbr(atoms, gram, y, k, first, max_iter, tol):
     squared, age = refresh(atoms, gram, correlations, y, support, size, terms, np.bool_(False))
     best, best_support = squared, support[:size].copy()
     penalty = best_addition(terms)[1]
+    visited, since = np.empty(max_iter, dtype=np.uint64), 0
     for iteration in range(max_iter):
+        mark = fingerprint(np.sort(support[:size]), size)
+        for earlier in range(since, iteration):
+            if visited[earlier] == mark:  # rounding made both a move and its reverse look good
+                penalty *= _PAST_A_TIE
+                since = iteration
+        visited[iteration] = mark
         if squared <= zero:
             return best_support, iteration, CONVERGED
         entering, fall = best_addition(terms)
@@ -90,7 +100,8 @@ def _sbr(atoms, gram, y, k, first, max_iter, tol):
         if max(removal, insertion) <= _TIE * penalty:  # at rest at this penalty
             if size > k or entering < 0 or size == most:
                 return best_support, iteration, CONVERGED
-            penalty = min(penalty, fall)
+            if fall < penalty:
+                penalty, since = fall, iteration
             out = -1
         elif removal > insertion:
             entering = -1

@@ -11,7 +11,7 @@ from sparsebench.kernels.least_squares import least_squares, polished, residual
 from sparsebench.kernels.selection import largest
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended
-from sparsebench.types import Dictionary, FloatArray, Result
+from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
 
 @algorithm(
@@ -55,6 +55,8 @@ def splicing(
     tol : float
         Relative residual that counts as zero.
     """
+    if c_max < 0:
+        raise InputError(f"c_max must be at least 0, not {c_max}")
     atoms, gram, norms = dictionary.atoms, dictionary.gram, dictionary.squared_norms
     scores = np.abs(atoms @ y) / np.sqrt(np.maximum(norms, np.finfo(float).tiny))
     if start is not None:
