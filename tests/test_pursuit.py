@@ -230,3 +230,13 @@ def test_iht_l0_says_when_it_diverges_and_refuses_a_lambda_without_meaning():
     for lam in (0.0, 1.0, -0.5):
         with pytest.raises(sparsebench.InputError, match="fraction"):
             sparsebench.solve("iht-l0", instance.A, instance.y, k, lam=lam)
+
+
+@pytest.mark.parametrize("name", ["sp", "cosamp"])
+def test_what_is_pruned_has_correct_digits(name):
+    """The merged atoms have condition number 3e8: normal equations fit y and prune at random."""
+    instance = sparsebench.draw("deconvolution", m=500, n=500, k=16, trial=154)
+    result = sparsebench.solve(name, instance.A, instance.y, 16)
+    reference = {"sp": references.sp, "cosamp": references.cosamp}[name]
+    expected = reference(instance.A, instance.y, 16)
+    assert np.array_equal(result.support, np.flatnonzero(expected))

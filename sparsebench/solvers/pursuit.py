@@ -139,7 +139,7 @@ def _cosamp(atoms, gram, y, k, first, first_coefficients, max_iter, tol):
             if visited[last] == visited[iteration - 1]:
                 code = CONVERGED if last == iteration - 2 else CYCLED
                 return best_support, iteration, code
-        least_squares(atoms, gram, correlations, y, merged, total, factor, coefficients)
+        _fit_merged(atoms, gram, correlations, y, merged, total, factor, coefficients)
         size = _prune(merged, total, coefficients, k, scratch, kept, support, values)
         least_squares(atoms, gram, correlations, y, support, size, factor, fitted)
         squared = residual(atoms, y, support, size, fitted, remainder)
@@ -179,9 +179,23 @@ def _sp(atoms, gram, y, k, first, max_iter, tol):
         negative_gradient(gram, correlations, support, values, size, gradient)
         top_k(gradient, k, 0.0, scratch, candidates)
         total = _merge(support, size, candidates, k, merged)
-        least_squares(atoms, gram, correlations, y, merged, total, factor, coefficients)
+        _fit_merged(atoms, gram, correlations, y, merged, total, factor, coefficients)
         size = _prune(merged, total, coefficients, k, scratch, kept, support, values)
     return last_support, max_iter, ITERATION_LIMIT
+
+
+@njit(cache=True)
+def _fit_merged(atoms, gram, correlations, y, merged, total, factor, coefficients):
+    """Write least squares on the merged set, refined: it is pruned by the size of its entries.
+
+    On coherent atoms the normal equations may fit y and still have no digit of the coefficients.
+    """
+    if total > y.shape[0]:
+        least_squares(atoms, gram, correlations, y, merged, total, factor, coefficients)
+        return
+    x = polished(atoms, gram, y, merged, total, atoms.shape[0])
+    for j in range(total):
+        coefficients[j] = x[merged[j]]
 
 
 @njit(cache=True)
