@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,7 +40,7 @@ class Status(StrEnum):
         return self in (Status.DIVERGED, Status.ERROR, Status.TIME_OUT)
 
 
-def as_floats(values: ArrayLike, name: str) -> FloatArray:
+def as_floats(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> FloatArray:
     """Return a fresh float64 copy of real numbers, refusing anything else.
 
     Raises
@@ -53,18 +54,17 @@ def as_floats(values: ArrayLike, name: str) -> FloatArray:
             raise TypeError
     except (TypeError, ValueError):
         raise InputError(f"{name} must be a dense array of real numbers") from None
-    array = np.array(array, dtype=np.float64, order="C")
-    if not np.isfinite(array).all():
+    array = np.array(array, dtype=np.float64, order=order)
+    # NaN and infinity show in the extremes, which need no array of their own.
+    if array.size and not (np.isfinite(array.max()) and np.isfinite(array.min())):
         raise InputError(f"{name} holds NaN or infinite entries: remove them first")
     return array
 
 
 def exponent_to_order_one(values: FloatArray) -> int:
     """Return e such that values * 2**(-e) is safe to square; 0 unless the scale is extreme."""
-    largest = float(np.abs(values).max(initial=0.0))
-    if largest == 0.0:
-        return 0
-    exponent = int(np.frexp(largest)[1])
+    largest = max(float(values.max()), -float(values.min())) if values.size else 0.0
+    exponent = math.frexp(largest)[1]
     return exponent if abs(exponent) > LARGEST_EXPONENT else 0
 
 
@@ -101,7 +101,7 @@ class Dictionary:
     def __init__(self, A: ArrayLike) -> None:
         if isinstance(A, Dictionary):
             raise InputError("A is a Dictionary already")
-        matrix = as_floats(A, "A")
+        matrix = as_floats(A, "A", "F")
         if matrix.ndim != 2 or 0 in matrix.shape:
             raise InputError(f"A must have shape (m, n) with m, n >= 1, not {np.shape(matrix)}")
         self.exponent = exponent_to_order_one(matrix)

@@ -127,13 +127,15 @@ def _solve_together(
 ) -> Result:
     """Solve for signals, shape (B, m), in one call; extreme scales of each are removed."""
     assert entry.several is not None
-    exponents = np.array([exponent_to_order_one(y) for y in signals])
-    scaled = np.ldexp(signals, -exponents[:, None])
+    exponents = np.frexp(np.maximum(signals.max(axis=1), -signals.min(axis=1)))[1]
+    exponents = np.where(np.abs(exponents) > LARGEST_EXPONENT, exponents, 0)
+    scaled = np.ldexp(signals, -exponents[:, None]) if exponents.any() else signals
     begin = time.perf_counter()
     estimates, n_iter = entry.several(dictionary, scaled, k, **options)
     seconds = time.perf_counter() - begin
-    x = np.ldexp(estimates, (exponents - dictionary.exponent)[:, None]).T
-    return Result(x, n_iter, (Status.CONVERGED,) * len(signals), seconds)
+    shifts = exponents - dictionary.exponent
+    x = np.ldexp(estimates, shifts[:, None]) if shifts.any() else estimates
+    return Result(x.T, n_iter, (Status.CONVERGED,) * len(signals), seconds)
 
 
 def _checked_given(
@@ -199,7 +201,7 @@ def solve_checked(
         return _solve_chain(entry, options, dictionary, y, k, given)
     n = dictionary.shape[1]
     exponent = exponent_to_order_one(y)
-    scaled = np.ldexp(y, -exponent)
+    scaled = np.ldexp(y, -exponent) if exponent else y
     # Nearly always the first few atoms settle it.
     if not (dictionary.atoms[:4] @ scaled).any() and not (dictionary.atoms @ scaled).any():
         return Result(np.zeros(n), 0, Status.CONVERGED, 0.0)

@@ -162,10 +162,10 @@ def _residual_norm(atoms, y, support, size):
 def _select(atoms, gram, y, correlation, tol, squared_norms, images, support):
     """Write the chosen atoms to `support` and return their number.
 
-    With q_1, q_2, ... the chosen atoms orthonormalised one after the other, row i of `images` is
-    Aᵀq_i: the correlations Aᵀr lose their component along it, the squared distances to the span
-    (needed by OLS: `squared_norms` is not empty) lose its square, and the pivots of the Cholesky
-    factor are read off. An empty `gram` asks for the rows of the Gram matrix one by one.
+    With p_1, p_2, ... the chosen atoms made orthogonal one after the other, row i of `images` is
+    Aᵀp_i: the correlations Aᵀr lose their component along it, and the squared distances to the
+    span (needed by OLS: `squared_norms` is not empty) lose its square over ||p_i||², the pivot of
+    the Cholesky factorisation. An empty `gram` asks for the rows of the Gram matrix one by one.
 
     Returns
     -------
@@ -175,7 +175,7 @@ def _select(atoms, gram, y, correlation, tol, squared_norms, images, support):
     k, n = images.shape
     normalise = squared_norms.shape[0] > 0
     distances, scores = squared_norms.copy(), np.empty(n if normalise else 0)
-    row = np.empty(n)
+    row, shares, inverse_pivots = np.empty(n), np.empty(k), np.empty(k)
     energy = dot(y, y)
     squared = energy
     for i in range(k):
@@ -195,49 +195,55 @@ def _select(atoms, gram, y, correlation, tol, squared_norms, images, support):
             row = gram[best]
         else:
             np.dot(atoms, atoms[best], row)
-        image = images[i]
-        _project_out(row, images, i, best, image)
-        pivot = image[best]
+        pivot = row[best]
+        for j in range(i):
+            value = images[j, best]
+            shares[j] = value * inverse_pivots[j]
+            pivot -= value * shares[j]
         if not pivot > SMALLEST_PIVOT * row[best]:
             return -1
         support[i] = best
-        scale = 1.0 / np.sqrt(pivot)
-        projection = correlation[best] * scale
+        if i == k - 1:
+            return k
+        inverse = inverse_pivots[i] = 1.0 / pivot
+        image = images[i]
+        _project_out(row, images, i, shares, image)
+        step = correlation[best] * inverse
+        squared -= step * correlation[best]
         for p in range(n):
-            value = image[p] * scale
-            image[p] = value
-            correlation[p] -= projection * value
+            correlation[p] -= step * image[p]
         if normalise:
             for p in range(n):
-                distances[p] -= image[p] * image[p]
-        squared -= projection * projection
+                distances[p] -= inverse * image[p] * image[p]
         for j in range(i + 1):
             correlation[support[j]] = 0.0
     return k
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
-def _project_out(row, images, count, best, out):
-    """Write row - Σ_j images_j · images_j[best] over the first `count` rows, eight at a time."""
+def _project_out(row, images, count, shares, out):
+    """Write row - Σ_j shares_j images_j over the first `count` rows, eight at a time."""
     n = out.shape[0]
     copy(row, out)
     j = 0
     while j + 8 <= count:
         a, b, c, d = images[j], images[j + 1], images[j + 2], images[j + 3]
         e, f, g, h = images[j + 4], images[j + 5], images[j + 6], images[j + 7]
-        va, vb, vc, vd = a[best], b[best], c[best], d[best]
-        ve, vf, vg, vh = e[best], f[best], g[best], h[best]
+        va, vb, vc, vd = shares[j], shares[j + 1], shares[j + 2], shares[j + 3]
+        ve, vf, vg, vh = shares[j + 4], shares[j + 5], shares[j + 6], shares[j + 7]
         for p in range(n):
             out[p] -= (va * a[p] + vb * b[p] + vc * c[p] + vd * d[p]) + (
                 ve * e[p] + vf * f[p] + vg * g[p] + vh * h[p]
             )
         j += 8
-    while j < count:
-        a = images[j]
-        va = a[best]
+    while j + 2 <= count:
+        a, b = images[j], images[j + 1]
+        va, vb = shares[j], shares[j + 1]
         for p in range(n):
-            out[p] -= va * a[p]
-        j += 1
+            out[p] -= va * a[p] + vb * b[p]
+        j += 2
+    if j < count:
+        subtract(shares[j], images[j], out)
 
 
 @njit(cache=True)
