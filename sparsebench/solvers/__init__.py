@@ -201,7 +201,7 @@ def solve_checked(
         return _solve_chain(entry, options, dictionary, y, k, given)
     n = dictionary.shape[1]
     exponent = exponent_to_order_one(y)
-    scaled = np.ldexp(y, -exponent) if exponent else y
+    scaled = np.ldexp(y, -exponent)  # a copy of its own
     # Nearly always the first few atoms settle it.
     if not (dictionary.atoms[:4] @ scaled).any() and not (dictionary.atoms @ scaled).any():
         return Result(np.zeros(n), 0, Status.CONVERGED, 0.0)
