@@ -8,10 +8,10 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import correlate, dot
-from sparsebench.kernels.least_squares import polished, residual
-from sparsebench.kernels.selection import largest, soft_threshold
+from sparsebench.kernels.least_squares import residual
+from sparsebench.kernels.selection import soft_threshold
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended, read_off
 from sparsebench.theory import minimax_threshold
 from sparsebench.types import Dictionary, FloatArray, Result
 
@@ -65,9 +65,7 @@ def amp(
     x, taus, n_iter, code = message_passing(
         dictionary.atoms, y, inverse_norms, alpha, max_iter, tol, np.empty((0, n))
     )
-    support = largest(x, k)
-    support = support[x[support] != 0]
-    x = polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)
+    x = read_off(dictionary, y, k, x)
     result = ended(x, n_iter, code)
     return dataclasses.replace(result, history={"tau": taus}) if history else result
 

@@ -10,8 +10,8 @@ from scipy.optimize import minimize_scalar
 
 from sparsebench.kernels.gram import copy, correlate
 from sparsebench.kernels.least_squares import least_squares, polished, residual
-from sparsebench.kernels.selection import largest
 from sparsebench.registry import algorithm
+from sparsebench.solvers.endings import CONVERGED, ended, read_off
 from sparsebench.types import Dictionary, FloatArray, InputError, IntArray, Result, Status
 
 _MOST_SUPPORTS = 2_000_000
@@ -34,7 +34,7 @@ def thresholding(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     y : ndarray, shape (m,)
     k : int
     """
-    return _read_off(dictionary, y, k, correlate(dictionary.atoms, y))
+    return ended(read_off(dictionary, y, k, correlate(dictionary.atoms, y)), 1, CONVERGED)
 
 
 @algorithm(
@@ -57,7 +57,7 @@ def pinv(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     y : ndarray, shape (m,)
     k : int
     """
-    return _read_off(dictionary, y, k, dictionary.pseudo_inverse @ y)
+    return ended(read_off(dictionary, y, k, dictionary.pseudo_inverse @ y), 1, CONVERGED)
 
 
 @algorithm(
@@ -97,7 +97,7 @@ def ridge(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     low, high = max(best - 0.5, grid[0]), min(best + 0.5, grid[-1])
     level = 10.0 ** minimize_scalar(score, bounds=(low, high), method="bounded").x
     x = right.T @ (np.sqrt(squares) / (squares + level) * projections)
-    return _read_off(dictionary, y, k, x)
+    return ended(read_off(dictionary, y, k, x), 1, CONVERGED)
 
 
 @algorithm(
@@ -162,15 +162,6 @@ def exhaustive(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     best, tried = _search(dictionary.atoms, dictionary.gram, y, k)
     x = polished(dictionary.atoms, dictionary.gram, y, best, k, n)
     return Result(x, int(tried), Status.CONVERGED)
-
-
-def _read_off(dictionary: Dictionary, y: FloatArray, k: int, scores: FloatArray) -> Result:
-    """Return least squares on the k largest |scores|."""
-    n = dictionary.shape[1]
-    support = largest(scores, k)
-    support = support[scores[support] != 0]
-    x = polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)
-    return Result(x, 1, Status.CONVERGED)
 
 
 @njit(cache=True)

@@ -7,10 +7,8 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import linprog
 
 from sparsebench.kernels.homotopy import lasso_path
-from sparsebench.kernels.least_squares import polished
-from sparsebench.kernels.selection import largest
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended, read_off
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
 # A solution is certified if nothing that optimality asks for is violated by more than this.
@@ -52,7 +50,7 @@ def bp(dictionary: Dictionary, y: FloatArray, k: int, *, max_iter: int = 10_000)
         Breakpoints of the path.
     """
     x, n_iter, code = basis_pursuit(dictionary, y, max_iter)
-    return _read_off(dictionary, y, k, x, n_iter, code)
+    return ended(read_off(dictionary, y, k, x), n_iter, code)
 
 
 @algorithm(
@@ -87,7 +85,7 @@ def homotopy(
     level = lam * float(np.abs(dictionary.atoms @ y).max())
     x, _, n_iter, last = _path(dictionary, y, level, max_iter)
     code = CONVERGED if last <= level else ITERATION_LIMIT
-    return _read_off(dictionary, y, k, x, n_iter, code)
+    return ended(read_off(dictionary, y, k, x), n_iter, code)
 
 
 def basis_pursuit(
@@ -166,15 +164,3 @@ def _linear_program(dictionary: Dictionary, y: FloatArray) -> tuple[FloatArray, 
     if answer.x is None:
         return np.zeros(n), np.zeros(m), 0
     return answer.x[:n] - answer.x[n:], answer.eqlin.marginals, int(answer.nit)
-
-
-def _read_off(
-    dictionary: Dictionary, y: FloatArray, k: int, x: FloatArray, n_iter: int, code: int
-) -> Result:
-    """Return least squares on the k largest |x|."""
-    support = largest(x, k)
-    support = support[x[support] != 0]
-    n = dictionary.shape[1]
-    return ended(
-        polished(dictionary.atoms, dictionary.gram, y, support, support.size, n), n_iter, code
-    )

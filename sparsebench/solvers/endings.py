@@ -1,8 +1,10 @@
-"""How a compiled loop says that it ended: small integers that stand for a `Status`."""
+"""How a solve ends: the small integers that stand for a `Status`, and reading off a support."""
 
 from __future__ import annotations
 
-from sparsebench.types import FloatArray, Result, Status
+from sparsebench.kernels.least_squares import polished
+from sparsebench.kernels.selection import largest
+from sparsebench.types import Dictionary, FloatArray, Result, Status
 
 CONVERGED, ITERATION_LIMIT, CYCLED, DIVERGED = range(4)
 _STATUS = (Status.CONVERGED, Status.ITERATION_LIMIT, Status.CYCLED, Status.DIVERGED)
@@ -11,3 +13,11 @@ _STATUS = (Status.CONVERGED, Status.ITERATION_LIMIT, Status.CYCLED, Status.DIVER
 def ended(x: FloatArray, n_iter: int, code: int) -> Result:
     """Return the `Result` of a compiled loop."""
     return Result(x, int(n_iter), _STATUS[code])
+
+
+def read_off(dictionary: Dictionary, y: FloatArray, k: int, scores: FloatArray) -> FloatArray:
+    """Return x, shape (n,): least squares on the k largest |scores|, zeros left out."""
+    support = largest(scores, k)
+    support = support[scores[support] != 0]
+    n = dictionary.shape[1]
+    return polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)

@@ -6,10 +6,10 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
-from sparsebench.kernels.least_squares import cholesky, polished, residual, solve_factored
-from sparsebench.kernels.selection import fingerprint, largest, soft_threshold
+from sparsebench.kernels.least_squares import cholesky, residual, solve_factored
+from sparsebench.kernels.selection import fingerprint, soft_threshold
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended, read_off
 from sparsebench.solvers.steps import step_size
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
@@ -134,10 +134,7 @@ def _read_off(
     x, n_iter, code = lasso(dictionary, y, level, step, accelerate, max_iter, tol)
     if code == DIVERGED:
         return ended(x, n_iter, code)
-    support = largest(x, k)
-    support = support[x[support] != 0]
-    n = dictionary.shape[1]
-    x = polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)
+    x = read_off(dictionary, y, k, x)
     return ended(x, n_iter, code)
 
 

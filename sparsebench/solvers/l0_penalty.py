@@ -6,10 +6,8 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import correlate, negative_gradient
-from sparsebench.kernels.least_squares import polished
-from sparsebench.kernels.selection import largest
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended, read_off
 from sparsebench.solvers.iht import _solves
 from sparsebench.solvers.steps import step_size
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
@@ -74,10 +72,7 @@ def iht_l0(
     x, n_iter, code = l0_penalised(dictionary, y, lam * top, size, max_iter, tol, settled, start)
     if code == DIVERGED:
         return ended(x, n_iter, code)
-    support = largest(x, k)
-    support = support[x[support] != 0]
-    n = dictionary.shape[1]
-    x = polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)
+    x = read_off(dictionary, y, k, x)
     return ended(x, n_iter, code)
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import blas, lapack
 
-from sparsebench.kernels.least_squares import polished
-from sparsebench.kernels.selection import largest
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended, read_off
 from sparsebench.types import Dictionary, FloatArray, InputError, IntArray, Result
 
 # In units of the mean square of y. Below the smallest a factorisation loses its digits.
@@ -57,10 +55,7 @@ def sbl(
     if not 0 <= prune < 1:
         raise InputError(f"prune is a fraction in [0, 1), not {prune}")
     means, _, _, n_iter, code = maximise_evidence(dictionary, y, max_iter, tol, prune)
-    support = largest(means, k)
-    support = support[means[support] != 0]
-    n = dictionary.shape[1]
-    x = polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)
+    x = read_off(dictionary, y, k, means)
     return ended(x, n_iter, code)
 
 
