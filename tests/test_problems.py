@@ -2,9 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 import sparsebench
-from sparsebench.metrics import exact_recovery, relative_error, relative_residual, support_distance
+from sparsebench.metrics import (
+    exact_recovery,
+    near_distance,
+    relative_error,
+    relative_residual,
+    support_distance,
+)
 from sparsebench.types import InputError
 
 
@@ -149,3 +157,35 @@ def test_metrics_by_hand():
         support_distance(true, np.array([1.0, 1, 1, 0]))  # all true ones and one extra
     with pytest.raises(InputError):
         support_distance(np.zeros(4), true)
+
+
+@pytest.mark.parametrize("tolerance", [0, 1, 2, 5])
+def test_near_distance_is_that_of_the_largest_matching(tolerance):
+    rng = np.random.default_rng(tolerance)
+    for _ in range(200):
+        n = int(rng.integers(4, 40))
+        k = int(rng.integers(1, n + 1))
+        true, estimate = np.zeros(n), np.zeros(n)
+        true[rng.choice(n, k, replace=False)] = -1.0
+        estimate[rng.choice(n, int(rng.integers(0, k + 1)), replace=False)] = 1.0
+        gaps = np.subtract.outer(np.flatnonzero(true), np.flatnonzero(estimate))
+        pairs = csr_array((np.abs(gaps) <= tolerance).astype(np.int8))
+        matched = np.sum(maximum_bipartite_matching(pairs, perm_type="column") >= 0)
+        found = near_distance(true, estimate, tolerance)
+        assert found == pytest.approx((k - matched) / k, abs=1e-15)
+        if tolerance == 0:
+            assert found == support_distance(true, estimate)
+
+
+def test_near_distance_by_hand():
+    true, estimate = np.zeros(12), np.zeros(12)
+    true[[2, 3, 8]] = 1.0
+    estimate[[1, 2, 11]] = 1.0
+    assert [near_distance(true, estimate, t) for t in range(4)] == [2 / 3, 1 / 3, 1 / 3, 0.0]
+    assert near_distance(true, np.zeros(12), 2) == 1.0
+    with pytest.raises(InputError, match="4 non-zeros"):
+        near_distance(true, true + np.eye(12)[0], 1)
+    with pytest.raises(InputError, match="x = 0"):
+        near_distance(np.zeros(12), true, 1)
+    with pytest.raises(InputError, match="tolerance"):
+        near_distance(true, estimate, -1)

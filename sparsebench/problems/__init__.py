@@ -24,6 +24,7 @@ __all__ = [
     "draw_dictionary",
     "draw_signal",
     "is_fixed",
+    "is_ordered",
     "problems",
 ]
 
@@ -93,6 +94,11 @@ def draw_signal(chosen: Choice, dictionary: Dictionary, k: int, trial: int, seed
 def is_fixed(chosen: Choice) -> bool:
     """Return whether all trials of a problem share one dictionary."""
     return bool(getattr(_generator(chosen), "fixed_dictionary", False))
+
+
+def is_ordered(chosen: Choice) -> bool:
+    """Return whether neighbouring atoms of a problem are neighbours along a line."""
+    return bool(getattr(_generator(chosen), "ordered", False))
 
 
 def check_sizes(m: int, n: int, k: int) -> None:
