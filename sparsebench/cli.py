@@ -200,6 +200,8 @@ def phase_transition(
 
 `python -m sparsebench support-distance -p 'deconvolution[width=2,snr=40]' --ks 5:50:5`
 
+`python -m sparsebench support-distance -p 'super-resolution[factor=4]' --ks 5:40:5`
+
 `python -m sparsebench support-distance -p gaussian --m 250 --ks 20,40,60 -a 'omp,sea'`
 """,
 )
@@ -211,7 +213,7 @@ def support_distance(
     m: Annotated[
         int | None,
         typer.Option(
-            "--m", help="Measurements; by default n for a fixed dictionary, n/2 otherwise."
+            "--m", help="Measurements; by default what the problem says: n, n/factor or n/2."
         ),
     ] = None,
     ks: Annotated[
@@ -230,7 +232,7 @@ def support_distance(
     n = _at_least_one("--n", chosen["n"] if n is None else n)
     generator = choose_problem(problem or chosen["problem"])
     if m is None:
-        m = n if problems.is_fixed(generator) else max(1, n // 2)
+        m = problems.default_measurements(generator, n)
     experiment = SupportDistance(
         algorithms=_algorithms(algorithms, plugin, chosen),
         problem=generator,

@@ -236,7 +236,7 @@ def problem(name: str, *, source: str = "", version: str | None = None) -> Any:
     It offers ``dictionary(rng, m, n) -> A`` and ``signal(rng, n, k) -> x``; the class attribute
     ``fixed_dictionary = True`` says that A does not depend on ``rng``, ``ordered = True`` that
     neighbouring atoms are neighbours along a line; an attribute or property ``snr`` (dB) asks for
-    noise.
+    noise; a method ``measurements(n)`` gives the m of n atoms where none is stated.
 
     Raises
     ------
