@@ -193,14 +193,15 @@ def instance(solutions: pd.DataFrame, footer: str, folder: Path, name: str) -> l
 def _share_positions(grid: NDArray[np.object_], facts: pd.Series) -> None:
     """Align the panels of a column; the samples of y have an axis of their own if unordered."""
     left, right = facts["window_start"], facts["window_end"]
-    for column, limits in ((0, None), (1, (left, right))):
+    for column in (0, 1):
         rows = grid[:, column] if facts["ordered"] else grid[1:, column]
         for axes in rows[:-1]:
             axes.sharex(rows[-1])
             axes.tick_params(labelbottom=False)
         rows[-1].set_xlabel("position (samples)" if facts["ordered"] else "atom")
-        if limits:
-            rows[-1].set_xlim(*limits)
+        if column == 1:
+            margin = 0.03 * (right - left)
+            rows[-1].set_xlim(left - margin, right + margin)
         else:
             end = facts["m"] if facts["ordered"] else facts["n"]
             rows[-1].set_xlim(-0.01 * end, 1.01 * end)
