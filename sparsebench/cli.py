@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
 import sqlite3
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -18,6 +20,8 @@ from rich.table import Table
 from sparsebench import problems, solvers
 from sparsebench.environment import describe, package_version
 from sparsebench.experiments import presets
+from sparsebench.experiments.exploration import Workload, check_explorations, explore
+from sparsebench.experiments.instance import solutions
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.registry import (
@@ -29,7 +33,7 @@ from sparsebench.registry import (
     load_plugin,
     nearest_name,
 )
-from sparsebench.runner import Report, default_workers
+from sparsebench.runner import Report, compile_all, default_workers
 from sparsebench.runner import run as run_experiment
 from sparsebench.seeding import digest
 from sparsebench.store import Store, plain_columns
@@ -69,6 +73,10 @@ ProblemText = Annotated[
 ]
 Preset = Annotated[str, typer.Option("--preset", help="quick, default, family or paper.")]
 Size = Annotated[int | None, typer.Option("--n", help="Atoms (columns of the dictionary).")]
+Measurements = Annotated[
+    int | None,
+    typer.Option("--m", help="Measurements; by default what the problem says: n, n/factor or n/2."),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Root seed.")]
 Workers = Annotated[
     int | None, typer.Option("-j", "--jobs", help="Processes; by default one a core.")
@@ -200,6 +208,8 @@ def phase_transition(
 
 `python -m sparsebench support-distance -p 'deconvolution[width=2,snr=40]' --ks 5:50:5`
 
+`python -m sparsebench support-distance -p 'super-resolution[factor=4]' --ks 5:40:5`
+
 `python -m sparsebench support-distance -p gaussian --m 250 --ks 20,40,60 -a 'omp,sea'`
 """,
 )
@@ -208,12 +218,7 @@ def support_distance(
     problem: ProblemText = None,
     preset: Preset = "default",
     n: Size = None,
-    m: Annotated[
-        int | None,
-        typer.Option(
-            "--m", help="Measurements; by default n for a fixed dictionary, n/2 otherwise."
-        ),
-    ] = None,
+    m: Measurements = None,
     ks: Annotated[
         str | None, typer.Option(help="Sparsities, e.g. 5,10,20 or first:last:step.")
     ] = None,
@@ -230,7 +235,7 @@ def support_distance(
     n = _at_least_one("--n", chosen["n"] if n is None else n)
     generator = choose_problem(problem or chosen["problem"])
     if m is None:
-        m = n if problems.is_fixed(generator) else max(1, n // 2)
+        m = problems.default_measurements(generator, n)
     experiment = SupportDistance(
         algorithms=_algorithms(algorithms, plugin, chosen),
         problem=generator,
@@ -255,6 +260,130 @@ def support_distance(
     which = "of the dictionary" if problems.is_fixed(generator) else "of the first dictionary"
     _out.print(f"mutual coherence {which}: {coherence:.4f}")
     _print_report(report, [*figures, out / "distances.csv"], out)
+
+
+@app.command(
+    "instance",
+    epilog="""
+**Examples**
+
+`python -m sparsebench instance`
+
+`python -m sparsebench instance -p 'deconvolution[width=3,snr=30]' --k 10 -a 'omp,sea,ridge'`
+
+`python -m sparsebench instance -p 'super-resolution[factor=4]' --trial 3`
+""",
+)
+def instance(
+    algorithms: Algorithms = None,
+    problem: ProblemText = None,
+    n: Size = None,
+    m: Measurements = None,
+    k: Annotated[int | None, typer.Option("--k", help="Non-zeros of x*.")] = None,
+    trial: Annotated[int, typer.Option(help="Which instance.")] = 0,
+    window: Annotated[
+        int | None,
+        typer.Option(help="Atoms in the region that is enlarged, the one with most spikes."),
+    ] = None,
+    seed: Seed = 0,
+    out: Out = Path("results"),
+    plugin: Plugins = None,
+) -> None:
+    """Draw one instance: the signal, the true spikes and what each algorithm finds."""
+    preset = presets.INSTANCE
+    _load_plugins(plugin)
+    generator = choose_problem(problem or preset["problem"])
+    n = _at_least_one("--n", preset["n"] if n is None else n)
+    m = problems.default_measurements(generator, n) if m is None else m
+    k = preset["k"] if k is None else k
+    problems.check_sizes(m, n, k)
+    problems.check_seed(seed)
+    chosen = _algorithms(algorithms, plugin, preset)
+    sizes = {
+        "n": n,
+        "m": m,
+        "k": k,
+        "trial": check_whole("--trial", trial, 0, 10**9),
+        "seed": seed,
+        "window": check_whole("--window", preset["window"] if window is None else window, 1, n),
+    }
+    found = solutions(generator, chosen, **sizes)
+    recipe = {
+        "experiment": "instance",
+        "problem": generator.recipe,
+        "algorithms": [one.recipe for one in chosen],
+        **sizes,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    _write_csv(_traced(found, recipe), out / "instance.csv")
+    from sparsebench import plots
+
+    footer = _small_print(found, recipe, *(f"{name} = {sizes[name]}" for name in "nmk"))
+    figures = plots.instance(found, footer, out, "instance")
+    _print_solutions(found)
+    written = [*figures, out / "instance.csv"]
+    _out.print("wrote " + ", ".join(str(path) for path in written), soft_wrap=True)
+
+
+@app.command(
+    "exploration",
+    epilog="""
+**Examples**
+
+`python -m sparsebench exploration`
+
+`python -m sparsebench exploration -a 'sea[max_iter=10000],els+sea[step=18/L]' --trials 30`
+""",
+)
+def exploration(
+    algorithms: Algorithms = None,
+    trials: Annotated[int | None, typer.Option(help="Instances of each problem.")] = None,
+    seed: Seed = 0,
+    jobs: Workers = None,
+    out: Out = Path("results"),
+    plugin: Plugins = None,
+) -> None:
+    """Draw how many supports an exploration meets, and its best residual, as iterations pass."""
+    preset = presets.EXPLORATION
+    _load_plugins(plugin)
+    chosen = _algorithms(algorithms, None, preset)
+    workloads = [Workload(*sizes) for sizes in preset["workloads"]]
+    trials = _at_least_one("--trials", preset["trials"] if trials is None else trials)
+    workers = default_workers() if jobs is None else _at_least_one("--jobs", jobs)
+    problems.check_seed(seed)
+    check_explorations(chosen, trials)
+    out.mkdir(parents=True, exist_ok=True)  # what stands in the way is said before anything runs
+    compile_all(chosen, _err)
+    try:
+        with _err.status("exploring"):
+            found = explore(
+                chosen,
+                workloads,
+                trials=trials,
+                seed=seed,
+                workers=workers,
+                plugins=[str(Path(p).resolve()) for p in plugin or ()],
+            )
+    except KeyboardInterrupt:
+        _stop("stopped; nothing was written", 130)
+    recipe = {
+        "experiment": "exploration",
+        "workloads": [asdict(workload) for workload in workloads],
+        "algorithms": [one.recipe for one in chosen],
+        "trials": trials,
+        "seed": seed,
+    }
+    _write_csv(_traced(found, recipe), out / "exploration.csv")
+    from sparsebench import plots
+
+    footer = _small_print(found, recipe, f"{trials} instances each")
+    figures = plots.exploration(found, footer, out, "exploration")
+    row: Any
+    for row in found.drop_duplicates(["problem", "algorithm"]).itertuples():
+        if row.failures:
+            _out.print(f"{row.algorithm}: {row.failures} of {trials} solves failed: {row.problem}")
+    written = [*figures, out / "exploration.csv"]
+    _out.print("wrote " + ", ".join(str(path) for path in written), soft_wrap=True)
 
 
 @app.command(
@@ -555,6 +684,23 @@ def _footer(experiment: PhaseTransition | SupportDistance, trials: int, *extra: 
     return f"{experiment.problem.name}: {options}\n{' · '.join(parts)}"
 
 
+def _traced(frame: pd.DataFrame, recipe: dict[str, Any]) -> pd.DataFrame:
+    """Add what made the rows."""
+    return frame.assign(recipe=digest(recipe), version=package_version())
+
+
+def _small_print(frame: pd.DataFrame, recipe: dict[str, Any], *sizes: str) -> str:
+    """Return the small print: problems with all of their options, sizes, recipe, version."""
+    lines = []
+    for row in frame.drop_duplicates(["problem", "problem_options"]).to_dict("records"):
+        options = json.loads(row["problem_options"]).items()
+        name = row["problem"].partition("[")[0]
+        lines.append(f"{name}: {', '.join(f'{key} {value}' for key, value in options)}")
+    trial = [f"trial {recipe['trial']}"] if "trial" in recipe else []
+    parts = [*sizes, *trial, f"seed {recipe['seed']}", f"recipe {digest(recipe)[:8]}"]
+    return "\n".join([*lines, " · ".join([*parts, f"sparsebench {package_version()}"])])
+
+
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
     frame.to_csv(path, index=False, float_format="%.6g")
 
@@ -592,6 +738,15 @@ def _print_table(
         for row in rows:
             table.add_row(row, *(cells[row, column] for column in part))
         _out.print(table)
+
+
+def _print_solutions(solutions: pd.DataFrame) -> None:
+    table = Table("algorithm", "support distance", "relative residual", "status", "message")
+    row: Any
+    for row in solutions.dropna(subset="status").drop_duplicates("series").itertuples():
+        numbers = f"{row.support_distance:.2f}", f"{row.relative_residual:.1e}"
+        table.add_row(row.series, *numbers, row.status, row.message)
+    _out.print(table)
 
 
 def _print_stops(thresholds: pd.DataFrame, half_width: float) -> None:

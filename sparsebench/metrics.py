@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
-from sparsebench.types import FloatArray, InputError
+from sparsebench.types import FloatArray, InputError, IntArray, check_whole
 
 
 def support_distance(x_true: FloatArray, x: FloatArray) -> float:
@@ -22,13 +24,51 @@ def support_distance(x_true: FloatArray, x: FloatArray) -> float:
     InputError
         If `x_true` is zero or `x` has more non-zeros than it (extra indices would come free).
     """
-    true, found = x_true != 0, x != 0
-    k = int(true.sum())
-    if k == 0:
+    true, found = _supports(x_true, x)
+    shared = np.intersect1d(true, found, assume_unique=True).size
+    return float((true.size - shared) / true.size)
+
+
+def near_distance(x_true: FloatArray, x: FloatArray, tolerance: int) -> float:
+    """Return the share of true indices without a partner at most `tolerance` indices away.
+
+    Partners come from the support of `x`, each serves one true index, and the matching leaves as
+    few true indices alone as any: walking both sorted supports, whichever index is too far behind
+    the other is passed over. Meant for atoms that are ordered along a line. Tolerance 0 is
+    `support_distance`.
+
+    Parameters
+    ----------
+    x_true, x : ndarray, shape (n,)
+        The planted vector with k >= 1 non-zeros, and an estimate with at most k.
+    tolerance : int
+        How far apart partners may be, in indices.
+
+    Raises
+    ------
+    InputError
+        If `x_true` is zero, `x` has more non-zeros than it, or `tolerance` is negative.
+    """
+    true, found = _supports(x_true, x)
+    check_whole("tolerance", tolerance, 0, sys.maxsize)
+    i = j = matched = 0
+    while i < true.size and j < found.size:
+        gap = int(found[j] - true[i])
+        if abs(gap) <= tolerance:
+            matched += 1
+        i += gap >= -tolerance
+        j += gap <= tolerance
+    return (true.size - matched) / true.size
+
+
+def _supports(x_true: FloatArray, x: FloatArray) -> tuple[IntArray, IntArray]:
+    """Return the sorted supports of both, refusing those between which there is no distance."""
+    true, found = np.flatnonzero(x_true), np.flatnonzero(x)
+    if true.size == 0:
         raise InputError("the support distance to x = 0 is undefined")
-    if int(found.sum()) > k:
-        raise InputError(f"the estimate has {int(found.sum())} non-zeros, more than k = {k}")
-    return float((k - np.sum(true & found)) / k)
+    if found.size > true.size:
+        raise InputError(f"the estimate has {found.size} non-zeros, more than k = {true.size}")
+    return true, found
 
 
 def exact_recovery(x_true: FloatArray, x: FloatArray) -> bool:

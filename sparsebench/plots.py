@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from sparsebench.theory import donoho_tanner_curve
@@ -38,6 +41,22 @@ _PANELS = {
     "baseline": "baselines",
     "peer": "other packages",
 }
+# The estimate of one instance: indices that are in the true support, and those that are not.
+_RIGHT, _WRONG = "#0072B2", "#D55E00"
+_SPIKE_LEGEND = [
+    Line2D([], [], marker="o", mfc="none", mec="0.45", color="0.7", ms=4.6, mew=0.7, lw=0.8),
+    Line2D([], [], marker="o", color=_RIGHT, ms=2.6, mew=0, lw=0.9),
+    Line2D([], [], marker="o", color=_WRONG, ms=2.6, mew=0, lw=0.9),
+    Line2D([], [], marker="^", color="0.3", ms=3.2, mew=0, lw=0),
+]
+_SPIKE_NAMES = ("true spike of x*", "estimate, right index", "wrong index", "beyond the panel")
+_SPREAD_LEGEND: dict[str, Artist] = {
+    "95 % interval of the median": Patch(color="0.5", alpha=0.25, lw=0),
+    "quartiles": Line2D([], [], color="0.5", lw=0.5, ls=":"),
+}
+_FAILED = ("error", "time-out", "diverged")
+# Residuals of at most this relative size count as zero, and are drawn on the lower edge.
+_ZERO_RESIDUAL = 1e-10
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.labelsize": 8,
@@ -120,6 +139,153 @@ def support_distance(distances: pd.DataFrame, footer: str, folder: Path, name: s
             axes.set_ylim(0, top)
         labels = ("sparsity k", "mean support distance")
         return _finish(figure, panels, labels, "", footer, folder, name)
+
+
+def instance(solutions: pd.DataFrame, footer: str, folder: Path, name: str) -> list[Path]:
+    """Draw one instance: y, then every estimate over the true spikes; whole, and crowded region.
+
+    Parameters
+    ----------
+    solutions : DataFrame
+        Columns series ("truth", "y" or an algorithm), position, value, in_support,
+        support_distance, relative_residual, status, ordered, window_start, window_end.
+    footer : str
+        Small print under the picture.
+    folder, name
+        Where to write ``name.png`` and ``name.pdf``.
+    """
+    series = dict(list(solutions.groupby("series", sort=False)))
+    truth, y = series.pop("truth"), series.pop("y")
+    facts = solutions.iloc[0]
+    top = 1.2 * float(truth["value"].abs().max())
+    with plt.rc_context(_STYLE):
+        figure, grid = plt.subplots(
+            1 + len(series),
+            2,
+            figsize=(_TWO_COLUMNS, 0.85 * (1 + len(series)) + 0.8),
+            width_ratios=(1.6, 1),
+        )
+        for axes in grid[0]:
+            axes.plot(y["position"], y["value"], color="black", lw=0.8)
+            axes.set_ylabel("y")
+            axes.grid(False)
+        grid[0, 0].set_title("signal", loc="left", fontsize=7.5)
+        grid[0, 1].set_title("crowded region", loc="right", fontsize=7)
+        for row, (label, rows) in zip(grid[1:], series.items(), strict=True):
+            for axes in row:
+                _spikes(axes, truth, rows, top)
+                axes.set_ylabel("x")
+            first = rows.iloc[0]
+            row[0].set_title(str(label), loc="left", fontsize=7.5)
+            row[0].set_title(
+                f"distance {first['support_distance']:.2f}, "
+                f"relative residual {first['relative_residual']:.1g}"
+                if first["status"] not in _FAILED
+                else f"failed: {first['status']}",
+                loc="right",
+                fontsize=7,
+            )
+        _share_positions(grid, facts)
+        _beneath(figure, _SPIKE_LEGEND, _SPIKE_NAMES, footer)
+        return _save(figure, folder, name)
+
+
+def _share_positions(grid: NDArray[np.object_], facts: pd.Series) -> None:
+    """Align the panels of a column; the samples of y have an axis of their own if unordered."""
+    left, right = facts["window_start"], facts["window_end"]
+    for column in (0, 1):
+        rows = grid[:, column] if facts["ordered"] else grid[1:, column]
+        for axes in rows[:-1]:
+            axes.sharex(rows[-1])
+            axes.tick_params(labelbottom=False)
+        rows[-1].set_xlabel("position (samples)" if facts["ordered"] else "atom")
+        if column == 1:
+            margin = 0.03 * (right - left)
+            rows[-1].set_xlim(left - margin, right + margin)
+        else:
+            end = facts["m"] if facts["ordered"] else facts["n"]
+            rows[-1].set_xlim(-0.01 * end, 1.01 * end)
+            for axes in rows:
+                axes.axvspan(left, right, color="0.93", lw=0, zorder=0)
+    if not facts["ordered"]:
+        grid[0, 0].set_xlabel("measurement")
+        grid[0, 1].remove()
+
+
+def _spikes(axes: Axes, truth: pd.DataFrame, rows: pd.DataFrame, top: float) -> None:
+    """Draw the true spikes and an estimate; triangles at the edge are larger than the panel."""
+    axes.vlines(truth["position"], 0, truth["value"], color="0.7", lw=0.8)
+    axes.plot(truth["position"], truth["value"], "o", mfc="none", mec="0.45", ms=4.6, mew=0.7)
+    found = rows.dropna(subset="position")
+    for right, colour in ((True, _RIGHT), (False, _WRONG)):
+        part = found[found["in_support"].astype(bool) == right]
+        heights = part["value"].clip(-top, top)
+        axes.vlines(part["position"], 0, heights, color=colour, lw=0.9)
+        for shown, marker in (
+            (part["value"].abs() <= top, "o"),
+            (part["value"] > top, "^"),
+            (part["value"] < -top, "v"),
+        ):
+            axes.plot(part["position"][shown], heights[shown], marker, color=colour, ms=2.8, mew=0)
+    axes.axhline(0, color="0.4", lw=0.5)
+    axes.set_ylim(-1.1 * top, 1.1 * top)
+    axes.grid(False)
+
+
+def exploration(summary: pd.DataFrame, footer: str, folder: Path, name: str) -> list[Path]:
+    """Draw distinct supports and best residual against iterations: a row of panels a workload.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Columns problem, m, n, k, algorithm, quantity, iteration, estimate, lower, upper,
+        lower_quartile, upper_quartile.
+    footer : str
+        Small print under the picture.
+    folder, name
+        Where to write ``name.png`` and ``name.pdf``.
+    """
+    workloads = list(summary.groupby(["problem", "m", "n", "k"], sort=False))
+    quantities = list(summary["quantity"].unique())
+    with plt.rc_context(_STYLE):
+        figure, grid = plt.subplots(
+            len(workloads),
+            len(quantities),
+            figsize=(_TWO_COLUMNS, 2.3 * len(workloads) + 0.6),
+            sharex=True,
+            squeeze=False,
+        )
+        for row, ((problem, m, n, k), rows) in zip(grid, workloads, strict=True):
+            for axes, quantity in zip(row, quantities, strict=True):
+                axes.set_xscale("log")
+                axes.set_yscale("log")
+                _explorations(axes, rows[rows["quantity"] == quantity])
+                axes.set_ylabel(quantity)
+                axes.set_title(f"{problem}, m = {m}, n = {n}, k = {k}", fontsize=7.5)
+        for axes in grid[-1]:
+            axes.set_xlabel("iteration (after the start, for a+b)")
+        named: dict[str, Artist] = {}
+        for axes in grid.flat:
+            lines, names = axes.get_legend_handles_labels()
+            named |= dict(zip(names, lines, strict=True))
+        named |= _SPREAD_LEGEND
+        _beneath(figure, list(named.values()), list(named), footer)
+        return _save(figure, folder, name)
+
+
+def _explorations(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw the median of each algorithm with its interval, and its quartiles as thin lines."""
+    for index, (label, part) in enumerate(rows.groupby("algorithm", sort=False)):
+        colour, x = _COLOURS[index % len(_COLOURS)], part["iteration"]
+        height = part.set_index("iteration")[
+            ["estimate", "lower", "upper", "lower_quartile", "upper_quartile"]
+        ].clip(lower=_ZERO_RESIDUAL / 10)
+        axes.fill_between(x, height["lower"], height["upper"], color=colour, alpha=0.25, lw=0)
+        for quartile in ("lower_quartile", "upper_quartile"):
+            axes.plot(x, height[quartile], color=colour, lw=0.5, ls=":")
+        axes.plot(x, height["estimate"], color=colour, lw=1.2, label=str(label))
+    if rows["estimate"].min() < _ZERO_RESIDUAL:
+        axes.axhline(_ZERO_RESIDUAL, color="0.45", lw=0.8, ls="--", label="counts as zero")
 
 
 def _draw(
@@ -235,8 +401,30 @@ def _finish(
         figure.suptitle(title, fontsize=8)
         figure.text(0.5, 0.0, footer, ha="center", va="bottom", fontsize=5.5, color="0.35")
         figure.tight_layout(rect=(0, 0.045, 1, 1))
+    return _save(figure, folder, name)
+
+
+def _beneath(figure: Figure, handles: Sequence[Artist], names: Sequence[str], footer: str) -> None:
+    """Place one legend and the small print below all panels."""
+    height = figure.get_size_inches()[1]
+    below = 0.12 * len(footer.splitlines()) + 0.05
+    figure.text(0.5, 0.0, footer, ha="center", va="bottom", fontsize=6, color="0.35")
+    figure.legend(
+        handles,
+        names,
+        loc="lower center",
+        bbox_to_anchor=(0.5, below / height),
+        ncol=len(names),
+        frameon=False,
+        columnspacing=1.4,
+    )
+    figure.tight_layout(rect=(0, (below + 0.2) / height, 1, 1))
+
+
+def _save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure as PNG and PDF, and close it."""
     paths = [folder / f"{name}.{ending}" for ending in ("png", "pdf")]
     for path in paths:
-        figure.savefig(path, dpi=300, bbox_inches="tight", pad_inches=0.04)
+        figure.savefig(path, dpi=200, bbox_inches="tight", pad_inches=0.04)
     plt.close(figure)
     return paths

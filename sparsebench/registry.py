@@ -234,8 +234,9 @@ def problem(name: str, *, source: str = "", version: str | None = None) -> Any:
 
     Its fields, each with a default of type str, int, float or bool, are the problem's options.
     It offers ``dictionary(rng, m, n) -> A`` and ``signal(rng, n, k) -> x``; the class attribute
-    ``fixed_dictionary = True`` says that A does not depend on ``rng``; an attribute or property
-    ``snr`` (dB) asks for noise.
+    ``fixed_dictionary = True`` says that A does not depend on ``rng``, ``ordered = True`` that
+    neighbouring atoms are neighbours along a line; an attribute or property ``snr`` (dB) asks for
+    noise; a method ``measurements(n)`` gives the m of n atoms where none is stated.
 
     Raises
     ------

@@ -11,7 +11,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
@@ -21,8 +21,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from threadpoolctl import threadpool_limits
 
-from sparsebench.metrics import exact_recovery, relative_error, relative_residual, support_distance
-from sparsebench.problems import draw_dictionary, draw_signal
+from sparsebench.metrics import (
+    exact_recovery,
+    near_distance,
+    relative_error,
+    relative_residual,
+    support_distance,
+)
+from sparsebench.problems import draw_dictionary, draw_signal, is_ordered
 from sparsebench.registry import Choice, get_algorithm, load_plugin, plugin_fingerprint
 from sparsebench.solvers import compile_kernels, solve_checked
 from sparsebench.store import Block, Outcome, Store
@@ -274,12 +280,17 @@ def solve_block(block: Block) -> _Solved:
     for chosen in {chosen for chosen, _ in block.pairs}:
         _compile(chosen)
     derived = time.perf_counter()
-    outcomes = [_outcome(chosen, instances[k], k, block.time_limit) for chosen, k in block.pairs]
+    ordered = is_ordered(block.problem)
+    outcomes = [
+        _outcome(chosen, instances[k], k, block.time_limit, ordered) for chosen, k in block.pairs
+    ]
     solved = time.perf_counter()
     return _Solved(outcomes, drawn - start, derived - drawn, solved - derived)
 
 
-def _outcome(chosen: Choice, instance: Instance, k: int, time_limit: float) -> Outcome:
+def _outcome(
+    chosen: Choice, instance: Instance, k: int, time_limit: float, ordered: bool
+) -> Outcome:
     """Solve one instance; whatever goes wrong becomes a failed row with its message."""
     entry = get_algorithm(chosen.name)
     dictionary: Dictionary = instance.dictionary
@@ -287,9 +298,11 @@ def _outcome(chosen: Choice, instance: Instance, k: int, time_limit: float) -> O
 
     def solve() -> Outcome:
         result = solve_checked(entry, dict(chosen.options), dictionary, instance.y, k, **given)
-        return _measured(instance, result)
+        return _measured(instance, result, ordered)
 
-    return attempt(solve, time_limit)
+    outcome = attempt(solve, time_limit)
+    failed = Status(outcome.status).failed
+    return replace(outcome, near_1=1.0, near_2=1.0) if failed and ordered else outcome
 
 
 def attempt(solve: Callable[[], _Solution], time_limit: float) -> _Solution | Outcome:
@@ -309,7 +322,7 @@ def attempt(solve: Callable[[], _Solution], time_limit: float) -> _Solution | Ou
         return _failure(Status.ERROR, " ".join(message.split())[:300], time.perf_counter() - start)
 
 
-def _measured(instance: Instance, result: Result) -> Outcome:
+def _measured(instance: Instance, result: Result, ordered: bool) -> Outcome:
     """Compare an estimate with the planted solution."""
     if result.status == Status.DIVERGED:
         return _failure(Status.DIVERGED, "", result.seconds, int(result.n_iter))
@@ -323,6 +336,8 @@ def _measured(instance: Instance, result: Result) -> Outcome:
         "",
         result.seconds,
         json.dumps([astuple(stage) for stage in result.stages]) if result.stages else "",
+        near_distance(instance.x, result.x, 1) if ordered else None,
+        near_distance(instance.x, result.x, 2) if ordered else None,
     )
 
 

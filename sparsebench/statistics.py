@@ -19,11 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_expit, logit
-from scipy.stats import norm, t
+from scipy.stats import binom, norm, t
 
 from sparsebench.types import FloatArray
 
 CONFIDENCE = 0.95
+#: Fewer values than this have no interval of their median at that confidence.
+FEWEST_FOR_A_MEDIAN = 6
 # Rates that bound the window of the final fit, by level.
 _WINDOWS = {0.95: (0.2, 0.998), 0.5: (0.04, 0.96)}
 _FEWEST_WITNESSES = 20
@@ -64,6 +66,27 @@ def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[fl
         return mean, float(lower), float(upper)
     half = float(t.isf((1 - confidence) / 2, size - 1)) * spread / np.sqrt(size)
     return mean, max(mean - half, 0.0), min(mean + half, 1.0)
+
+
+def median_interval(
+    values: ArrayLike, confidence: float = CONFIDENCE
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return (median, lower, upper) of independent values along the first axis.
+
+    The interval lies between two of the sorted values, by the binomial law of how many of them
+    are below the median, so that it holds for any law; infinite for fewer than six values at 95 %.
+
+    References
+    ----------
+    Conover, Practical Nonparametric Statistics, 3rd edition, Wiley 1999, section 3.2.
+    """
+    ordered = np.sort(np.asarray(values, dtype=float), axis=0)
+    size = ordered.shape[0]
+    rank = int(binom.ppf((1 - confidence) / 2, size, 0.5))
+    median = np.asarray(np.median(ordered, axis=0))
+    if rank == 0:
+        return median, np.full_like(median, -np.inf), np.full_like(median, np.inf)
+    return median, ordered[rank - 1], ordered[size - rank]
 
 
 @dataclass(frozen=True)

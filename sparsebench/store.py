@@ -19,7 +19,7 @@ from sparsebench.registry import Choice
 from sparsebench.seeding import canonical
 from sparsebench.types import InputError
 
-FORMAT = 2
+FORMAT = 3
 FILE_NAME = "results.db"
 
 _SCHEMA = """
@@ -42,11 +42,15 @@ CREATE TABLE rows (
     support_distance REAL NOT NULL, exact INTEGER NOT NULL, relative_error REAL,
     relative_residual REAL, n_iter INTEGER NOT NULL, status TEXT NOT NULL, message TEXT NOT NULL,
     seconds REAL NOT NULL, stages TEXT NOT NULL DEFAULT '',
+    near_1 REAL, near_2 REAL,
     PRIMARY KEY (problem, n, m, trial, algorithm, k)
 ) WITHOUT ROWID;
 """
 # What brings a file of an older format up to the next one.
-_MIGRATIONS = {1: "ALTER TABLE rows ADD COLUMN stages TEXT NOT NULL DEFAULT ''"}
+_MIGRATIONS = {
+    1: "ALTER TABLE rows ADD COLUMN stages TEXT NOT NULL DEFAULT ''",
+    2: "ALTER TABLE rows ADD COLUMN near_1 REAL; ALTER TABLE rows ADD COLUMN near_2 REAL",
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,9 @@ class Outcome:
 
     A failed solve (an exception, NaN, a wrong shape, a time-out, divergence) has support distance
     1 and no relative error or residual; it counts as not recovered. `stages` is empty, or for a
-    chain a JSON list of [name, iterations, seconds], one item a link.
+    chain a JSON list of [name, iterations, seconds], one item a link. `near_1` and `near_2` are the
+    support distances that forgive one and two indices, where atoms are ordered along a line; None
+    where they are not, and in rows older than these columns.
     """
 
     support_distance: float
@@ -67,6 +73,8 @@ class Outcome:
     message: str
     seconds: float
     stages: str = ""
+    near_1: float | None = None
+    near_2: float | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +174,8 @@ class Store:
             # Another process may have been first.
             found = self._connection.execute("SELECT version FROM format").fetchone()[0]
             for old in range(found, FORMAT):
-                self._connection.execute(_MIGRATIONS[old])
+                for statement in _MIGRATIONS[old].split(";"):
+                    self._connection.execute(statement)
             self._connection.execute("UPDATE format SET version = ?", (FORMAT,))
         return (FORMAT,)
 
@@ -226,7 +235,7 @@ class Store:
                 for chosen, k in block.pairs
             ]
             self._connection.executemany(
-                f"INSERT OR IGNORE INTO rows VALUES ({','.join('?' * 16)})",
+                f"INSERT OR IGNORE INTO rows VALUES ({','.join('?' * 18)})",
                 [key + astuple(o) for key, o in zip(keys, outcomes, strict=True)],
             )
 
@@ -241,7 +250,7 @@ class Store:
         found = {}
         for algorithm, k, *values in self._connection.execute(
             "SELECT algorithm, k, support_distance, exact, relative_error, relative_residual, "
-            "n_iter, status, message, seconds, stages FROM rows "
+            "n_iter, status, message, seconds, stages, near_1, near_2 FROM rows "
             "WHERE problem = ? AND n = ? AND m = ? AND trial = ?",
             (problem, block.n, block.m, block.trial),
         ):
@@ -279,8 +288,8 @@ class Store:
             "SELECT a.name AS algorithm, a.recipe AS algorithm_recipe, p.name AS problem, "
             "p.recipe AS problem_recipe, p.seed, r.m, r.n, r.k, r.trial, r.support_distance, "
             "r.exact, r.relative_error, r.relative_residual, r.n_iter, r.status, r.message, "
-            "r.seconds, r.stages, r.run FROM rows r JOIN algorithms a ON a.id = r.algorithm "
-            "JOIN problems p ON p.id = r.problem "
+            "r.seconds, r.stages, r.near_1, r.near_2, r.run FROM rows r "
+            "JOIN algorithms a ON a.id = r.algorithm JOIN problems p ON p.id = r.problem "
             "ORDER BY p.recipe, r.n, r.m, a.recipe, r.k, r.trial",
             self._connection,
         )

@@ -297,6 +297,7 @@ def test_list_shows_everything(command):
         (["support-distance", "--ks", "5:1"], "first:last:step"),
         (["support-distance", "--trials", "0"], "--trials must be at least 1"),
         (["support-distance", "-p", "deconvolution[width=-1]"], "positive"),
+        (["support-distance", "-p", "super-resolution[factor=3]"], "needs n = 3 m"),
         (["list", "algoritms"], "did you mean 'algorithms'?"),
         (["status", "--out", "nowhere"], "no results in nowhere"),
         (["export", "rows.csv", "--out", "nowhere"], "no results in nowhere"),
@@ -432,6 +433,17 @@ def test_the_readme_has_the_table_of_the_registry():
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     table = readme.partition("<!-- algorithms -->\n")[2].partition("\n<!-- end")[0]
     assert table == cli.algorithm_table(), "python -m sparsebench list --markdown prints it anew"
+
+
+def test_measurements_of_a_finer_grid_need_not_be_stated(command, tmp_path):
+    code, _, err = command(
+        "support-distance", "-p", "super-resolution[factor=2]", "-a", "omp,pinv", "--preset",
+        "quick", "--ks", "3", "--trials", "3", "-j", "1", "--out", tmp_path,
+    )  # fmt: skip
+    assert code == 0, err
+    rows = pd.read_csv(tmp_path / "distances.csv")
+    assert set(rows["m"]) == {100}
+    assert set(rows["n"]) == {200}
 
 
 def test_export_names_the_formats_it_knows(command, tmp_path):

@@ -2,9 +2,19 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 import sparsebench
-from sparsebench.metrics import exact_recovery, relative_error, relative_residual, support_distance
+from sparsebench.metrics import (
+    exact_recovery,
+    near_distance,
+    relative_error,
+    relative_residual,
+    support_distance,
+)
+from sparsebench.problems import default_measurements
+from sparsebench.registry import choose_problem
 from sparsebench.types import InputError
 
 
@@ -100,6 +110,43 @@ def test_the_filter_is_not_cut_off():
     assert np.linalg.cond(narrow) > 1e15
 
 
+def test_super_resolution_on_the_grid_of_the_samples_is_deconvolution():
+    for width in (1.0, 3.0):
+        fine = sparsebench.draw("super-resolution", m=60, n=60, k=3, factor=1, width=width)
+        same = sparsebench.draw("deconvolution", m=60, n=60, k=3, width=width)
+        np.testing.assert_array_equal(fine.A, same.A)
+
+
+@pytest.mark.parametrize(("factor", "neighbours"), [(2, 0.9931), (4, 0.9983)])
+def test_super_resolution_dictionary(factor, neighbours):
+    A = sparsebench.draw("super-resolution", m=80, n=80 * factor, k=3, factor=factor).A
+    assert A.shape == (80, 80 * factor)
+    np.testing.assert_allclose(np.linalg.norm(A, axis=0), 1)
+    # Every factor-th atom is an atom of deconvolution; sums over samples hardly see the grid.
+    np.testing.assert_array_equal(
+        A[:, ::factor], sparsebench.draw("deconvolution", m=80, n=80, k=1).A
+    )
+    middle = 40 * factor
+    assert abs(A[:, middle] @ A[:, middle + 1] - neighbours) < 1e-4
+    ratio = A[43, middle + 1] / A[40, middle + 1]
+    expected = np.exp(((1 / factor) ** 2 - (3 - 1 / factor) ** 2) / 18)
+    np.testing.assert_allclose(ratio, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "m"),
+    [
+        ("gaussian", 500, 250),
+        ("gaussian", 1, 1),
+        ("deconvolution", 500, 500),
+        ("super-resolution", 500, 250),
+        ("super-resolution[factor=4]", 500, 125),
+    ],
+)
+def test_default_measurements(name, n, m):
+    assert default_measurements(choose_problem(name), n) == m
+
+
 def test_noise_has_the_stated_ratio():
     for snr in (60.0, 20.0, 0.0):
         instance = sparsebench.draw("gaussian", m=50, n=80, k=5, snr=snr)
@@ -124,6 +171,10 @@ def test_noise_has_the_stated_ratio():
         ("gaussian", {"m": 5, "n": 9, "k": 1, "columns": "units"}, "raw, unit"),
         ("gaussian", {"m": 5, "n": 9, "k": 1, "snr": float("nan")}, "dB"),
         ("deconvolution", {"m": 5, "n": 9, "k": 1}, "m = n"),
+        ("super-resolution", {"m": 9, "n": 9, "k": 1}, "needs n = 2 m"),
+        ("super-resolution[factor=0]", {"m": 9, "n": 9, "k": 1}, "at least 1"),
+        ("super-resolution[factor=1.5]", {"m": 6, "n": 9, "k": 1}, "type int"),
+        ("super-resolution[width=0.01]", {"m": 9, "n": 18, "k": 1}, "at least 0.1"),
         ("deconvolution[width=0]", {"m": 9, "n": 9, "k": 1}, "positive"),
         ("deconvolution[width=three]", {"m": 9, "n": 9, "k": 1}, "type float"),
     ],
@@ -149,3 +200,35 @@ def test_metrics_by_hand():
         support_distance(true, np.array([1.0, 1, 1, 0]))  # all true ones and one extra
     with pytest.raises(InputError):
         support_distance(np.zeros(4), true)
+
+
+@pytest.mark.parametrize("tolerance", [0, 1, 2, 5])
+def test_near_distance_is_that_of_the_largest_matching(tolerance):
+    rng = np.random.default_rng(tolerance)
+    for _ in range(200):
+        n = int(rng.integers(4, 40))
+        k = int(rng.integers(1, n + 1))
+        true, estimate = np.zeros(n), np.zeros(n)
+        true[rng.choice(n, k, replace=False)] = -1.0
+        estimate[rng.choice(n, int(rng.integers(0, k + 1)), replace=False)] = 1.0
+        gaps = np.subtract.outer(np.flatnonzero(true), np.flatnonzero(estimate))
+        pairs = csr_array((np.abs(gaps) <= tolerance).astype(np.int8))
+        matched = np.sum(maximum_bipartite_matching(pairs, perm_type="column") >= 0)
+        found = near_distance(true, estimate, tolerance)
+        assert found == pytest.approx((k - matched) / k, abs=1e-15)
+        if tolerance == 0:
+            assert found == support_distance(true, estimate)
+
+
+def test_near_distance_by_hand():
+    true, estimate = np.zeros(12), np.zeros(12)
+    true[[2, 3, 8]] = 1.0
+    estimate[[1, 2, 11]] = 1.0
+    assert [near_distance(true, estimate, t) for t in range(4)] == [2 / 3, 1 / 3, 1 / 3, 0.0]
+    assert near_distance(true, np.zeros(12), 2) == 1.0
+    with pytest.raises(InputError, match="4 non-zeros"):
+        near_distance(true, true + np.eye(12)[0], 1)
+    with pytest.raises(InputError, match="x = 0"):
+        near_distance(np.zeros(12), true, 1)
+    with pytest.raises(InputError, match="tolerance"):
+        near_distance(true, estimate, -1)

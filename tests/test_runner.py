@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import sparsebench
 from sparsebench import registry, runner
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.support_distance import SupportDistance
+from sparsebench.metrics import near_distance
 from sparsebench.registry import choose_algorithms, choose_problem
 from sparsebench.runner import run
 from sparsebench.store import Store
@@ -39,12 +41,12 @@ def diagram(names="omp,htp", ms=(10, 16), **settings):
     )
 
 
-def distances(names, ks=(2, 3), trials=6, problem="gaussian", time_limit=60.0):
+def distances(names, ks=(2, 3), trials=6, problem="gaussian", m=None, time_limit=60.0):
     return SupportDistance(
         choose_algorithms(names),
         choose_problem(problem),
         n=32,
-        m=32 if problem == "deconvolution" else 16,
+        m=m or (32 if problem == "deconvolution" else 16),
         ks=list(ks),
         trials=trials,
         seed=0,
@@ -148,13 +150,37 @@ def test_a_chain_is_one_row_with_the_cost_of_its_stages(tmp_path):
     assert options["omp.tol"] == 1e-10
 
 
-def test_a_store_of_the_first_format_is_brought_up_to_date(tmp_path):
+def test_rows_of_ordered_atoms_have_distances_that_forgive(tmp_path):
+    execute(distances("htp,raises", problem="deconvolution"), tmp_path)
+    execute(distances("htp,raises"), tmp_path)
+    execute(distances("htp", problem="deconvolution[boundary=circulant]", m=32), tmp_path)
+    with Store(tmp_path, writable=False) as store:
+        rows = store.frame()
+    line = rows["problem_recipe"].str.contains('"zero"')
+    assert line.sum() == 24
+    assert rows.loc[~line, ["near_1", "near_2"]].isna().all(axis=None)
+    failed = line & (rows["algorithm"] == "raises")
+    assert (rows.loc[failed, ["near_1", "near_2"]] == 1).all(axis=None)
+    for row in rows[line & ~failed].itertuples():
+        instance = sparsebench.draw("deconvolution", m=32, n=32, k=row.k, trial=row.trial)
+        x = sparsebench.solve("htp", instance.A, instance.y, row.k).x
+        assert row.near_1 == near_distance(instance.x, x, 1)
+        assert row.near_2 == near_distance(instance.x, x, 2)
+
+
+@pytest.mark.parametrize(
+    ("version", "newer"), [(1, ["stages", "near_1", "near_2"]), (2, ["near_1", "near_2"])]
+)
+def test_a_store_of_an_older_format_is_brought_up_to_date(tmp_path, version, newer):
     first = execute(distances("htp"), tmp_path)
     with closing(sqlite3.connect(tmp_path / "results.db")) as connection, connection:
-        connection.execute("ALTER TABLE rows DROP COLUMN stages")
-        connection.execute("UPDATE format SET version = 1")
+        for column in newer:
+            connection.execute(f"ALTER TABLE rows DROP COLUMN {column}")
+        connection.execute("UPDATE format SET version = ?", (version,))
+    before = rows_of(tmp_path)
     kept = execute(distances("htp,omp+htp"), tmp_path)
     assert kept.found == first.computed == kept.computed
+    assert set(before) <= set(rows_of(tmp_path))
 
 
 SCRIPT = """

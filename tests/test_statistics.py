@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from scipy.special import expit
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, quantile_test
 
 from sparsebench.experiments.sampling import GridSampler, ThresholdSampler
-from sparsebench.statistics import fit_threshold, mean_interval, wilson
+from sparsebench.statistics import fit_threshold, mean_interval, median_interval, wilson
 from sparsebench.theory import donoho_tanner
 from sparsebench.types import InputError
 
@@ -23,6 +23,20 @@ def test_twenty_of_twenty_is_not_a_point():
     lower, upper = wilson(20, 20)
     assert (round(float(lower), 2), float(upper)) == (0.84, 1.0)
     assert tuple(map(float, wilson(0, 0))) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("size", [6, 7, 20, 99, 100])
+def test_the_interval_of_a_median_equals_scipys(size):
+    values = np.random.default_rng(size).exponential(size=(size, 3))
+    median, lower, upper = median_interval(values)
+    for column in range(3):
+        expected = quantile_test(values[:, column]).confidence_interval(0.95)
+        assert (lower[column], upper[column]) == (expected.low, expected.high)
+        assert median[column] == np.median(values[:, column])
+
+
+def test_too_few_values_have_no_interval_of_their_median():
+    assert tuple(map(float, median_interval(np.arange(5.0)))) == (2.0, -np.inf, np.inf)
 
 
 def test_mean_interval_covers_bounded_means():

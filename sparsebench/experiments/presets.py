@@ -97,5 +97,21 @@ SUPPORT_DISTANCE: dict[str, dict[str, Any]] = {
     },
 }
 
+#: Settings of `instance`.
+INSTANCE: dict[str, Any] = {
+    "algorithms": "omp,els,sea,els+sea,homotopy,pinv",
+    "problem": "deconvolution[width=3]",
+    "n": 500,
+    "k": 20,
+    "window": 50,
+}
+
+#: Settings of `exploration`: workloads are (problem, n, m, k).
+EXPLORATION: dict[str, Any] = {
+    "algorithms": "sea,omp+sea,els+sea",
+    "workloads": [("deconvolution[width=3]", 500, 500, 20), ("gaussian", 500, 250, 45)],
+    "trials": 100,
+}
+
 #: Seconds a solve may take, in every preset.
 TIME_LIMIT = 60.0

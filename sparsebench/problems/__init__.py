@@ -9,6 +9,7 @@ import numpy as np
 
 from sparsebench.problems import deconvolution as deconvolution
 from sparsebench.problems import gaussian as gaussian
+from sparsebench.problems import super_resolution as super_resolution
 from sparsebench.registry import Choice, choice, get_problem, parse_choice, problems
 from sparsebench.seeding import generator
 from sparsebench.types import Dictionary, FloatArray, InputError, Instance, check_whole
@@ -20,10 +21,12 @@ _MOST_ATOMS = 1_000_000
 __all__ = [
     "check_seed",
     "check_sizes",
+    "default_measurements",
     "draw",
     "draw_dictionary",
     "draw_signal",
     "is_fixed",
+    "is_ordered",
     "problems",
 ]
 
@@ -93,6 +96,23 @@ def draw_signal(chosen: Choice, dictionary: Dictionary, k: int, trial: int, seed
 def is_fixed(chosen: Choice) -> bool:
     """Return whether all trials of a problem share one dictionary."""
     return bool(getattr(_generator(chosen), "fixed_dictionary", False))
+
+
+def is_ordered(chosen: Choice) -> bool:
+    """Return whether neighbouring atoms of a problem are neighbours along a line."""
+    return bool(getattr(_generator(chosen), "ordered", False))
+
+
+def default_measurements(chosen: Choice, n: int) -> int:
+    """Return the m of n atoms where none is stated.
+
+    A problem may say it in a method ``measurements(n)``; otherwise it is n for a fixed dictionary
+    and n / 2 for a random one.
+    """
+    source = _generator(chosen)
+    if hasattr(source, "measurements"):
+        return int(source.measurements(n))
+    return n if is_fixed(chosen) else max(1, n // 2)
 
 
 def check_sizes(m: int, n: int, k: int) -> None:

@@ -43,6 +43,11 @@ class Deconvolution:
 
     fixed_dictionary = True
 
+    @property
+    def ordered(self) -> bool:
+        """Whether the atoms lie along a line; those of a circulant dictionary lie on a circle."""
+        return self.boundary == "zero"
+
     def __post_init__(self) -> None:
         if not 0 < self.width < np.inf:
             raise InputError(f"deconvolution[width=...] is a positive number, not {self.width}")

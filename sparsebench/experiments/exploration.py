@@ -1,0 +1,198 @@
+"""How far an exploration gets: distinct supports and best residual against iterations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sparsebench.problems import draw_dictionary, draw_signal
+from sparsebench.registry import (
+    Algorithm,
+    Choice,
+    choose_problem,
+    get_algorithm,
+    load_plugin,
+    stage_options,
+)
+from sparsebench.solvers import solve
+from sparsebench.statistics import FEWEST_FOR_A_MEDIAN, median_interval
+from sparsebench.types import FloatArray, InputError, Instance, IntArray
+
+#: What is recorded, by its name in a history.
+QUANTITIES = {
+    "supports_explored": "distinct supports explored",
+    "best_residual": "best relative residual",
+}
+_POINTS = 60
+_REFUSAL = "{} records no supports it explored; choose sea, or a chain that ends in it"
+
+_History = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A problem with its sizes."""
+
+    problem: str
+    n: int
+    m: int
+    k: int
+
+
+def explore(
+    algorithms: list[Choice],
+    workloads: list[Workload],
+    *,
+    trials: int,
+    seed: int,
+    workers: int,
+    plugins: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Return one row a (workload, algorithm, quantity, iteration): the median over trials.
+
+    A solve that ends early keeps its last values; one that fails counts with no support explored
+    and a residual of 1, as an estimate of zero has.
+
+    Parameters
+    ----------
+    algorithms : list of Choice
+        Such as ``sea`` or ``omp+sea``; of a chain the last link is recorded, from the estimate
+        of those before it.
+    workloads : list of Workload
+    trials : int
+        Instances a workload.
+    seed : int
+        Root seed.
+    workers : int
+        Processes.
+    plugins : sequence of str
+        Files that every process loads.
+
+    Returns
+    -------
+    DataFrame
+        Columns algorithm, problem, m, n, k, quantity, iteration, estimate, lower, upper (95 %
+        interval of the median), lower_quartile, upper_quartile, trials, failures and the recipe.
+
+    Raises
+    ------
+    InputError
+        If an algorithm does not record its exploration, or trials are too few for an interval.
+    """
+    check_explorations(algorithms, trials)
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        solved = joblib.Parallel(n_jobs=workers)(
+            joblib.delayed(_explored)(algorithms, workload, trial, seed, plugins)
+            for workload in workloads
+            for trial in range(trials)
+        )
+    frames = []
+    for index, workload in enumerate(workloads):
+        here = solved[index * trials : (index + 1) * trials]
+        problem = choose_problem(workload.problem)
+        for chosen in algorithms:
+            found = [histories[chosen] for histories in here]
+            budget = _links(chosen)[-1][1].get("max_iter", 1)
+            frames += [
+                _summary(found, quantity, budget).assign(
+                    algorithm=chosen.label,
+                    options=json.dumps(dict(chosen.options)),
+                    problem=problem.label,
+                    m=workload.m,
+                    n=workload.n,
+                    k=workload.k,
+                    quantity=name,
+                    trials=trials,
+                    failures=sum(history is None for history in found),
+                    problem_options=json.dumps(dict(problem.options)),
+                    seed=seed,
+                )
+                for quantity, name in QUANTITIES.items()
+            ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def check_explorations(algorithms: list[Choice], trials: int) -> None:
+    """Refuse what `explore` cannot record or summarise.
+
+    Raises
+    ------
+    InputError
+        If an algorithm does not record its exploration, or trials are too few for an interval.
+    """
+    for chosen in algorithms:
+        last, _ = _links(chosen)[-1]
+        if not last.accepts("history"):
+            raise InputError(_REFUSAL.format(last.name))
+    if trials < FEWEST_FOR_A_MEDIAN:
+        raise InputError(
+            f"the interval of a median takes {FEWEST_FOR_A_MEDIAN} trials, not {trials}"
+        )
+
+
+def _explored(
+    algorithms: list[Choice], workload: Workload, trial: int, seed: int, plugins: Sequence[str]
+) -> dict[Choice, _History | None]:
+    """Return what each algorithm recorded on one instance; nothing where it failed."""
+    for path in plugins:
+        load_plugin(path)
+    problem = choose_problem(workload.problem)
+    dictionary = draw_dictionary(problem, workload.m, workload.n, trial, seed)
+    instance = draw_signal(problem, dictionary, workload.k, trial, seed)
+    return {chosen: _history(chosen, instance, workload.k) for chosen in algorithms}
+
+
+def _links(chosen: Choice) -> list[tuple[Algorithm, dict[str, Any]]]:
+    """Return the links of a chain with their options, or the algorithm alone with its own."""
+    entry, options = get_algorithm(chosen.name), dict(chosen.options)
+    if entry.stages:
+        return list(zip(entry.stages, stage_options(entry, options), strict=True))
+    return [(entry, options)]
+
+
+def _history(chosen: Choice, instance: Instance, k: int) -> _History | None:
+    """Return what the last link recorded, from the estimate of those before it."""
+    *before, (last, options) = _links(chosen)
+    problem, start = (instance.dictionary, instance.y, k), None
+    try:
+        for link, own in before:
+            start = solve(link.name, *problem, start=start, **own).x
+        found = solve(last.name, *problem, start=start, history=True, **options).history
+    except (Exception, SystemExit):
+        return None
+    if found is None or not set(QUANTITIES) <= set(found):
+        raise InputError(_REFUSAL.format(last.name))
+    return found
+
+
+def _summary(found: list[_History | None], quantity: str, budget: int) -> pd.DataFrame:
+    """Return the median and the quartiles at some iterations, evenly spread by ratio."""
+    iterations = np.unique(np.geomspace(1, budget, _POINTS).round().astype(int))
+    values = np.array([_at(history, quantity, iterations) for history in found])
+    median, lower, upper = median_interval(values)
+    lower_quartile, upper_quartile = np.quantile(values, [0.25, 0.75], axis=0)
+    return pd.DataFrame(
+        {
+            "iteration": iterations,
+            "estimate": median,
+            "lower": lower,
+            "upper": upper,
+            "lower_quartile": lower_quartile,
+            "upper_quartile": upper_quartile,
+        }
+    )
+
+
+def _at(history: _History | None, quantity: str, iterations: IntArray) -> FloatArray:
+    """Return what was recorded at some iterations; a solve that has ended keeps its last value."""
+    if history is None or not history[quantity].size:
+        return np.full(iterations.size, float(quantity == "best_residual"))
+    recorded = history[quantity]
+    return recorded[np.minimum(iterations, recorded.size) - 1].astype(float)
