@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import signal
 import sqlite3
@@ -23,6 +22,7 @@ from sparsebench.experiments import presets
 from sparsebench.experiments.exploration import Workload, check_explorations, explore
 from sparsebench.experiments.instance import solutions
 from sparsebench.experiments.phase_transition import PhaseTransition
+from sparsebench.experiments.study import Study
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.registry import (
     FAMILIES,
@@ -180,23 +180,18 @@ def phase_transition(
     ]
     report = _run(experiment, out, jobs, plugin)
     thresholds = _told(experiment.thresholds(), experiment.algorithms)
-    footer = _footer(experiment, int(experiment.cells()["trials"].sum()))
-    _write_csv(thresholds, out / "thresholds.csv")
+    _write_csv(_traced(thresholds, experiment.recipe()), out / "thresholds.csv")
     _write_csv(experiment.cells(), out / "cells.csv")
-    from sparsebench import plots
+    from sparsebench import figures
 
-    figures = [
-        path
-        for level, name in ((0.95, "phase-transition"), (0.5, "phase-transition-50"))
-        for path in plots.phase_transition(thresholds, level, footer, out, name)
-    ]
+    drawn = figures.draw(out / "thresholds.csv", out)
     for level in (0.95, 0.5):
         _print_thresholds(thresholds, level, experiment)
     _print_stops(thresholds, half_width)
     _out.print(
         "mutual coherence of the first dictionaries: " + ", ".join(f"{c:.2f}" for c in coherences)
     )
-    _print_report(report, [*figures, out / "thresholds.csv", out / "cells.csv"], out)
+    _print_report(report, [*drawn, out / "thresholds.csv", out / "cells.csv"], out)
 
 
 @app.command(
@@ -251,15 +246,14 @@ def support_distance(
     coherence = problems.draw_dictionary(generator, m, n, 0, seed).coherence
     report = _run(experiment, out, jobs, plugin)
     distances = _told(experiment.distances(), experiment.algorithms)
-    _write_csv(distances, out / "distances.csv")
-    from sparsebench import plots
+    _write_csv(_traced(distances, experiment.recipe()), out / "distances.csv")
+    from sparsebench import figures
 
-    footer = _footer(experiment, int(distances["trials"].sum()), f"m = {m}")
-    figures = plots.support_distance(distances, footer, out, "support-distance")
+    drawn = figures.draw(out / "distances.csv", out)
     _print_distances(distances, experiment)
     which = "of the dictionary" if problems.is_fixed(generator) else "of the first dictionary"
     _out.print(f"mutual coherence {which}: {coherence:.4f}")
-    _print_report(report, [*figures, out / "distances.csv"], out)
+    _print_report(report, [*drawn, out / "distances.csv"], out)
 
 
 @app.command(
@@ -316,12 +310,10 @@ def instance(
     }
     out.mkdir(parents=True, exist_ok=True)
     _write_csv(_traced(found, recipe), out / "instance.csv")
-    from sparsebench import plots
+    from sparsebench import figures
 
-    footer = _small_print(found, recipe, *(f"{name} = {sizes[name]}" for name in "nmk"))
-    figures = plots.instance(found, footer, out, "instance")
+    written = [*figures.draw(out / "instance.csv", out), out / "instance.csv"]
     _print_solutions(found)
-    written = [*figures, out / "instance.csv"]
     _out.print("wrote " + ", ".join(str(path) for path in written), soft_wrap=True)
 
 
@@ -374,15 +366,13 @@ def exploration(
         "seed": seed,
     }
     _write_csv(_traced(found, recipe), out / "exploration.csv")
-    from sparsebench import plots
+    from sparsebench import figures
 
-    footer = _small_print(found, recipe, f"{trials} instances each")
-    figures = plots.exploration(found, footer, out, "exploration")
+    written = [*figures.draw(out / "exploration.csv", out), out / "exploration.csv"]
     row: Any
     for row in found.drop_duplicates(["problem", "algorithm"]).itertuples():
         if row.failures:
             _out.print(f"{row.algorithm}: {row.failures} of {trials} solves failed: {row.problem}")
-    written = [*figures, out / "exploration.csv"]
     _out.print("wrote " + ", ".join(str(path) for path in written), soft_wrap=True)
 
 
@@ -564,7 +554,7 @@ def export(
 
 
 def _run(
-    experiment: PhaseTransition | SupportDistance,
+    experiment: PhaseTransition | SupportDistance | Study,
     out: Path,
     jobs: int | None,
     plugin: list[str] | None,
@@ -668,37 +658,13 @@ def _told(frame: pd.DataFrame, algorithms: list[Choice]) -> pd.DataFrame:
     )
 
 
-def _footer(experiment: PhaseTransition | SupportDistance, trials: int, *extra: str) -> str:
-    """Return the small print: the problem with all of its options, sizes, recipe, version."""
-    options = ", ".join(f"{key} {value}" for key, value in experiment.problem.options)
-    recipe = digest(experiment.recipe())[:8]
-    parts = [
-        f"n = {experiment.n}",
-        *extra,
-        f"{trials:,} trials",
-        "95 % intervals",
-        f"seed {experiment.seed}",
-        f"recipe {recipe}",
-        f"sparsebench {package_version()}",
-    ]
-    return f"{experiment.problem.name}: {options}\n{' · '.join(parts)}"
-
-
-def _traced(frame: pd.DataFrame, recipe: dict[str, Any]) -> pd.DataFrame:
-    """Add what made the rows."""
-    return frame.assign(recipe=digest(recipe), version=package_version())
-
-
-def _small_print(frame: pd.DataFrame, recipe: dict[str, Any], *sizes: str) -> str:
-    """Return the small print: problems with all of their options, sizes, recipe, version."""
-    lines = []
-    for row in frame.drop_duplicates(["problem", "problem_options"]).to_dict("records"):
-        options = json.loads(row["problem_options"]).items()
-        name = row["problem"].partition("[")[0]
-        lines.append(f"{name}: {', '.join(f'{key} {value}' for key, value in options)}")
-    trial = [f"trial {recipe['trial']}"] if "trial" in recipe else []
-    parts = [*sizes, *trial, f"seed {recipe['seed']}", f"recipe {digest(recipe)[:8]}"]
-    return "\n".join([*lines, " · ".join([*parts, f"sparsebench {package_version()}"])])
+def _traced(frame: pd.DataFrame, recipe: Any) -> pd.DataFrame:
+    """Add what made the rows: the recipe's hash, the version and the command."""
+    return frame.assign(
+        recipe=digest(recipe),
+        version=package_version(),
+        command="sparsebench " + shlex.join(sys.argv[1:]),
+    )
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
@@ -871,4 +837,8 @@ def _print_report(report: Report, written: list[Path], out: Path) -> None:
         )
     else:
         _out.print(f"nothing to compute: all {report.found:,} rows were in {out / 'results.db'}")
-    _out.print("wrote " + ", ".join(str(path) for path in written), soft_wrap=True)
+    if written:
+        _out.print("wrote " + ", ".join(str(path) for path in written), soft_wrap=True)
+
+
+from sparsebench import cli_studies  # noqa: E402, F401  (its commands belong to `app`)

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from sparsebench.theory import donoho_tanner_curve
@@ -30,6 +31,7 @@ _ONE_COLUMN, _TWO_COLUMNS = 3.5, 7.0  # inches
 # More algorithms than this get a panel a family.
 _MOST_IN_ONE = 8
 _ACROSS = 3
+_LEGEND_ACROSS = 6
 _PANELS = {
     "greedy": "greedy pursuits",
     "thresholding": "iterative thresholding",
@@ -57,6 +59,38 @@ _SPREAD_LEGEND: dict[str, Artist] = {
 _FAILED = ("error", "time-out", "diverged")
 # Residuals of at most this relative size count as zero, and are drawn on the lower edge.
 _ZERO_RESIDUAL = 1e-10
+# In the studies a colour is a kind of algorithm, and a marker with a dash one of them: always the
+# same, whatever else is in the picture.
+_KINDS = {
+    "#0072B2": ("omp", "sp", "cosamp", "ols"),
+    "#009E73": ("iht", "niht", "htp", "nhtp"),
+    "#CC79A7": ("ompr", "els", "splicing", "sbr"),
+    "#D55E00": ("sea", "omp+sea", "els+sea"),
+    "#56B4E9": ("htp-restarts", "iht-restarts"),
+    "#E69F00": ("homotopy", "bp", "fista", "sbl"),
+    "#000000": ("ridge", "pinv", "thresholding", "oracle"),
+}
+_FIXED = {
+    name: (colour, _DASHES[index], _MARKERS[index + 3 * (kind % 3)])
+    for kind, (colour, names) in enumerate(_KINDS.items())
+    for index, name in enumerate(names)
+}
+_FIXED |= {
+    "iht[step=1.8/L]": _FIXED["iht"],
+    "htp[step=1]": _FIXED["htp"],
+    "iht[step=1/L]": ("#0072B2", "-", "s"),
+    "htp[step=1/L]": ("#0072B2", "--", "D"),
+    "iht[step=1]": ("#E69F00", "-", "^"),
+    "htp[step=1.8/L]": ("#E69F00", "--", "v"),
+}
+#: Metrics of a study: the label of the y axis, and what to add to the title of a panel.
+METRICS = {
+    "support_distance": ("mean support distance", "exact index"),
+    "near_1": ("mean support distance", "within 1 index"),
+    "near_2": ("mean support distance", "within 2 indices"),
+    "exact": ("share of supports recovered", "exact support"),
+    "ratio": ("sparsity ratio k/m", ""),
+}
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.labelsize": 8,
@@ -288,6 +322,156 @@ def _explorations(axes: Axes, rows: pd.DataFrame) -> None:
         axes.axhline(_ZERO_RESIDUAL, color="0.45", lw=0.8, ls="--", label="counts as zero")
 
 
+def small_multiples(
+    points: pd.DataFrame,
+    label: str,
+    footer: str,
+    folder: Path,
+    name: str,
+    *,
+    x: str = "x",
+    scale: str = "linear",
+    limit: bool = False,
+) -> list[Path]:
+    """Draw a panel a (panel, metric), with the same axes, styles and one legend for all.
+
+    Parameters
+    ----------
+    points : DataFrame
+        Columns panel, metric, curve, told, estimate, lower, upper and `x`; with `limit`, m and n.
+    label : str
+        Of the x axis.
+    footer : str
+        Small print under the picture.
+    folder, name
+        Where to write ``name.png`` and ``name.pdf``.
+    x : str
+        The column on the x axis; points without it are left out.
+    scale : {"linear", "log", "log with sizes", "log with zero"}
+        Of the x axis; sizes are few and each is labelled.
+    limit : bool
+        Draw the Donoho-Tanner limit of l1 minimisation, where the x axis is m/n or n.
+    """
+    points = points.assign(x=points[x]).dropna(subset=["x"])
+    points["curve"] = points["curve"].astype(str)
+    parts = [
+        (str(panel), str(metric), part)
+        for (panel, metric), part in points.groupby(["panel", "metric"], sort=False)
+    ]
+    several = points.groupby("panel")["metric"].nunique().max() > 1
+    rows = -(-len(parts) // _across(len(parts)))
+    curves = sorted(points["curve"].unique(), key=_place)
+    with plt.rc_context(_STYLE):
+        figure, grid = plt.subplots(
+            rows,
+            _across(len(parts)),
+            figsize=(_TWO_COLUMNS, 2.15 * rows + 0.8),
+            sharex=True,
+            sharey=True,
+            squeeze=False,
+        )
+        panels: list[Axes] = list(grid.flat)
+        handles: dict[str, Artist] = {}
+        for axes, (panel, metric, part) in zip(panels, parts, strict=False):
+            if limit:
+                _draw_limit(axes, part)
+            for curve in curves:
+                _styled_curve(axes, curve, part[part["curve"] == curve])
+            axes.set_title(f"{panel}, {METRICS[metric][1]}" if several else panel, fontsize=7.5)
+            found, texts = axes.get_legend_handles_labels()
+            handles |= dict(zip(texts, found, strict=True))
+        _scale_x(panels, points["x"], scale)
+        top = min(1.02, 1.05 * float(points["upper"].max()))
+        panels[0].set_ylim(-0.02 * top, top)
+        _label_panels(panels, label, [METRICS[metric][0] for _, metric, _ in parts])
+        _beneath(figure, list(handles.values()), list(handles), footer)
+        return _save(figure, folder, name)
+
+
+def _across(panels: int) -> int:
+    """Return how many panels stand side by side."""
+    return {1: 1, 2: 2, 4: 2}.get(panels, _ACROSS)
+
+
+def _place(curve: str) -> tuple[int, str]:
+    """Return the key that sorts curves by kind, unknown ones last."""
+    known = list(_FIXED)
+    return (known.index(curve), "") if curve in known else (len(known), curve)
+
+
+def _styled_curve(axes: Axes, curve: str, rows: pd.DataFrame) -> None:
+    """Draw one curve with its band in the style that belongs to its algorithm."""
+    if rows.empty:
+        return
+    colour, dash, marker = _FIXED.get(curve, ("0.5", "-", "d"))
+    rows = rows.sort_values("x", kind="stable")
+    axes.fill_between(rows["x"], rows["lower"], rows["upper"], color=colour, alpha=0.16, lw=0)
+    if rows["x"].nunique() == 1:  # a band without width
+        axes.vlines(rows["x"], rows["lower"], rows["upper"], color=colour, lw=0.6)
+    axes.plot(
+        rows["x"],
+        rows["estimate"],
+        color=colour,
+        ls=dash,
+        lw=1.0,
+        marker=marker,
+        ms=3.0,
+        mew=0,
+        label=_legend_text(curve, str(rows["told"].iloc[0])),
+    )
+
+
+def _draw_limit(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw the Donoho-Tanner limit: a curve over m/n, a level line where m/n is the same."""
+    deltas = (rows["m"] / rows["n"]).unique()
+    xs = np.linspace(0.005, 0.995, 199) if len(deltas) > 1 else np.sort(rows["x"].unique())
+    limit = donoho_tanner_curve(xs if len(deltas) > 1 else np.full(len(xs), deltas[0]))
+    name = "ℓ1 limit (Donoho-Tanner)"
+    axes.plot(xs, limit, color="0.45", lw=1.0, ls=(0, (1, 1)), label=name, zorder=1)
+
+
+def _scale_x(panels: list[Axes], xs: pd.Series, scale: str) -> None:
+    """Scale the x axis; "log with zero" has 0 at its left end, set apart by a break."""
+    axes = panels[0]
+    if scale == "linear":
+        axes.set_xlim(0, 1 if xs.max() <= 1 else None)
+        return
+    if scale in ("log", "log with sizes"):
+        axes.set_xscale("log")
+        if scale == "log with sizes":
+            sizes = sorted(xs.unique())
+            axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
+            axes.xaxis.set_minor_locator(NullLocator())
+        return
+    smallest = float(xs[xs > 0].min())
+    axes.set_xscale("symlog", linthresh=smallest, linscale=1.0)
+    decades = np.arange(round(np.log10(smallest)), round(np.log10(xs.max())) + 1)
+    shown = [int(d) for d in decades if (d - decades[-1]) % 2 == 0]
+    labelled = {d for d in shown if (d - shown[-1]) % 4 == 0}
+    axes.set_xticks(
+        [0.0, *(10.0**d for d in shown)],
+        ["0", *(f"$10^{{{d}}}$" if d in labelled else "" for d in shown)],
+    )
+    axes.xaxis.set_minor_locator(NullLocator())
+    for axes in panels:
+        axes.axvspan(0.3 * smallest, 0.6 * smallest, color="white", lw=0, zorder=5)
+
+
+def _label_panels(panels: list[Axes], label: str, metrics: list[str]) -> None:
+    """Label the outer axes, and every y axis that differs from its left neighbour's."""
+    across = _across(len(metrics))
+    for index, axes in enumerate(panels):
+        if index >= len(metrics):
+            axes.remove()
+            continue
+        if index % across == 0 or metrics[index] != metrics[index - 1]:
+            axes.set_ylabel(metrics[index])
+            axes.tick_params(labelleft=True)
+        if index + across >= len(metrics):  # nothing below it
+            axes.set_xlabel(label)
+            axes.tick_params(labelbottom=True)
+
+
 def _draw(
     points: pd.DataFrame, reference: Callable[[Axes], None]
 ) -> tuple[Figure, NDArray[np.object_]]:
@@ -407,18 +591,22 @@ def _finish(
 def _beneath(figure: Figure, handles: Sequence[Artist], names: Sequence[str], footer: str) -> None:
     """Place one legend and the small print below all panels."""
     height = figure.get_size_inches()[1]
-    below = 0.12 * len(footer.splitlines()) + 0.05
+    below = 0.12 * len(footer.splitlines()) + 0.05  # inches
+    rows = -(-len(names) // _LEGEND_ACROSS)
     figure.text(0.5, 0.0, footer, ha="center", va="bottom", fontsize=6, color="0.35")
     figure.legend(
         handles,
         names,
         loc="lower center",
         bbox_to_anchor=(0.5, below / height),
-        ncol=len(names),
+        ncol=-(-len(names) // rows),
         frameon=False,
+        handlelength=3.0,
         columnspacing=1.4,
+        labelspacing=0.3,
     )
-    figure.tight_layout(rect=(0, (below + 0.2) / height, 1, 1))
+    rect = (0, (below + 0.15 * rows + 0.05) / height, 1, 1)
+    figure.tight_layout(rect=rect, pad=0.3, w_pad=1.2, h_pad=0.8)
 
 
 def _save(figure: Figure, folder: Path, name: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
 import fnmatch
@@ -328,6 +329,32 @@ def stage_prefixes(stages: Sequence[Algorithm]) -> list[str]:
     return [
         f"{name}{count if count > 1 else ''}." for name, count in zip(names, counts, strict=True)
     ]
+
+
+def flops(entry: Algorithm, m: int, n: int, k: int) -> float:
+    """Return the stated flops of one iteration of an algorithm, NaN where none are stated.
+
+    Raises
+    ------
+    InputError
+        If the cost is anything but arithmetic in m, n, k and numbers.
+    """
+    if not entry.cost:
+        return float("nan")
+    sizes = {"m": m, "n": n, "k": k}
+    arithmetic = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Load)
+    try:
+        tree = ast.parse(entry.cost, mode="eval")
+        for node in ast.walk(tree):
+            number = isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+            size = isinstance(node, ast.Name) and node.id in sizes
+            if not (number or size or isinstance(node, arithmetic)):
+                raise SyntaxError
+        return float(eval(compile(tree, entry.name, "eval"), {"__builtins__": {}}, sizes))
+    except (SyntaxError, ArithmeticError):
+        raise InputError(
+            f"the cost {entry.cost!r} of {entry.name} is no arithmetic in m, n and k"
+        ) from None
 
 
 def get_problem(name: str) -> ProblemGenerator:

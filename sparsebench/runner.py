@@ -45,8 +45,6 @@ class Experiment(Protocol):
 
     name: str
     algorithms: list[Choice]
-    problem: Choice
-    n: int
 
     def waves(self) -> Generator[list[Block], Wave, None]:
         """Yield blocks, receive their rows, until enough is known. A pure function of rows."""

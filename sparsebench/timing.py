@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import fnmatch
 import operator
 import time
@@ -23,6 +22,7 @@ from sparsebench.registry import (
     Choice,
     algorithms,
     choose_problem,
+    flops,
     get_algorithm,
     nearest_name,
     split,
@@ -186,32 +186,6 @@ def dgemm_rate() -> float:
         left @ right
         seconds.append(time.perf_counter() - begin)
     return 2.0 * size**3 / min(seconds)
-
-
-def flops(entry: Algorithm, m: int, n: int, k: int) -> float:
-    """Return the stated flops of one iteration of an algorithm, NaN where none are stated.
-
-    Raises
-    ------
-    InputError
-        If the cost is anything but arithmetic in m, n, k and numbers.
-    """
-    if not entry.cost:
-        return float("nan")
-    sizes = {"m": m, "n": n, "k": k}
-    arithmetic = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Load)
-    try:
-        tree = ast.parse(entry.cost, mode="eval")
-        for node in ast.walk(tree):
-            number = isinstance(node, ast.Constant) and isinstance(node.value, int | float)
-            size = isinstance(node, ast.Name) and node.id in sizes
-            if not (number or size or isinstance(node, arithmetic)):
-                raise SyntaxError
-        return float(eval(compile(tree, entry.name, "eval"), {"__builtins__": {}}, sizes))
-    except (SyntaxError, ArithmeticError):
-        raise InputError(
-            f"the cost {entry.cost!r} of {entry.name} is no arithmetic in m, n and k"
-        ) from None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ LAYERS = [
     {"problems", "solvers"},
     {"store", "experiments"},
     {"runner", "timing"},
-    {"plots", "cli"},
+    {"plots", "figures", "cli", "cli_studies"},
     {"__init__", "__main__"},
 ]
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}

@@ -1,0 +1,211 @@
+"""Studies: the same algorithms over chosen points, panel by panel, in one fixed wave."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sparsebench.registry import Choice, flops, get_algorithm
+from sparsebench.statistics import mean_interval, wilson
+from sparsebench.store import Block, Outcome
+from sparsebench.types import InputError, Status
+
+#: What is read off a row, by name; all are means over trials.
+METRICS: dict[str, Callable[[Outcome], float | None]] = {
+    "support_distance": lambda outcome: outcome.support_distance,
+    "exact": lambda outcome: outcome.exact,
+    "near_1": lambda outcome: outcome.near_1,
+    "near_2": lambda outcome: outcome.near_2,
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value on the x axis of one panel, with the algorithms compared there.
+
+    Attributes
+    ----------
+    panel : str
+    x : float
+    problem : Choice
+    m, n, k : int
+        Measurements, atoms, non-zeros.
+    trials : int
+    curves : dict of str to Choice
+        The algorithm of each curve here; an option of it may change along the curve.
+    metrics : tuple of str
+        Keys of `METRICS`.
+    """
+
+    panel: str
+    x: float
+    problem: Choice
+    m: int
+    n: int
+    k: int
+    trials: int
+    curves: dict[str, Choice]
+    metrics: tuple[str, ...] = ("support_distance",)
+
+
+@dataclass
+class Study:
+    """Find the mean of each metric for every curve at each of some points.
+
+    Points that share problem, sizes and trial share the dictionary, and the signal where k is the
+    same too: all curves of a panel meet the same instances.
+
+    Parameters
+    ----------
+    name : str
+    points : list of Point
+    seed : int
+        Root seed.
+    time_limit : float
+        Seconds a solve may take.
+    """
+
+    name: str
+    points: list[Point]
+    seed: int
+    time_limit: float
+    algorithms: list[Choice] = field(init=False)
+    _outcomes: dict[tuple[Any, ...], Outcome] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        every = (chosen for point in self.points for chosen in point.curves.values())
+        self.algorithms = list(dict.fromkeys(every))
+
+    def recipe(self) -> dict[str, Any]:
+        """Everything that decides the result, as JSON data."""
+        return {
+            "experiment": "study",
+            "points": [
+                {
+                    "panel": point.panel,
+                    "x": point.x,
+                    "problem": point.problem.recipe,
+                    "m": point.m,
+                    "n": point.n,
+                    "k": point.k,
+                    "trials": point.trials,
+                    "curves": {label: a.recipe for label, a in point.curves.items()},
+                    "metrics": point.metrics,
+                }
+                for point in self.points
+            ],
+            "seed": self.seed,
+            "time_limit": self.time_limit,
+        }
+
+    def waves(
+        self,
+    ) -> Generator[list[Block], list[tuple[Block, dict[tuple[Choice, int], Outcome]]], None]:
+        """Yield every block at once: the points are fixed."""
+        wanted: dict[tuple[Choice, int, int, int], dict[tuple[Choice, int], None]] = defaultdict(
+            dict
+        )
+        for point in self.points:
+            for trial in range(point.trials):
+                pairs = wanted[point.problem, point.m, point.n, trial]
+                pairs.update(((a, point.k), None) for a in point.curves.values())
+        rows = yield [
+            Block(problem, self.seed, n, m, trial, tuple(pairs), self.time_limit)
+            for (problem, m, n, trial), pairs in wanted.items()
+        ]
+        for block, outcomes in rows:
+            for pair, outcome in outcomes.items():
+                self._outcomes[block.problem, block.m, block.n, block.trial, *pair] = outcome
+
+    def solves_to_go(self) -> dict[tuple[Choice, int], int]:
+        """Return nothing: the only wave holds every solve."""
+        return {}
+
+    def estimates(self) -> pd.DataFrame:
+        """Return one row a panel, curve, x and metric: the mean with its interval.
+
+        A failed solve counts as distance 1 and as not recovered; ``iterations`` and ``flops``
+        (iterations times the stated flops of one, summed over the links of a chain) are means
+        over those that returned an estimate.
+
+        Raises
+        ------
+        InputError
+            If a row lacks one of the metrics.
+        """
+        rows = []
+        for point in self.points:
+            for label, chosen in point.curves.items():
+                outcomes = [
+                    self._outcomes[point.problem, point.m, point.n, trial, chosen, point.k]
+                    for trial in range(point.trials)
+                ]
+                returned = [o for o in outcomes if not Status(o.status).failed]
+                for metric in point.metrics:
+                    mean, lower, upper = _estimate(metric, outcomes, point.problem)
+                    rows.append(
+                        {
+                            "panel": point.panel,
+                            "curve": label,
+                            "x": point.x,
+                            "metric": metric,
+                            "estimate": mean,
+                            "lower": lower,
+                            "upper": upper,
+                            "trials": len(outcomes),
+                            "failures": len(outcomes) - len(returned),
+                            "iterations": _mean([o.n_iter for o in returned]),
+                            "flops": _mean([_flops(chosen, o, point) for o in returned]),
+                            "algorithm": chosen.label,
+                            "options": json.dumps(dict(chosen.options)),
+                            "told": ",".join(get_algorithm(chosen.name).told),
+                            "problem": point.problem.label,
+                            "problem_options": json.dumps(dict(point.problem.options)),
+                            "m": point.m,
+                            "n": point.n,
+                            "k": point.k,
+                            "seed": self.seed,
+                        }
+                    )
+        return pd.DataFrame(rows)
+
+
+def _estimate(
+    metric: str, outcomes: Sequence[Outcome], problem: Choice
+) -> tuple[float, float, float]:
+    """Return the mean of a metric with its interval: Wilson's for shares, Student's for others."""
+    values = [METRICS[metric](outcome) for outcome in outcomes]
+    if None in values:
+        raise InputError(
+            f"there are rows of {problem.label} without {metric}: its atoms are not ordered, or "
+            "the rows are older than this metric; choose another --out"
+        )
+    sample = np.array(values, dtype=float)
+    if metric == "exact":
+        lower, upper = wilson(sample.sum(), sample.size)
+        return float(sample.mean()), float(lower), float(upper)
+    return mean_interval(sample)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _flops(chosen: Choice, outcome: Outcome, point: Point) -> float:
+    """Return the stated flops of a solve, NaN where none are stated."""
+    entry, sizes = get_algorithm(chosen.name), (point.m, point.n, point.k)
+    if not entry.stages:
+        return flops(entry, *sizes) * outcome.n_iter
+    if not outcome.stages:  # a row of the oldest stores
+        return float("nan")
+    iterations = [n_iter for _, n_iter, _ in json.loads(outcome.stages)]
+    return sum(
+        flops(stage, *sizes) * n_iter
+        for stage, n_iter in zip(entry.stages, iterations, strict=False)
+    )

@@ -1,0 +1,273 @@
+"""Studies: their rows against a plain loop, their figures from the CSV alone."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t
+
+import sparsebench
+from sparsebench import cli, figures, registry, runner, solvers
+from sparsebench.experiments import studies
+from sparsebench.experiments.study import Point, Study
+from sparsebench.registry import choose_algorithms, choose_problem, flops
+from sparsebench.store import Store
+from sparsebench.types import InputError
+
+CURVES = {"omp": "omp", "htp, short": "htp[max_iter=2]", "chain": "omp+sea[max_iter=5]"}
+
+
+def tiny(curves=CURVES, metrics=("support_distance", "exact"), trials=4, panels=("a", "b")):
+    problems = {"a": "deconvolution[width=1]", "b": "deconvolution[width=1,snr=20]"}
+    chosen = {label: choose_algorithms(text)[0] for label, text in curves.items()}
+    points = [
+        Point(panel, k, choose_problem(problems[panel]), 30, 30, k, trials, chosen, metrics)
+        for panel in panels
+        for k in (2, 6)
+    ]
+    return Study("tiny", points, seed=3, time_limit=60.0)
+
+
+def finished(study, folder):
+    with Store(folder) as store:
+        report = runner.run(study, store, workers=1, command="", environment={})
+    return study.estimates(), report
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sparsebench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.run()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+def test_rows_are_those_of_a_plain_loop(tmp_path):
+    rows, report = finished(tiny(), tmp_path)
+    assert len(rows) == 2 * 2 * 3 * 2
+    assert report.computed == 2 * 2 * 3 * 4
+    rows = rows.set_index(["panel", "curve", "x", "metric"])
+    for panel, problem in (("a", "deconvolution[width=1]"), ("b", "deconvolution[width=1,snr=20]")):
+        for k in (2, 6):
+            instances = [
+                sparsebench.draw(problem, m=30, n=30, k=k, trial=trial, seed=3)
+                for trial in range(4)
+            ]
+            for label, text in CURVES.items():
+                results = [sparsebench.solve(text, i.A, i.y, k) for i in instances]
+                pairs = list(zip(instances, results, strict=True))
+                missed = [len(set(i.support) - set(r.support)) / k for i, r in pairs]
+                row = rows.loc[(panel, label, k, "support_distance")]
+                assert row["estimate"] == pytest.approx(np.mean(missed))
+                if np.ptp(missed):
+                    half = t.ppf(0.975, 3) * np.std(missed, ddof=1) / 2
+                    assert row["upper"] == pytest.approx(min(np.mean(missed) + half, 1))
+                exact = rows.loc[(panel, label, k, "exact")]
+                assert exact["estimate"] == np.mean([share == 0 for share in missed])
+                assert 0 <= exact["lower"] < exact["upper"] <= 1
+                assert exact["iterations"] == np.mean([r.n_iter for r in results])
+
+
+def test_flops_are_iterations_times_the_stated_cost_summed_over_a_chain(tmp_path):
+    rows, _ = finished(tiny(), tmp_path)
+    rows = rows[(rows["metric"] == "exact") & (rows["panel"] == "a")].set_index(["curve", "x"])
+    for k in (2, 6):
+        assert rows.loc[("htp, short", k), "flops"] == pytest.approx(
+            rows.loc[("htp, short", k), "iterations"] * (2 * 30 * k + k**3 / 3)
+        )
+        stages = [
+            sparsebench.solve("omp+sea[max_iter=5]", i.A, i.y, k).stages
+            for i in (
+                sparsebench.draw("deconvolution[width=1]", m=30, n=30, k=k, trial=trial, seed=3)
+                for trial in range(4)
+            )
+        ]
+        costs = [a.n_iter * 30 * k + b.n_iter * (2 * 30 * k + k**3 / 3) for a, b in stages]
+        assert rows.loc[("chain", k), "flops"] == pytest.approx(np.mean(costs))
+    assert np.isnan(flops(sparsebench.registry.get_algorithm("sklearn-omp"), 30, 30, 2))
+
+
+def test_every_algorithm_meets_the_same_instances_and_none_is_solved_twice(tmp_path, monkeypatch):
+    met = []
+    real = solvers.solve_checked
+
+    def spy(entry, options, dictionary, y, k, **given):
+        met.append((entry.name, k, y.tobytes()))
+        return real(entry, options, dictionary, y, k, **given)
+
+    monkeypatch.setattr(runner, "solve_checked", spy)
+    # Two panels with the same points: one set of solves.
+    study = tiny({"omp": "omp", "again": "omp", "htp": "htp"}, panels=("a",))
+    study.points += [
+        Point("copy", p.x, p.problem, p.m, p.n, p.k, p.trials, p.curves) for p in study.points
+    ]
+    rows, _ = finished(study, tmp_path)
+    assert len(met) == len(set(met)) == 2 * 2 * 4
+    signals = {name: {(k, y) for one, k, y in met if one == name} for name in ("omp", "htp")}
+    assert signals["omp"] == signals["htp"]
+    distances = rows[rows["metric"] == "support_distance"]
+    first = distances[(distances["panel"] == "a") & (distances["curve"] == "omp")]
+    copy = distances[(distances["panel"] == "copy") & (distances["curve"] == "again")]
+    assert list(first["estimate"]) == list(copy["estimate"])
+
+
+def test_failures_are_counted_and_count_as_failed(tmp_path):
+    def broken(A, y, k):
+        if y[0] < np.inf:
+            raise ValueError("no")
+        return y
+
+    registry.algorithm("broken")(broken)
+    try:
+        rows, _ = finished(tiny({"omp": "omp", "broken": "broken"}), tmp_path)
+    finally:
+        del registry._ALGORITHMS["broken"]
+    failed = rows[rows["curve"] == "broken"]
+    assert (failed["failures"] == 4).all()
+    assert (failed["trials"] == 4).all()
+    assert (failed[failed["metric"] == "support_distance"]["estimate"] == 1).all()
+    assert (failed[failed["metric"] == "exact"]["estimate"] == 0).all()
+    assert failed["flops"].isna().all()
+    assert (rows[rows["curve"] == "omp"]["failures"] == 0).all()
+
+
+def test_a_metric_that_rows_lack_is_one_line(tmp_path):
+    chosen = {"omp": choose_algorithms("omp")[0]}
+    point = Point("p", 2, choose_problem("gaussian"), 10, 20, 2, 2, chosen, ("near_1",))
+    with pytest.raises(InputError, match="gaussian without near_1"):
+        finished(Study("one", [point], 0, 60.0), tmp_path)
+
+
+def test_forgiving_distances_fall_with_the_tolerance(tmp_path):
+    metrics = ("support_distance", "near_1", "near_2")
+    rows, _ = finished(tiny(metrics=metrics), tmp_path)
+    wide = rows.pivot(index=["panel", "curve", "x"], columns="metric", values="estimate")
+    assert (wide["support_distance"] >= wide["near_1"]).all()
+    assert (wide["near_1"] >= wide["near_2"]).all()
+
+
+def test_every_study_is_whole():
+    for name, study in studies.STUDIES.items():
+        assert set(study.sizes) == {"quick", "paper"}
+        for preset in study.sizes:
+            for experiment in studies.experiments(name, preset, 0, 60.0):
+                json.dumps(experiment.recipe())
+                for point in getattr(experiment, "points", ()):
+                    assert 1 <= point.k <= point.m
+                    assert (point.m == point.n) == (point.problem.name == "deconvolution")
+    assert set(figures._STUDIES) == set(studies.STUDIES)
+    x = {
+        p.x: dict(p.problem.options)["snr"]
+        for p in studies.experiments("noise-level", "paper", 0, 60.0)[0].points
+    }
+    assert x[0] == np.inf
+    assert all(10 ** (-snr / 20) == pytest.approx(level) for level, snr in x.items() if level)
+
+
+def test_a_study_is_run_once_and_redrawn_without_a_store(command, tmp_path, monkeypatch):
+    size = {"n": 40, "x": (0.18, 18), "trials": 2}
+    monkeypatch.setitem(studies.STUDIES["eta"].sizes, "quick", size)
+    arguments = ("study", "eta", "--preset", "quick", "-j", 1, "--out", tmp_path)
+    code, out, err = command(*arguments)
+    assert code == 0, err
+    assert f"{2 * 2 * (2 * 2 + 3)} rows computed" in out  # three curves are level
+    rows = pd.read_csv(tmp_path / "eta.csv")
+    assert len(rows) == 2 * 2 * 5
+    assert set(rows["recipe"].str.len()) == {64}
+    assert rows["command"].iloc[0].startswith("sparsebench study eta --preset quick")
+    assert "nothing to compute" in command(*arguments)[1]
+    first = (tmp_path / "eta.png").read_bytes()
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (tmp_path / "eta.csv").rename(bare / "eta.csv")
+    code, out, err = command("figures", "--data", bare)
+    assert code == 0, err
+    assert {p.name for p in bare.iterdir()} == {"eta.csv", "eta.png", "eta.pdf"}
+    assert (bare / "eta.png").read_bytes() == first
+
+
+@pytest.mark.parametrize("name", ["steps", "finite-size"])
+def test_studies_of_thresholds(command, tmp_path, monkeypatch, name):
+    study = studies.STUDIES[name]
+    size = {"ns": (30, 40), "ratios": (0.5, 0.7), "half_width": 0.2, "max_trials": 60}
+    if name == "steps":
+        size["ns"] = (30,)
+    monkeypatch.setitem(study.sizes, "quick", size)
+    code, _, err = command("study", name, "--preset", "quick", "-j", 1, "--out", tmp_path)
+    assert code == 0, err
+    rows = pd.read_csv(tmp_path / f"{name}.csv")
+    curves = [label for group in study.groups.values() for label in group]
+    assert len(rows) == len(curves) * 2 * 2 * len(size["ns"])
+    assert set(rows["curve"]) == set(curves)
+    expected = rows["n"] if name == "finite-size" else rows["m"] / rows["n"]
+    np.testing.assert_allclose(rows["x"], expected, rtol=1e-5)
+    assert ((rows["lower"] <= rows["estimate"]) & (rows["estimate"] <= rows["upper"])).all()
+    # k/m, as the diagram draws it for the same recipe
+    thresholds = studies.experiments(name, "quick", 0, 60.0)[0]
+    with Store(tmp_path) as store:
+        runner.run(thresholds, store, workers=1, command="", environment={})
+    table = thresholds.thresholds().set_index(["algorithm", "m", "level"])
+    one = rows[(rows["n"] == thresholds.n)].iloc[0]
+    found = table.loc[(one["algorithm"], one["m"], one["level"]), "estimate"] / one["m"]
+    assert one["estimate"] == pytest.approx(found, rel=1e-5)
+
+
+def test_both_main_figures_are_redrawn_as_they_were(command, tmp_path):
+    small = ["-a", "omp,htp", "-j", "1", "--out", tmp_path]
+    assert (
+        command("phase-transition", "--n", 20, "--ratios", "0.5", "--max-trials", 50, *small)[0]
+        == 0
+    )
+    assert command("support-distance", "--n", 30, "--ks", "2,4", "--trials", 3, *small)[0] == 0
+    names = ["phase-transition", "phase-transition-50", "support-distance"]
+    first = {name: (tmp_path / f"{name}.png").read_bytes() for name in names}
+    for name in names:
+        (tmp_path / f"{name}.png").unlink()
+    code, _, err = command("figures", *names[::2], "--data", tmp_path)
+    assert code == 0, err
+    assert all((tmp_path / f"{name}.png").read_bytes() == first[name] for name in names)
+
+
+def test_wrong_names_and_damaged_files_are_one_line(command, tmp_path):
+    def line(*arguments):
+        code, _, err = command(*arguments)
+        assert code == 2
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        return err
+
+    assert "did you mean 'noise'?" in line("study", "noize", "--out", tmp_path)
+    assert "did you mean 'quick'?" in line("study", "noise", "--preset", "quik", "--out", tmp_path)
+    assert "did you mean 'support-distance'?" in line("figures", "support-distanc")
+    assert "no CSV of a figure" in line("figures", "--data", tmp_path)
+    assert "no file" in line("figures", "noise", "--data", tmp_path)
+    file = tmp_path / "noise.csv"
+    good = pd.DataFrame(
+        {
+            "panel": "a", "curve": "omp", "x": 1, "metric": "exact", "algorithm": "omp",
+            "estimate": 0.5, "lower": 0.25, "upper": 0.75, "trials": 3, "told": "k", "m": 10,
+            "n": 20, "seed": 0, "problem": "gaussian", "problem_options": "{}",
+        },
+        index=[0],
+    ).to_csv(index=False)  # fmt: skip
+    for text, what in (
+        ("", "damaged"),
+        (good.splitlines()[0], "no rows"),
+        (good.replace("0.25", "x"), "damaged"),
+        (good.replace("0.25", ""), "without numbers"),
+        (good.replace("{}", "{"), "damaged"),
+        (good.replace("lower", "low"), "no column 'lower'"),
+        (good.replace("metric", "metre"), "no column 'metric'"),
+        (good.replace("exact", "charm"), "metric"),
+        (good[:150] + "\x00\x01", "damaged"),
+    ):
+        file.write_text(text)
+        assert what in line("figures", "noise", "--data", tmp_path), text
+    file.write_text(good)
+    assert command("figures", "noise", "--data", tmp_path)[0] == 0
