@@ -134,7 +134,9 @@ def phase_transition(
     ] = None,
     max_trials: Annotated[
         int | None,
-        typer.Option(help="Most solves an algorithm and m; one trial is one fresh problem."),
+        typer.Option(
+            help="Most trials (dictionaries) an algorithm and m; each is solved at up to six k."
+        ),
     ] = None,
     grid: Annotated[
         int,

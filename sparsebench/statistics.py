@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logit
 from scipy.stats import binom, norm, t
 
@@ -32,7 +33,9 @@ _FEWEST_WITNESSES = 20
 _FEWEST_CLUSTERS = 30
 _SMALLEST_SCALE = 0.1
 _CEILING_FAILURES = 0.02
-_ZOOM_GRID, _GRID = (25, 13), (41, 17)
+_GRID, _POINTS = (31, 21), 161
+# Log posterior below its top at which a grid may end; boxes tried before one is taken as it is.
+_NEGLIGIBLE, _MOST_BOXES = 11.5, 12
 
 
 def wilson(
@@ -139,12 +142,11 @@ def fit_threshold(
     """
     ks, trials = np.asarray(k, dtype=float), np.asarray(trial)
     wins = np.asarray(success, dtype=float)
-    inside = _window(ks, wins, level, _logistic_posterior(ks, wins, level, largest))
+    inside = _window(ks, wins, level, _posterior(ks, wins, level, largest, shapes=_SHAPES[:1]))
     ks, trials, wins = ks[inside], trials[inside], wins[inside]
-    posterior = _posterior(ks, wins, level, largest, 1.0)
-    effect = _design_effect(ks, trials, wins, level, posterior)
-    if effect > 1.0:
-        posterior = _posterior(ks, wins, level, largest, effect)
+    logistic = _posterior(ks, wins, level, largest, shapes=_SHAPES[:1])
+    effect = _design_effect(ks, trials, wins, level, logistic)
+    posterior = _posterior(ks, wins, level, largest, effect)
     lower, upper = posterior.quantiles(((1 - confidence) / 2, (1 + confidence) / 2))
     # No problem has k < 1, so nothing is known of a theta below it.
     return Threshold(
@@ -154,26 +156,22 @@ def fit_threshold(
 
 @dataclass(frozen=True)
 class _Posterior:
-    """Posterior of (theta, log s) on a grid that covers its mass."""
+    """Marginal posterior of theta on an even grid that covers its mass, and the mean of s."""
 
     thetas: FloatArray
-    log_scales: FloatArray
     mass: FloatArray
+    scale: float
 
     @property
     def theta(self) -> float:
-        return float(self.mass.sum(axis=1) @ self.thetas)
-
-    @property
-    def scale(self) -> float:
-        return float(np.exp(self.mass.sum(axis=0) @ self.log_scales))
+        return float(self.mass @ self.thetas)
 
     def quantiles(self, probabilities: tuple[float, float]) -> tuple[float, float]:
         """Invert the distribution of theta, whose mass is spread evenly over grid cells."""
         edges = np.concatenate(
             [self.thetas[:1], (self.thetas[1:] + self.thetas[:-1]) / 2, self.thetas[-1:]]
         )
-        cumulative = np.concatenate([[0.0], np.cumsum(self.mass.sum(axis=1))])
+        cumulative = np.concatenate([[0.0], np.cumsum(self.mass)])
         low, high = np.interp(probabilities, cumulative / cumulative[-1], edges)
         return float(low), float(high)
 
@@ -196,7 +194,8 @@ def _window(
 
 
 def _logistic(z: FloatArray) -> tuple[FloatArray, FloatArray]:
-    return log_expit(z), log_expit(-z)
+    won = log_expit(z)
+    return won, won - z
 
 
 def _abrupt_fall(z: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -239,65 +238,117 @@ def _limits(largest: int) -> list[tuple[float, float]]:
     return [(0.0, float(largest)), (smallest, max(np.log(largest / 3.0), smallest + 0.7))]
 
 
-def _logistic_posterior(
-    ks: FloatArray, wins: FloatArray, level: float, largest: int, effect: float = 1.0
-) -> _Posterior:
-    """Return the posterior under the logistic shape alone, zooming until the grid fits it."""
-    counts = _counts(ks, wins, effect)
-    box = _limits(largest)
-    for _ in range(8):
-        axes = [np.linspace(*edge, size) for edge, size in zip(box, _ZOOM_GRID, strict=True)]
-        mass = _masses(axes, *counts, level, _SHAPES[:1])
-        smaller = [
-            _holding_mass(points, mass.sum(axis=1 - axis)) for axis, points in enumerate(axes)
-        ]
-        if all(
-            new[1] - new[0] > 0.7 * (old[1] - old[0]) for new, old in zip(smaller, box, strict=True)
-        ):
-            break
-        box = smaller
-    return _Posterior(axes[0], axes[1], mass)
-
-
 def _posterior(
-    ks: FloatArray, wins: FloatArray, level: float, largest: int, effect: float
+    ks: FloatArray,
+    wins: FloatArray,
+    level: float,
+    largest: int,
+    effect: float = 1.0,
+    shapes: tuple = _SHAPES,
 ) -> _Posterior:
-    """Return the posterior averaged over shapes, on a grid around the logistic one's."""
-    coarse = _logistic_posterior(ks, wins, level, largest, effect)
-    thetas, log_scales = coarse.thetas, coarse.log_scales
-    margins = (0.15 * (thetas[-1] - thetas[0]), np.log(2.0))
-    axes = [
-        np.linspace(max(points[0] - margin, limit[0]), min(points[-1] + margin, limit[1]), size)
-        for points, margin, limit, size in zip(
-            (thetas, log_scales), margins, _limits(largest), _GRID, strict=True
-        )
-    ]
-    mass = _masses(axes, *_counts(ks, wins, effect), level, _SHAPES)
-    return _Posterior(axes[0], axes[1], mass)
+    """Return the posterior averaged over shapes, each on a grid of its own that fits its mass."""
+    counts = _counts(ks, wins, effect)
+    limits = _limits(largest)
+    start = _start(*counts, level, limits)
+    grids = [_fitted_grid(counts, level, shape, start, limits) for shape in shapes]
+    top = max(joint.max() for _, _, joint in grids)
+    thetas = np.linspace(
+        min(axis[0] for axis, _, _ in grids), max(axis[-1] for axis, _, _ in grids), _POINTS
+    )
+    density, total, log_scale = np.zeros(thetas.size), 0.0, 0.0
+    for axis, log_scales, joint in grids:
+        mass = np.exp(joint - top) * (log_scales[1] - log_scales[0])
+        density += np.interp(thetas, axis, mass.sum(axis=1), left=0.0, right=0.0)
+        total += float(mass.sum()) * (axis[1] - axis[0])
+        log_scale += float(mass.sum(axis=0) @ log_scales) * (axis[1] - axis[0])
+    return _Posterior(thetas, density / density.sum(), float(np.exp(log_scale / total)))
 
 
-def _masses(
-    axes: list[FloatArray],
+def _start(
     values: FloatArray,
     won: FloatArray,
     lost: FloatArray,
     level: float,
-    shapes: tuple,
+    limits: list[tuple[float, float]],
+) -> list[tuple[float, float]]:
+    """Return a box of five standard deviations around the logistic fit of largest likelihood."""
+
+    def loss(point: FloatArray) -> tuple[float, FloatArray]:
+        distance = (point[0] - values) * np.exp(-point[1])
+        log_rate, log_complement = _logistic(distance + logit(level))
+        pull = won - (won + lost) * np.exp(log_rate)
+        slope = np.array([-pull.sum() * np.exp(-point[1]), pull @ distance])
+        return -float(won @ log_rate + lost @ log_complement), slope
+
+    middle = float(values @ (won + lost) / (won + lost).sum())
+    first = [middle, np.clip(np.log(0.02 * limits[0][1]), *limits[1])]
+    theta, log_scale = minimize(loss, first, jac=True, bounds=limits).x
+    distance = (theta - values) * np.exp(-log_scale)
+    rate = expit(distance + logit(level))
+    slopes = np.stack([np.full(values.size, np.exp(-log_scale)), -distance])
+    information = slopes * (rate * (1 - rate) * (won + lost)) @ slopes.T
+    widths = np.diff(limits).ravel()
+    # A prior as wide as the limits, so that what the rows say nothing of has a variance too.
+    spread = 5 * np.sqrt(np.diag(np.linalg.inv(information + np.diag(widths**-2.0))))
+    return [
+        (max(centre - half, edge[0]), min(centre + half, edge[1]))
+        for centre, half, edge in zip((theta, log_scale), spread, limits, strict=True)
+    ]
+
+
+def _fitted_grid(
+    counts: tuple[FloatArray, FloatArray, FloatArray],
+    level: float,
+    shape: tuple,
+    box: list[tuple[float, float]],
+    limits: list[tuple[float, float]],
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return theta, log s and the log posterior on a grid that its mass fills.
+
+    The box grows where mass lies at its edge, and shrinks to the mass.
+    """
+    for _ in range(_MOST_BOXES):
+        axes = [np.linspace(*edges, size) for edges, size in zip(box, _GRID, strict=True)]
+        joint = _log_posterior(axes[0], axes[1], *counts, level, shape)
+        kept = joint > joint.max() - _NEGLIGIBLE
+        fitting = [
+            _fitting_edges(axis, kept.any(axis=1 - i), limits[i]) for i, axis in enumerate(axes)
+        ]
+        if fitting == box:
+            break
+        box = fitting
+    return axes[0], axes[1], joint
+
+
+def _fitting_edges(
+    axis: FloatArray, kept: NDArray[np.bool_], limit: tuple[float, float]
+) -> tuple[float, float]:
+    """Return the edges of a box that holds what is kept; the old ones where they do."""
+    low, high = float(axis[0]), float(axis[-1])
+    width = high - low
+    first, last = np.flatnonzero(kept)[[0, -1]]
+    if 0 < first and last < axis.size - 1 and axis[last] - axis[first] < width / 2:
+        return float(axis[first - 1]), float(axis[last + 1])
+    return (
+        low if first > 0 else max(low - width / 2, limit[0]),
+        high if last < axis.size - 1 else min(high + width / 2, limit[1]),
+    )
+
+
+def _log_posterior(
+    thetas: FloatArray,
+    log_scales: FloatArray,
+    values: FloatArray,
+    won: FloatArray,
+    lost: FloatArray,
+    level: float,
+    shape: tuple,
 ) -> FloatArray:
-    """Return the posterior mass on the grid of (theta, log s), summed over shapes."""
-    distance = (axes[0][:, None, None] - values) * np.exp(-axes[1])[:, None]
-    densities = []
-    for shape, inverse in shapes:
-        log_rate, log_complement = shape(distance + inverse(level))
-        densities.append(log_rate @ won + log_complement @ lost)
-    joint = np.array(densities)
-    mass: FloatArray = np.exp(joint - joint.max()).sum(axis=0)
-    return mass / mass.sum()
-
-
-def _holding_mass(points: FloatArray, marginal: FloatArray) -> tuple[float, float]:
-    kept = np.flatnonzero(marginal > 1e-5 * marginal.max())
-    return points[max(kept[0] - 1, 0)], points[min(kept[-1] + 1, points.size - 1)]
+    log_rates, inverse = shape
+    distance = (thetas[:, None, None] - values) * np.exp(-log_scales)[:, None]
+    log_rate, log_complement = log_rates(distance + inverse(level))
+    joint: FloatArray = log_rate @ won + log_complement @ lost
+    return joint
 
 
 def _design_effect(

@@ -13,7 +13,7 @@ import pytest
 from sparsebench import cli, registry
 
 PLUGIN = str(Path(__file__).parent / "plugin_example.py")
-SMALL = ["--n", "32", "--ratios", "0.4,0.7", "--max-trials", "80", "-j", "1"]
+SMALL = ["--n", "32", "--ratios", "0.4,0.7", "--max-trials", "20", "-j", "1"]
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +163,7 @@ def test_ratios_are_rounded_to_measurements(command, tmp_path):
         "--ratios",
         "0.29",
         "--max-trials",
-        "20",
+        "6",
         "-j",
         "1",
         "--out",

@@ -32,7 +32,7 @@ class PhaseTransition:
     half_width : float
         Target half-width of every interval, in units of k.
     max_trials : int
-        Most solves an algorithm and m.
+        Most trials (dictionaries) an algorithm and m: most runs at any one k.
     grid : int
         Trials at every k instead, if not 0: a uniform grid, for checking.
     seed : int

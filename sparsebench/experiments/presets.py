@@ -25,11 +25,13 @@ _EVERYTHING = (
     "ista,fista,homotopy,bp,amp,sbl,"
     "thresholding,pinv,ridge"
 )
+# The classical algorithms, exploration beside them.
+_CLASSICAL = "omp,ompr,els,iht,niht,htp,nhtp,sp,cosamp[max_iter=100],sea,omp+sea,els+sea,bp"
 _NINE = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
 _NINETEEN = [round(0.05 * i, 2) for i in range(1, 20)]
 
-#: Settings of `phase-transition`: ratios are m/n, half_width is in units of k, max_trials counts
-#: solves an algorithm and m.
+#: Settings of `phase-transition`: ratios are m/n, half_width is in units of k, max_trials is
+#: the most trials an algorithm and m, at each of which at most six sparsities are solved.
 PHASE_TRANSITION: dict[str, dict[str, Any]] = {
     "quick": {
         "algorithms": _FEW,
@@ -37,7 +39,7 @@ PHASE_TRANSITION: dict[str, dict[str, Any]] = {
         "n": 128,
         "ratios": [0.2, 0.35, 0.5, 0.65, 0.8],
         "half_width": 3.0,
-        "max_trials": 300,
+        "max_trials": 60,
     },
     "default": {
         "algorithms": _USUAL,
@@ -45,7 +47,7 @@ PHASE_TRANSITION: dict[str, dict[str, Any]] = {
         "n": 500,
         "ratios": _NINE,
         "half_width": 2.0,
-        "max_trials": 3000,
+        "max_trials": 700,
     },
     "family": {
         "algorithms": _FAMILY,
@@ -53,15 +55,15 @@ PHASE_TRANSITION: dict[str, dict[str, Any]] = {
         "n": 500,
         "ratios": _NINE,
         "half_width": 2.0,
-        "max_trials": 3000,
+        "max_trials": 700,
     },
     "paper": {
-        "algorithms": _EVERYTHING,
+        "algorithms": _CLASSICAL,
         "problem": "gaussian",
         "n": 500,
         "ratios": _NINETEEN,
         "half_width": 1.0,
-        "max_trials": 20000,
+        "max_trials": 1000,
     },
 }
 

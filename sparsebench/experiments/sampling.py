@@ -10,9 +10,9 @@ from sparsebench.statistics import Threshold, fit_threshold
 
 LEVELS = (0.95, 0.5)
 #: Changes whenever the rule below does; part of the recipe of a run.
-RULE_VERSION = 1
+RULE_VERSION = 3
 # Trials a wave; the last size repeats. Fixed, so that all algorithms meet the same dictionaries.
-_WAVES = (2, 2, 4, 4, 8, 8, 16, 16, 32)
+_WAVES = (2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64)
 _PILOT = (0.05, 0.12, 0.25, 0.45)
 # Distinct sparsities a trial and level, in units of the logistic scale around the estimate. At
 # the 95 % point the variance is flat between theta - s and theta + s; successes cost less.
@@ -31,8 +31,8 @@ class ThresholdSampler:
     """Sequential sampling of one success curve until its thresholds are known.
 
     Waves of trials: first sparsities spread over 0..m/2, then around the current estimates of
-    both points. Ends when both intervals are short enough or the solves are spent. Every choice
-    depends on this curve's own rows only.
+    both points, at most six a trial. Ends when both intervals are short enough or the trials are
+    spent. Every choice depends on this curve's own rows only.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class ThresholdSampler:
     half_width : float
         Target half-width of both intervals, in units of k.
     max_trials : int
-        Most solves.
+        Most trials, and so most runs at any one sparsity.
     """
 
     largest: int
@@ -58,19 +58,17 @@ class ThresholdSampler:
         """Return the (trial, k) pairs of the next wave; none when finished."""
         if self.stopped:
             return []
-        trials = wave_trials(self.wave)
+        trials = wave_trials(self.wave)[: self._trials_left()]
         pairs: list[tuple[int, int]] = []
         if self.wave == 0:
             ks = {max(1, round(part * self.largest)) for part in _PILOT}
             pairs = [(trial, k) for trial in trials for k in sorted(ks)]
         else:
             for level in LEVELS:
-                wanted = self._solves_wanted(level)
                 points = self._points(level)
-                few = range(trials.start, trials.start + -(-wanted // len(points)))
-                pairs += [(trial, k) for trial in trials if trial in few for k in points]
-        unique = sorted(set(pairs))
-        return unique[: self.max_trials - len(self.k)]
+                few = -(-self._solves_wanted(level) // len(points))
+                pairs += [(trial, k) for trial in trials[:few] for k in points]
+        return sorted(set(pairs))
 
     def record(self, rows: list[tuple[int, int, bool]]) -> None:
         """Take the (trial, k, success) rows of the wave, and decide whether to go on."""
@@ -83,7 +81,7 @@ class ThresholdSampler:
         widest = max(found.half_width for found in self._estimates.values())
         if len(self.k) >= _FEWEST_SOLVES and widest <= self.half_width:
             self.stopped = "half-width"
-        elif len(self.k) >= self.max_trials:
+        elif self._trials_left() == 0:
             self.stopped = "trial limit"
 
     def estimate(self, level: float) -> Threshold:
@@ -101,7 +99,11 @@ class ThresholdSampler:
             needed = max(60.0, 20 * (1.96 * scale / self.half_width) ** 2) - len(self.k)
         else:
             needed = sum(self._missing(level) for level in LEVELS)
-        return int(np.clip(needed, 1, self.max_trials - len(self.k)))
+        most = self._trials_left() * sum(len(offsets) for offsets in _OFFSETS.values())
+        return int(np.clip(needed, 1, most))
+
+    def _trials_left(self) -> int:
+        return self.max_trials - len(set(self.trial))
 
     def _fit(self, level: float) -> Threshold:
         return fit_threshold(self.k, self.trial, self.success, level, self.largest)
