@@ -35,7 +35,13 @@ def diagram(names="omp,htp", ms=(10, 16), **settings):
         n=32,
         ms=list(ms),
         **(
-            {"half_width": 2.0, "max_trials": 30, "grid": 0, "seed": 0, "time_limit": 60.0}
+            {
+                "half_widths": {0.95: 2.0, 0.5: 2.0},
+                "max_trials": 30,
+                "grid": 0,
+                "seed": 0,
+                "time_limit": 60.0,
+            }
             | settings
         ),
     )
@@ -188,7 +194,8 @@ import sys
 sys.path.insert(0, {tests!r})
 from test_runner import diagram, execute
 from pathlib import Path
-execute(diagram("omp,htp,sea,fista", ms=(10, 16, 24), half_width=1.0, max_trials=80),
+execute(diagram("omp,htp,sea,fista", ms=(10, 16, 24), 
+                half_widths={0.95: 1.0, 0.5: 1.0}, max_trials=80),
         Path({folder!r}), workers=2)
 """
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import binomtest, norm, quantile_test
 
-from sparsebench.experiments.sampling import GridSampler, ThresholdSampler
+from sparsebench.experiments.sampling import LEVELS, GridSampler, ThresholdSampler
 from sparsebench.statistics import fit_threshold, mean_interval, median_interval, wilson
 from sparsebench.theory import donoho_tanner
 from sparsebench.types import InputError
@@ -101,7 +101,9 @@ def test_threshold_intervals_cover_the_truth(name):
     hits, errors = 0, []
     runs = 80
     for _ in range(runs):
-        sampler = sample(ThresholdSampler(largest, 2.0, 700), rate, rng, trial_effect)
+        sampler = sample(
+            ThresholdSampler(largest, dict.fromkeys(LEVELS, 2.0), 700), rate, rng, trial_effect
+        )
         assert sampler.stopped == "half-width"
         for level, truth in truths.items():
             found = sampler.estimate(level)
@@ -141,7 +143,9 @@ def test_a_uniform_grid_with_a_failure_ceiling_is_fitted_where_it_matters():
 def test_nothing_is_claimed_below_one():
     """An algorithm that fails at k = 1 already has no 95 % point."""
     sampler = sample(
-        ThresholdSampler(25, 2.0, 100), lambda k: 0.3 * (k < 4), np.random.default_rng(3)
+        ThresholdSampler(25, dict.fromkeys(LEVELS, 2.0), 100),
+        lambda k: 0.3 * (k < 4),
+        np.random.default_rng(3),
     )
     found = sampler.estimate(0.95)
     assert found.estimate < 1
@@ -150,7 +154,9 @@ def test_nothing_is_claimed_below_one():
 
 def test_the_trial_limit_is_kept_and_said():
     sampler = sample(
-        ThresholdSampler(400, 0.5, 70), lambda k: expit((150 - k) / 8), np.random.default_rng(4)
+        ThresholdSampler(400, dict.fromkeys(LEVELS, 0.5), 70),
+        lambda k: expit((150 - k) / 8),
+        np.random.default_rng(4),
     )
     assert sampler.stopped == "trial limit"
     assert len(set(sampler.trial)) == 70
@@ -162,7 +168,9 @@ def test_the_trial_limit_is_kept_and_said():
 
 def test_sampling_concentrates_where_the_information_is():
     sampler = sample(
-        ThresholdSampler(250, 1.0, 1000), lambda k: expit((60 - k) / 3), np.random.default_rng(5)
+        ThresholdSampler(250, dict.fromkeys(LEVELS, 1.0), 1000),
+        lambda k: expit((60 - k) / 3),
+        np.random.default_rng(5),
     )
     k = np.array(sampler.k)
     assert np.mean((k >= 40) & (k <= 70)) > 0.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -10,11 +11,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from sparsebench.experiments.sampling import LEVELS, RULE_VERSION, GridSampler, ThresholdSampler
 from sparsebench.registry import Choice
 from sparsebench.statistics import wilson
 from sparsebench.store import Block, Outcome
+
+# The full grid that a diagram is compared with: this many trials at every k = 1, 2, ... up to
+# where the fitted success rate falls below this.
+_GRID_TRIALS = 1000
+_NEARLY_ALL_FAIL = 0.001
 
 
 @dataclass
@@ -29,8 +36,8 @@ class PhaseTransition:
         Atoms.
     ms : list of int
         Measurements.
-    half_width : float
-        Target half-width of every interval, in units of k.
+    half_widths : dict of float to float
+        Target half-width of the interval of each level (.95 and .5), in units of k.
     max_trials : int
         Most trials (dictionaries) an algorithm and m: most runs at any one k.
     grid : int
@@ -45,7 +52,7 @@ class PhaseTransition:
     problem: Choice
     n: int
     ms: list[int]
-    half_width: float
+    half_widths: dict[float, float]
     max_trials: int
     grid: int
     seed: int
@@ -62,7 +69,7 @@ class PhaseTransition:
                 self._samplers[chosen, m] = (
                     GridSampler(largest, self.grid)
                     if self.grid
-                    else ThresholdSampler(largest, self.half_width, self.max_trials)
+                    else ThresholdSampler(largest, self.half_widths, self.max_trials)
                 )
 
     def recipe(self) -> dict[str, Any]:
@@ -71,7 +78,7 @@ class PhaseTransition:
             {"grid": self.grid}
             if self.grid
             else {
-                "half_width": self.half_width,
+                "half_widths": [self.half_widths[level] for level in LEVELS],
                 "max_trials": self.max_trials,
                 "rule": RULE_VERSION,
             }
@@ -112,6 +119,13 @@ class PhaseTransition:
         """Forecast the solves beyond the wave in progress, by (algorithm, m)."""
         return {cell: sampler.solves_to_go() for cell, sampler in self._samplers.items()}
 
+    @staticmethod
+    def _grid_solves(sampler: ThresholdSampler | GridSampler) -> int:
+        """Return the solves of `_GRID_TRIALS` at every k up to where nearly all fail."""
+        half = sampler.estimate(0.5)
+        last = half.estimate + half.scale * logit(1 - _NEARLY_ALL_FAIL)
+        return _GRID_TRIALS * min(max(math.ceil(last), 1), sampler.largest)
+
     def thresholds(self) -> pd.DataFrame:
         """Return one row a point: the sparsity k at each level, with its interval."""
         rows = []
@@ -134,6 +148,7 @@ class PhaseTransition:
                         "scale": found.scale,
                         "design_effect": found.design_effect,
                         "stopped": sampler.stopped,
+                        "grid_solves": self._grid_solves(sampler),
                         "problem_options": json.dumps(dict(self.problem.options)),
                         "seed": self.seed,
                     }

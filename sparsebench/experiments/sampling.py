@@ -10,7 +10,7 @@ from sparsebench.statistics import Threshold, fit_threshold
 
 LEVELS = (0.95, 0.5)
 #: Changes whenever the rule below does; part of the recipe of a run.
-RULE_VERSION = 3
+RULE_VERSION = 4
 # Trials a wave; the last size repeats. Fixed, so that all algorithms meet the same dictionaries.
 _WAVES = (2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64)
 _PILOT = (0.05, 0.12, 0.25, 0.45)
@@ -18,6 +18,8 @@ _PILOT = (0.05, 0.12, 0.25, 0.45)
 # the 95 % point the variance is flat between theta - s and theta + s; successes cost less.
 _OFFSETS = {0.95: (-0.6, 0.6, -0.2, 0.2), 0.5: (0.5, -0.5)}
 _FEWEST_SOLVES = 40
+# Sparsities a wave of the uniform grid, so that a dictionary is not drawn anew for each.
+_GRID_WAVE = 10
 
 
 def wave_trials(wave: int) -> range:
@@ -38,14 +40,14 @@ class ThresholdSampler:
     ----------
     largest : int
         min(m, n), the largest sparsity.
-    half_width : float
-        Target half-width of both intervals, in units of k.
+    half_widths : dict of float to float
+        Target half-width of the interval of each level, in units of k.
     max_trials : int
         Most trials, and so most runs at any one sparsity.
     """
 
     largest: int
-    half_width: float
+    half_widths: dict[float, float]
     max_trials: int
     k: list[int] = field(default_factory=list)
     trial: list[int] = field(default_factory=list)
@@ -78,8 +80,8 @@ class ThresholdSampler:
             self.success.append(success)
         self._estimates = {level: self._fit(level) for level in LEVELS}
         self.wave += 1
-        widest = max(found.half_width for found in self._estimates.values())
-        if len(self.k) >= _FEWEST_SOLVES and widest <= self.half_width:
+        enough = all(self._missing(level) == 0 for level in LEVELS)
+        if len(self.k) >= _FEWEST_SOLVES and enough:
             self.stopped = "half-width"
         elif self._trials_left() == 0:
             self.stopped = "trial limit"
@@ -96,7 +98,8 @@ class ThresholdSampler:
             # Measured curves at n = 500 fall over about 2 % of m, and 20 s² solves give a
             # half-width of 1.96.
             scale = 0.5 + 0.018 * self.largest
-            needed = max(60.0, 20 * (1.96 * scale / self.half_width) ** 2) - len(self.k)
+            target = min(self.half_widths.values())
+            needed = max(60.0, 20 * (1.96 * scale / target) ** 2) - len(self.k)
         else:
             needed = sum(self._missing(level) for level in LEVELS)
         most = self._trials_left() * sum(len(offsets) for offsets in _OFFSETS.values())
@@ -110,7 +113,7 @@ class ThresholdSampler:
 
     def _missing(self, level: float) -> float:
         """Solves missing for the target at a level: the variance falls as their number grows."""
-        excess = (self._estimates[level].half_width / self.half_width) ** 2 - 1
+        excess = (self._estimates[level].half_width / self.half_widths[level]) ** 2 - 1
         near = 0.6 * len(self.k)
         return max(0.0, near * excess)
 
@@ -134,7 +137,8 @@ class ThresholdSampler:
 class GridSampler:
     """A uniform grid over k = 1, 2, ...: a stated number of trials at each, for checking.
 
-    Ends after three sparsities in a row without a success, or at the largest.
+    Waves of ten sparsities, on the same dictionaries. Ends with the wave in which three sparsities
+    in a row had no success, or at the largest.
 
     Parameters
     ----------
@@ -153,22 +157,24 @@ class GridSampler:
     _failed_in_a_row: int = 0
 
     def requests(self) -> list[tuple[int, int]]:
-        """Return the (trial, k) pairs of the next sparsity; none when finished."""
+        """Return the (trial, k) pairs of the next ten sparsities; none when finished."""
         if self.stopped:
             return []
-        following = self.k[-1] + 1 if self.k else 1
-        return [(trial, following) for trial in range(self.trials)]
+        following = self._reached() + 1
+        ks = range(following, min(following + _GRID_WAVE, self.largest + 1))
+        return [(trial, k) for trial in range(self.trials) for k in ks]
 
     def record(self, rows: list[tuple[int, int, bool]]) -> None:
-        """Take the (trial, k, success) rows of a sparsity, and decide whether to go on."""
+        """Take the (trial, k, success) rows of the wave, and decide whether to go on."""
         for trial, k, success in rows:
             self.trial.append(trial)
             self.k.append(k)
             self.success.append(success)
-        won = any(success for _, _, success in rows)
-        self._failed_in_a_row = 0 if won else self._failed_in_a_row + 1
-        if self._failed_in_a_row == 3 or self.k[-1] == self.largest:
-            self.stopped = "grid"
+        solved = {k for _, k, success in rows if success}
+        for k in sorted({k for _, k, _ in rows}):
+            self._failed_in_a_row = 0 if k in solved else self._failed_in_a_row + 1
+            if self._failed_in_a_row == 3 or k == self.largest:
+                self.stopped = "grid"
 
     def estimate(self, level: float) -> Threshold:
         """Return the estimate of a level from all rows."""
@@ -176,5 +182,8 @@ class GridSampler:
 
     def solves_to_go(self) -> int:
         """Return a forecast of the solves that are still needed."""
-        reached = self.k[-1] if self.k else 0
-        return 0 if self.stopped else self.trials * max(self.largest // 2 - reached, 1)
+        ahead = max(self.largest // 2 - self._reached(), 1)
+        return 0 if self.stopped else self.trials * ahead
+
+    def _reached(self) -> int:
+        return max(self.k, default=0)

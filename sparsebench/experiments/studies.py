@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.experiments.phase_transition import PhaseTransition
+from sparsebench.experiments.sampling import LEVELS
 from sparsebench.experiments.study import Point, Study
 from sparsebench.registry import choose_algorithms, choose_problem, get_algorithm, nearest_name
 from sparsebench.types import InputError
@@ -203,12 +204,12 @@ STUDIES: dict[str, Sweep | Thresholds] = {
             },
         },
         {
-            "quick": {"ns": (100,), "ratios": (0.3, 0.7), "half_width": 0.03, "max_trials": 120},
+            "quick": {"ns": (100,), "ratios": (0.3, 0.7), "half_width": 0.03, "max_trials": 40},
             "paper": {
                 "ns": (500,),
                 "ratios": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
                 "half_width": 0.004,
-                "max_trials": 3000,
+                "max_trials": 700,
             },
         },
     ),
@@ -217,12 +218,12 @@ STUDIES: dict[str, Sweep | Thresholds] = {
         "n",
         {"": _named("omp,htp,sp,homotopy")},
         {
-            "quick": {"ns": (50, 100), "ratios": (0.5,), "half_width": 0.03, "max_trials": 120},
+            "quick": {"ns": (50, 100), "ratios": (0.5,), "half_width": 0.03, "max_trials": 40},
             "paper": {
                 "ns": (250, 500, 1000, 2000),
                 "ratios": (0.2, 0.5),
                 "half_width": 0.004,
-                "max_trials": 3000,
+                "max_trials": 700,
             },
         },
     ),
@@ -252,7 +253,7 @@ def experiments(name: str, preset: str, seed: int, time_limit: float) -> list[An
             problem=choose_problem("gaussian"),
             n=n,
             ms=[round(ratio * n) for ratio in size["ratios"]],
-            half_width=size["half_width"] * n,
+            half_widths=dict.fromkeys(LEVELS, size["half_width"] * n),
             max_trials=size["max_trials"],
             grid=0,
             seed=seed,
