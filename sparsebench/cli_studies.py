@@ -1,17 +1,22 @@
-"""The commands that run a study and redraw figures."""
+"""The commands that run a study, compare two algorithms, and redraw figures."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import pandas as pd
 import typer
+from rich import box
+from rich.table import Table
 
 from sparsebench.cli import (
     Out,
+    Plugins,
     Seed,
     TimeLimit,
     Workers,
+    _load_plugins,
     _out,
     _positive,
     _print_report,
@@ -21,6 +26,13 @@ from sparsebench.cli import (
     app,
 )
 from sparsebench.experiments import presets, studies
+from sparsebench.experiments.comparison import compare
+from sparsebench.registry import choose_algorithms, nearest_name
+from sparsebench.store import Store
+from sparsebench.types import InputError
+
+# A difference is called clear below this p-value.
+_CLEAR = 0.01
 
 
 @app.command(
@@ -67,3 +79,78 @@ def redraw(
     for source in figures.sources(names, data):
         written = figures.draw(source, data)
         _out.print(f"{source}: wrote " + ", ".join(path.name for path in written), soft_wrap=True)
+
+
+@app.command(
+    "compare",
+    epilog="""
+**Examples**
+
+`python -m sparsebench compare els+sea omp,htp,sp`
+
+`python -m sparsebench compare sea els,homotopy --by distance`
+""",
+)
+def compare_algorithms(
+    first: Annotated[str, typer.Argument(help="An algorithm, with options in brackets.")],
+    others: Annotated[str, typer.Argument(help="Those it is compared with, as in -a.")],
+    by: Annotated[
+        str, typer.Option("--by", help="threshold (of a diagram), or distance (at each k).")
+    ] = "threshold",
+    out: Out = Path("results"),
+    plugin: Plugins = None,
+) -> None:
+    """Compare algorithms on the instances that a folder of results holds: paired differences."""
+    if by not in ("threshold", "distance"):
+        raise InputError(nearest_name(by, ("threshold", "distance"), "--by"))
+    _load_plugins(plugin)
+    one = choose_algorithms(first)
+    if len(one) != 1:
+        raise InputError(f"name one algorithm first, not the {len(one)} that {first!r} selects")
+    rest = [other for other in choose_algorithms(others) if other != one[0]]
+    if not rest:
+        raise InputError(f"name an algorithm to compare {one[0].label} with")
+    with Store(out, writable=False) as store:
+        found = compare(store.frame(), one[0], rest, by)
+    _write_csv(found, out / f"comparison-{by}.csv")
+    groups = ["other", "level"] if by == "threshold" else ["other"]
+    for group, rows in found.groupby(groups, sort=False):
+        _print_differences(rows, by, group)
+    _out.print(f"wrote {out / f'comparison-{by}.csv'}", soft_wrap=True)
+
+
+def _print_differences(rows: pd.DataFrame, by: str, group: tuple[Any, ...]) -> None:
+    """Print the differences from one other algorithm, and where each of the two is ahead."""
+    first, other = rows["first"].iloc[0], rows["other"].iloc[0]
+    at = "m" if by == "threshold" else "k"
+    what = f"k at {group[1]:.0%}" if by == "threshold" else "support distance"
+    table = Table(
+        *("problem", "n", at, first, other, "difference", "interval", "p", "alone", "p (McNemar)"),
+        title=f"{what}: {first} less {other}",
+        box=box.ROUNDED,
+    )
+    row: Any
+    for row in rows.itertuples():
+        form = "+.1f" if by == "threshold" else "+.3f"
+        table.add_row(
+            row.problem,
+            str(row.n),
+            str(getattr(row, at)),
+            f"{row.first_estimate:{form[1:]}}",
+            f"{row.other_estimate:{form[1:]}}",
+            f"{row.difference:{form}}",
+            f"[{row.lower:{form}}, {row.upper:{form}}]",
+            f"{row.p_value:.1g}",
+            f"{row.only_first} : {row.only_other} of {row.shared}",
+            f"{row.p_mcnemar:.1g}",
+        )
+    _out.print(table)
+    ahead = rows["difference"] > 0 if by == "threshold" else rows["difference"] < 0
+    clear = rows["p_value"] < _CLEAR
+    for name, part in ((first, rows[ahead & clear]), (other, rows[~ahead & clear])):
+        values = ", ".join(map(str, sorted(part[at])))
+        _out.print(
+            f"{name} is ahead with p < {_CLEAR:g} at {len(part)} of {len(rows)} values of {at}"
+            + (f": {values} (largest p {part['p_value'].max():.1g})" if values else ""),
+            soft_wrap=True,
+        )

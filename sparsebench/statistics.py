@@ -17,10 +17,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logit
-from scipy.stats import binom, norm, t
+from scipy.stats import binom, binomtest, norm, t
 
 from sparsebench.types import FloatArray
 
@@ -377,3 +378,90 @@ def _design_effect(
     together = float(((clustered @ influence) ** 2).sum())
     apart = float(((scores @ influence) ** 2).sum())
     return max(together / apart, 1.0) if apart > 0 else 1.0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of two estimates from the same instances.
+
+    Attributes
+    ----------
+    estimate, lower, upper : float
+        The difference with its paired interval.
+    p_value : float
+        Two-sided, of no difference.
+    correlation : float
+        Of the two estimates; 0 where they share no trial.
+    """
+
+    estimate: float
+    lower: float
+    upper: float
+    p_value: float
+    correlation: float
+
+
+def threshold_difference(
+    first: Threshold,
+    second: Threshold,
+    rows: tuple[ArrayLike, ArrayLike, ArrayLike],
+    other_rows: tuple[ArrayLike, ArrayLike, ArrayLike],
+    confidence: float = CONFIDENCE,
+) -> Difference:
+    """Return theta of the first less that of the second, paired by trial.
+
+    The standard errors are those of the two intervals; their correlation is that of the
+    influences which each trial has on the two estimates (the infinitesimal jackknife, clustered
+    by trial), so that a dictionary which is hard for both does not count against either.
+
+    Parameters
+    ----------
+    first, second : Threshold
+        Fits of one level.
+    rows, other_rows : tuple of array_like
+        Sparsity, trial and success of the rows of each, as `fit_threshold` took them.
+
+    References
+    ----------
+    Jaeckel, The infinitesimal jackknife, Bell Laboratories memorandum, 1972; Efron, The jackknife,
+    the bootstrap and other resampling plans, SIAM 1982, doi:10.1137/1.9781611970319.
+    """
+    influences = pd.DataFrame(
+        {"first": _influence(first, *rows), "second": _influence(second, *other_rows)}
+    ).fillna(0.0)
+    a, b = influences.to_numpy().T
+    together = float(a @ b)
+    correlation = together / float(np.sqrt((a @ a) * (b @ b))) if together else 0.0
+    width = norm.isf((1 - confidence) / 2)
+    errors = np.array([first.half_width, second.half_width]) / width
+    variance = errors @ errors - 2 * correlation * errors.prod()
+    error = float(np.sqrt(max(variance, 0.0)))
+    estimate = first.estimate - second.estimate
+    p_value = float(2 * norm.sf(abs(estimate) / error)) if error > 0 else 1.0
+    return Difference(
+        estimate, estimate - width * error, estimate + width * error, p_value, correlation
+    )
+
+
+def _influence(
+    fitted: Threshold, k: ArrayLike, trial: ArrayLike, success: ArrayLike
+) -> pd.Series[float]:
+    """Return what each trial adds to theta, to first order, under the fitted logistic curve."""
+    ks, wins = np.asarray(k, dtype=float), np.asarray(success, dtype=float)
+    distance = (ks - fitted.estimate) / fitted.scale
+    rate = expit(logit(fitted.level) - distance)
+    slopes = np.stack([np.full(ks.size, 1 / fitted.scale), distance], axis=1)
+    information = slopes.T @ (slopes * (rate * (1 - rate))[:, None])
+    scores = (wins - rate)[:, None] * slopes
+    return pd.Series(scores @ np.linalg.pinv(information)[0]).groupby(np.asarray(trial)).sum()
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the exact two-sided p-value that either alone succeeds equally often.
+
+    References
+    ----------
+    McNemar, Psychometrika 12, 1947, doi:10.1007/BF02295996.
+    """
+    both = only_first + only_second
+    return float(binomtest(only_first, both).pvalue) if both else 1.0

@@ -477,3 +477,26 @@ def test_the_l1_curve_is_where_theory_puts_it(command, tmp_path):
     points = pd.read_csv(tmp_path / "thresholds.csv").query("level == 0.5")
     found = (points["estimate"] / points["m"]).to_numpy()
     np.testing.assert_allclose(found, [donoho_tanner(d) for d in (0.3, 0.5, 0.7)], atol=0.02)
+
+
+def test_compare_reads_what_a_run_has_stored(command, tmp_path):
+    diagram = ["phase-transition", "-a", "omp,htp", *SMALL, "--out", tmp_path]
+    assert command(*diagram)[0] == 0
+    code, out, err = command("compare", "omp", "htp", "--out", tmp_path)
+    assert code == 0, err
+    assert "omp is ahead with p < 0.01 at" in out
+    table = pd.read_csv(tmp_path / "comparison-threshold.csv")
+    thresholds = pd.read_csv(tmp_path / "thresholds.csv")
+    estimates = thresholds.set_index(["algorithm", "m", "level"])["estimate"]
+    for row in table.itertuples():
+        difference = estimates["omp", row.m, row.level] - estimates["htp", row.m, row.level]
+        assert row.difference == pytest.approx(difference, abs=2e-5)
+    for wrong, words in (
+        (("omp", "omp"), "name an algorithm to compare omp with"),
+        (("omp,htp", "sea"), "name one algorithm first"),
+        (("omp", "se"), "did you mean"),
+        (("omp", "htp", "--by", "distanc"), "distance"),
+        (("omp", "sea"), "there are no rows of sea"),
+    ):
+        code, _, err = command("compare", *wrong, "--out", tmp_path)
+        assert code == 2 and words in err and len(err.splitlines()) == 1
