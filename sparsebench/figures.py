@@ -21,12 +21,14 @@ _WHOLE = {
     "distances": (*_POINTS, "k"),
     "instance": ("k", "trial", "window_start", "window_end"),
     "exploration": (*_POINTS, "k", "iteration", "lower_quartile", "upper_quartile"),
+    "full-grid": _POINTS,
 }
 _OTHERS = {
     "thresholds": ("algorithm", "told", "family"),
     "distances": ("algorithm", "told", "family"),
     "instance": ("series", "position", "value", "in_support", "support_distance", "ordered"),
     "exploration": ("algorithm", "quantity"),
+    "full-grid": ("algorithm", "quantity", "level", "k"),
 }
 
 
@@ -206,12 +208,21 @@ def _study(name: str) -> Callable[[pd.DataFrame, Path], list[Path]]:
     return pictures
 
 
+def _full_grid(frame: pd.DataFrame, folder: Path) -> list[Path]:
+    once = frame[frame["level"] != 0.5]
+    solves = once.groupby("quantity")["trials"].sum()
+    counted = f"{solves['adaptive']:,} solves adaptively, {solves['rate']:,} on the grid"
+    footer = _footer(frame, _values(frame, "n"), counted, "95 % intervals")
+    return plots.full_grid(frame, footer, folder, "full-grid")
+
+
 # By the stem of their CSV.
 _PICTURES: dict[str, Callable[[pd.DataFrame, Path], list[Path]]] = {
     "thresholds": _phase_transition,
     "distances": _support_distance,
     "instance": _instance,
     "exploration": _exploration,
+    "full-grid": _full_grid,
     **{name: _study(name) for name in _STUDIES},
 }
 _NAMES = {"thresholds": "phase-transition", "distances": "support-distance"}

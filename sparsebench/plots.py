@@ -588,6 +588,62 @@ def _finish(
     return _save(figure, folder, name)
 
 
+def full_grid(rows: pd.DataFrame, footer: str, folder: Path, name: str) -> list[Path]:
+    """Draw the success rate at every k, and the thresholds found with and without the grid.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns quantity ("rate", "full grid" or "adaptive"), algorithm, m, n, k (of rates), level
+        (of thresholds), estimate, lower, upper.
+    footer : str
+        Small print under the picture.
+    folder, name
+        Where to write ``name.png`` and ``name.pdf``.
+    """
+    cells = list(rows.groupby("m"))
+    with plt.rc_context(_STYLE):
+        figure, grid = plt.subplots(
+            1, len(cells), figsize=(_TWO_COLUMNS, 2.6), sharey=True, squeeze=False
+        )
+        handles: dict[str, Artist] = {}
+        for axes, (m, part) in zip(grid.flat, cells, strict=True):
+            for curve, own in part.groupby("algorithm", sort=False):
+                colour = _FIXED.get(str(curve), ("0.5", "-", "d"))[0]
+                rate = own[own["quantity"] == "rate"].sort_values("k")
+                axes.fill_between(
+                    rate["k"], rate["lower"], rate["upper"], color=colour, alpha=0.3, lw=0
+                )
+                axes.plot(rate["k"], rate["estimate"], color=colour, lw=0.7, label=str(curve))
+                for quantity, marker, shift in (
+                    ("full grid", "|", 0.012),
+                    ("adaptive", "o", -0.012),
+                ):
+                    points = own[own["quantity"] == quantity]
+                    axes.errorbar(
+                        points["estimate"],
+                        points["level"] + shift,
+                        xerr=(
+                            points["estimate"] - points["lower"],
+                            points["upper"] - points["estimate"],
+                        ),
+                        fmt=marker,
+                        color=colour if quantity == "adaptive" else "black",
+                        ms=3.0,
+                        lw=0.9,
+                        zorder=3,
+                        label=f"{quantity}, 95 % and 50 % points",
+                    )
+            axes.set_title(f"m = {m}, n = {part['n'].iloc[0]}", fontsize=7.5)
+            axes.set_xlabel("sparsity k")
+            axes.set_xlim(0, None)
+            found, texts = axes.get_legend_handles_labels()
+            handles |= dict(zip(texts, found, strict=True))
+        grid.flat[0].set_ylabel("share of supports recovered")
+        _beneath(figure, list(handles.values()), list(handles), footer)
+        return _save(figure, folder, name)
+
+
 def _beneath(figure: Figure, handles: Sequence[Artist], names: Sequence[str], footer: str) -> None:
     """Place one legend and the small print below all panels."""
     height = figure.get_size_inches()[1]

@@ -42,7 +42,7 @@ def test_paired_intervals_cover_the_difference_and_are_shorter():
         paired_widths.append(found.upper - found.lower)
         plain_widths.append(2 * np.hypot(one.half_width, two.half_width))
         assert found.correlation > 0.3
-    # At a true coverage of .95 fewer than 35 of 40 have probability .02; the seed is fixed.
+    # At a true coverage of .95 fewer than 35 of 40 have probability .014; the seed is fixed.
     assert covered >= 35
     assert np.mean(paired_widths) < 0.8 * np.mean(plain_widths)
 

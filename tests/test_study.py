@@ -271,3 +271,24 @@ def test_wrong_names_and_damaged_files_are_one_line(command, tmp_path):
         assert what in line("figures", "noise", "--data", tmp_path), text
     file.write_text(good)
     assert command("figures", "noise", "--data", tmp_path)[0] == 0
+
+
+def test_the_full_grid_agrees_with_adaptive_sampling_and_is_drawn(command, tmp_path, monkeypatch):
+    study = studies.STUDIES["full-grid"]
+    size = {**study.sizes["quick"], "n": 30, "ratios": (0.5,), "grid": 40}
+    monkeypatch.setitem(study.sizes, "quick", size)
+    code, _, err = command("study", "full-grid", "--preset", "quick", "-j", 1, "--out", tmp_path)
+    assert code == 0, err
+    rows = pd.read_csv(tmp_path / "full-grid.csv")
+    assert (tmp_path / "full-grid.png").exists()
+    points = rows.pivot_table(
+        index=["algorithm", "level"], columns="quantity", values=["lower", "upper", "seed"]
+    )
+    assert len(points) == 6
+    assert (points["lower"]["adaptive"] <= points["upper"]["full grid"]).all()
+    assert (points["lower"]["full grid"] <= points["upper"]["adaptive"]).all()
+    # Other instances, and as many at every k.
+    assert (points["seed"]["full grid"] == points["seed"]["adaptive"] + 1).all()
+    rates = rows[rows["quantity"] == "rate"]
+    assert (rates["trials"] == 40).all()
+    assert (rates.groupby("algorithm")["k"].min() == 1).all()

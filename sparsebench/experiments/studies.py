@@ -83,6 +83,25 @@ class Thresholds:
     sizes: dict[str, dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class FullGrid:
+    """Thresholds by adaptive sampling, and by a full grid of other instances.
+
+    Attributes
+    ----------
+    what : str
+        One line.
+    algorithms : str
+    sizes : dict of str to dict
+        ``n``, ``ratios`` (m/n), ``half_widths`` by level, ``max_trials`` and ``grid`` (trials at
+        every k), by preset.
+    """
+
+    what: str
+    algorithms: str
+    sizes: dict[str, dict[str, Any]]
+
+
 def _named(names: str) -> dict[str, str]:
     """Return curves that are labelled with the name of their algorithm."""
     return {name: name for name in names.split(",")}
@@ -105,7 +124,7 @@ _HARD = (
     Panel("deconvolution, k = {k}", _DECONVOLUTION, k=0.04),
 )
 
-STUDIES: dict[str, Sweep | Thresholds] = {
+STUDIES: dict[str, Sweep | Thresholds | FullGrid] = {
     "noise": Sweep(
         "deconvolution with noise at five levels",
         tuple(Panel(title, problem) for title, problem in _NOISE),
@@ -227,6 +246,26 @@ STUDIES: dict[str, Sweep | Thresholds] = {
             },
         },
     ),
+    "full-grid": FullGrid(
+        "thresholds by adaptive sampling beside those of a full grid of other instances",
+        "omp,htp,sea",
+        {
+            "quick": {
+                "n": 60,
+                "ratios": (0.3, 0.5),
+                "half_widths": {0.95: 2.0, 0.5: 2.0},
+                "max_trials": 60,
+                "grid": 60,
+            },
+            "paper": {
+                "n": 500,
+                "ratios": (0.1, 0.3, 0.5),
+                "half_widths": {0.95: 1.0, 0.5: 2.0},
+                "max_trials": 1000,
+                "grid": 1000,
+            },
+        },
+    ),
 }
 
 
@@ -246,6 +285,23 @@ def experiments(name: str, preset: str, seed: int, time_limit: float) -> list[An
     size = study.sizes[preset]
     if isinstance(study, Sweep):
         return [Study(name, _points(study, **size), seed, time_limit)]
+    if isinstance(study, FullGrid):
+        # The same samplers on instances of their own: the grid's come from the next root seed.
+        return [
+            PhaseTransition(
+                algorithms=choose_algorithms(study.algorithms),
+                problem=choose_problem("gaussian"),
+                n=size["n"],
+                ms=[round(ratio * size["n"]) for ratio in size["ratios"]],
+                half_widths=size["half_widths"],
+                max_trials=size["max_trials"],
+                grid=grid,
+                seed=seed + (grid > 0),
+                time_limit=time_limit,
+                name=f"{name}, {'every k' if grid else 'adaptive'}",
+            )
+            for grid in (0, size["grid"])
+        ]
     curves = [text for group in study.groups.values() for text in group.values()]
     return [
         PhaseTransition(
@@ -295,6 +351,8 @@ def estimates(name: str, ran: Sequence[Any]) -> pd.DataFrame:
     study = STUDIES[name]
     if isinstance(study, Sweep):
         return ran[0].estimates()
+    if isinstance(study, FullGrid):
+        return _both_designs(*ran)
     frame = pd.concat([experiment.thresholds() for experiment in ran], ignore_index=True)
     curves = {
         choose_algorithms(text)[0].label: (title, label)
@@ -317,3 +375,17 @@ def estimates(name: str, ran: Sequence[Any]) -> pd.DataFrame:
     names = ordered["algorithm"].str.partition("[")[0]
     told = [",".join(get_algorithm(name).told) for name in names]
     return ordered[first + [c for c in frame if c not in first]].assign(told=told)
+
+
+def _both_designs(adaptive: PhaseTransition, grid: PhaseTransition) -> pd.DataFrame:
+    """Return the thresholds of both designs, and the success rate at every k of the grid."""
+    thresholds = grid.thresholds()
+    options = thresholds["problem_options"].iloc[0]
+    frames = [
+        adaptive.thresholds().assign(quantity="adaptive"),
+        thresholds.assign(quantity="full grid"),
+        grid.cells().assign(quantity="rate", seed=grid.seed, problem_options=options),
+    ]
+    kept = ["quantity", "algorithm", "problem", "m", "n", "level", "k"]
+    kept += ["estimate", "lower", "upper", "trials", "seed", "problem_options"]
+    return pd.concat(frames, ignore_index=True)[kept]
