@@ -31,6 +31,8 @@ _ONE_COLUMN, _TWO_COLUMNS = 3.5, 7.0  # inches
 # More algorithms than this get a panel a family.
 _MOST_IN_ONE = 8
 _ACROSS = 3
+# Markers a curve: of many points, every so many.
+_MOST_MARKERS = 20
 _LEGEND_ACROSS = 6
 _PANELS = {
     "greedy": "greedy pursuits",
@@ -524,6 +526,7 @@ def _curves(axes: Axes, points: pd.DataFrame) -> None:
             ls=_DASHES[index // len(_COLOURS) % len(_DASHES)],
             lw=1.1,
             marker=_MARKERS[index % len(_MARKERS)],
+            markevery=-(-len(ordered) // _MOST_MARKERS),
             ms=3.2,
             mew=0,
             label=_legend_text(str(label), str(rows["told"].iloc[0])),
