@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -148,9 +149,15 @@ def _print_differences(rows: pd.DataFrame, by: str, group: tuple[Any, ...]) -> N
     ahead = rows["difference"] > 0 if by == "threshold" else rows["difference"] < 0
     clear = rows["p_value"] < _CLEAR
     for name, part in ((first, rows[ahead & clear]), (other, rows[~ahead & clear])):
-        values = ", ".join(map(str, sorted(part[at])))
+        values = _ranges(set(part[at]), sorted(rows[at].unique()))
         _out.print(
             f"{name} is ahead with p < {_CLEAR:g} at {len(part)} of {len(rows)} values of {at}"
             + (f": {values} (largest p {part['p_value'].max():.1g})" if values else ""),
             soft_wrap=True,
         )
+
+
+def _ranges(some: set[int], every: list[int]) -> str:
+    """Write those values of a sorted list that are in a set, neighbours together: 3 to 9, 12."""
+    runs = [list(run) for inside, run in groupby(every, some.__contains__) if inside]
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs)
