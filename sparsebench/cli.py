@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import sys
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -668,8 +669,18 @@ def _traced(frame: pd.DataFrame, recipe: Any) -> pd.DataFrame:
     return frame.assign(
         recipe=digest(recipe),
         version=package_version(),
-        command="sparsebench " + shlex.join(sys.argv[1:]),
+        command="sparsebench " + shlex.join(_deciding(sys.argv[1:])),
     )
+
+
+def _deciding(words: list[str]) -> list[str]:
+    """Leave out of a command line where its results go and how many processes there are."""
+    unimportant = ("-o", "--out", "-j", "--jobs")
+    return [
+        word
+        for before, word in pairwise(["", *words])
+        if word.partition("=")[0] not in unimportant and before not in unimportant
+    ]
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:

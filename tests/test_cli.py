@@ -479,6 +479,14 @@ def test_the_l1_curve_is_where_theory_puts_it(command, tmp_path):
     np.testing.assert_allclose(found, [donoho_tanner(d) for d in (0.3, 0.5, 0.7)], atol=0.02)
 
 
+def test_a_csv_says_which_command_made_it_wherever_it_was_written(command, tmp_path):
+    diagram = ["phase-transition", "-a", "omp", *SMALL, f"--out={tmp_path}"]
+    assert command(*diagram)[0] == 0
+    made = pd.read_csv(tmp_path / "thresholds.csv")["command"].unique()
+    expected = "sparsebench phase-transition -a omp --n 32 --ratios 0.4,0.7 --max-trials 20"
+    assert list(made) == [expected]
+
+
 def test_compare_reads_what_a_run_has_stored(command, tmp_path):
     diagram = ["phase-transition", "-a", "omp,htp", *SMALL, "--out", tmp_path]
     assert command(*diagram)[0] == 0
