@@ -23,6 +23,7 @@ from sparsebench.experiments import presets
 from sparsebench.experiments.exploration import Workload, check_explorations, explore
 from sparsebench.experiments.instance import solutions
 from sparsebench.experiments.phase_transition import PhaseTransition
+from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.experiments.study import Study
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.registry import (
@@ -693,7 +694,8 @@ def _print_thresholds(thresholds: pd.DataFrame, level: float, experiment: PhaseT
     for point in thresholds[thresholds["level"] == level].itertuples():
         value = "< 1" if point.estimate < 1 else f"{point.estimate:.1f}"
         mark = "*" if point.half_width > experiment.half_widths[level] else ""
-        cells[point.algorithm, point.m] = f"{value} ±{point.half_width:.1f}{mark}"
+        text = f"{value} ±{point.half_width:.1f}{mark}"
+        cells[point.algorithm, point.m] = "none" if point.stopped == NOT_MONOTONE else text
     _print_table(
         f"k at which {level:.0%} of supports are recovered, ± half-width of the 95 % interval "
         f"({experiment.problem.label}, n = {experiment.n})",
@@ -732,7 +734,17 @@ def _print_solutions(solutions: pd.DataFrame) -> None:
 
 
 def _print_stops(thresholds: pd.DataFrame, half_widths: dict[float, float]) -> None:
+    several = thresholds[thresholds["stopped"] == NOT_MONOTONE]
+    if len(several):
+        where = several.groupby("algorithm", sort=False)["m"].unique()
+        _out.print(
+            "none: the success rate falls, rises and falls again with k (tested below the point "
+            "found): "
+            + "; ".join(f"{name} at m = {', '.join(map(str, ms))}" for name, ms in where.items()),
+            soft_wrap=True,
+        )
     wide = thresholds[thresholds["half_width"] > thresholds["level"].map(half_widths)]
+    wide = wide[wide["stopped"] != NOT_MONOTONE]
     if len(wide):
         reasons = ", ".join(sorted(set(wide["stopped"])))
         targets = ", ".join(f"{width:g} at {level:.0%}" for level, width in half_widths.items())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from sparsebench import plots
+from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.registry import nearest_name
 from sparsebench.types import InputError
 
@@ -24,7 +25,7 @@ _WHOLE = {
     "full-grid": _POINTS,
 }
 _OTHERS = {
-    "thresholds": ("algorithm", "told", "family"),
+    "thresholds": ("algorithm", "told", "family", "stopped"),
     "distances": ("algorithm", "told", "family"),
     "instance": ("series", "position", "value", "in_support", "support_distance", "ordered"),
     "exploration": ("algorithm", "quantity"),
@@ -158,6 +159,13 @@ def _values(frame: pd.DataFrame, column: str) -> str:
 def _phase_transition(frame: pd.DataFrame, folder: Path) -> list[Path]:
     solves = int(frame[frame["level"] == 0.95]["trials"].sum())
     footer = _footer(frame, _values(frame, "n"), *_counted(solves))
+    several = frame["stopped"] == NOT_MONOTONE
+    if several.any():
+        where = frame[several].groupby("algorithm", sort=False)["m"].unique()
+        footer += "\nno single point, as success falls and rises again with k: " + "; ".join(
+            f"{name} at m = {', '.join(map(str, ms))}" for name, ms in where.items()
+        )
+        frame.loc[several, ["estimate", "lower", "upper"]] = float("nan")
     return [
         path
         for level, name in ((0.95, "phase-transition"), (0.5, "phase-transition-50"))

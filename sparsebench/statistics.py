@@ -15,12 +15,13 @@ estimate is the posterior mean of theta on a grid, the interval the central 95 %
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit, logit
+from scipy.optimize import isotonic_regression, minimize
+from scipy.special import expit, log_expit, logit, xlogy
 from scipy.stats import binom, binomtest, norm, t
 
 from sparsebench.types import FloatArray
@@ -34,6 +35,8 @@ _FEWEST_WITNESSES = 20
 _FEWEST_CLUSTERS = 30
 _SMALLEST_SCALE = 0.1
 _CEILING_FAILURES = 0.02
+# Simulated draws of the test of a falling rate, and how many above the observed one end it.
+_MOST_DRAWS, _ENOUGH_ABOVE = 1999, 20
 _GRID, _POINTS = (31, 21), 161
 # Log posterior below its top at which a grid may end; boxes tried before one is taken as it is.
 _NEGLIGIBLE, _MOST_BOXES = 11.5, 12
@@ -454,6 +457,41 @@ def _influence(
     information = slopes.T @ (slopes * (rate * (1 - rate))[:, None])
     scores = (wins - rate)[:, None] * slopes
     return pd.Series(scores @ np.linalg.pinv(information)[0]).groupby(np.asarray(trial)).sum()
+
+
+def monotone_p_value(k: ArrayLike, success: ArrayLike) -> float:
+    """Return the p-value that the success rate nowhere rises with k.
+
+    The likelihood ratio of separate rates at every k to the isotonic fit, against its law under
+    that fit: by simulation from a fixed seed, which ends early where the p-value is large.
+
+    References
+    ----------
+    Robertson, Wright and Dykstra, Order Restricted Statistical Inference, Wiley 1988; Besag and
+    Clifford, Biometrika 78, 1991, doi:10.1093/biomet/78.2.301.
+    """
+    _, index = np.unique(np.asarray(k), return_inverse=True)
+    total = np.bincount(index)
+    won = np.bincount(index, weights=np.asarray(success, dtype=float))
+    observed, fitted = _rise(won, total)
+    rng = np.random.default_rng(0)
+    above = 0
+    for draws in range(1, _MOST_DRAWS + 1):
+        above += _rise(rng.binomial(total, fitted), total)[0] >= observed - 1e-9
+        if above == _ENOUGH_ABOVE:
+            return above / draws
+    return (above + 1) / (_MOST_DRAWS + 1)
+
+
+def _rise(won: NDArray[Any], total: NDArray[Any]) -> tuple[float, FloatArray]:
+    """Return the log likelihood ratio of separate rates to falling ones, and the latter."""
+    rates = won / total
+    fitted = np.clip(isotonic_regression(rates, weights=total, increasing=False).x, 0, 1)
+    lost = total - won
+    ratio = (
+        xlogy(won, rates) - xlogy(won, fitted) + xlogy(lost, 1 - rates) - xlogy(lost, 1 - fitted)
+    )
+    return float(ratio.sum()), fitted
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

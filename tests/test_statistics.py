@@ -2,11 +2,17 @@
 
 import numpy as np
 import pytest
-from scipy.special import expit
-from scipy.stats import binomtest, norm, quantile_test
+from scipy.special import expit, xlogy
+from scipy.stats import binom, binomtest, norm, quantile_test
 
-from sparsebench.experiments.sampling import LEVELS, GridSampler, ThresholdSampler
-from sparsebench.statistics import fit_threshold, mean_interval, median_interval, wilson
+from sparsebench.experiments.sampling import LEVELS, NOT_MONOTONE, GridSampler, ThresholdSampler
+from sparsebench.statistics import (
+    fit_threshold,
+    mean_interval,
+    median_interval,
+    monotone_p_value,
+    wilson,
+)
 from sparsebench.theory import donoho_tanner
 from sparsebench.types import InputError
 
@@ -161,7 +167,7 @@ def test_the_trial_limit_is_kept_and_said():
     assert sampler.stopped == "trial limit"
     assert len(set(sampler.trial)) == 70
     assert max(np.unique(sampler.k, return_counts=True)[1]) <= 70
-    assert len(sampler.k) <= 6 * 70
+    assert len(sampler.k) <= 6 * 70 + 4 * 16  # and a last look below the point
     assert sampler.estimate(0.95).half_width > 0.5
     assert sampler.solves_to_go() == 0
 
@@ -200,3 +206,45 @@ def test_donoho_tanner_refuses_other_ratios():
     for delta in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(InputError):
             donoho_tanner(delta)
+
+
+def dip(k):
+    """Falls at 30, returns at 40, and falls for good at 60."""
+    return 0.999 * ((k < 30) | ((k > 40) & (k < 60)))
+
+
+def test_a_success_rate_that_rises_again_has_no_point():
+    rng = np.random.default_rng(8)
+    sampler = sample(ThresholdSampler(120, dict.fromkeys(LEVELS, 2.0), 100), dip, rng)
+    assert sampler.stopped == NOT_MONOTONE
+
+
+def test_falling_rates_are_seldom_called_rising():
+    """Among 400 falling curves, sampled where rates are near 0, 1 and between, few p < .05."""
+    rng = np.random.default_rng(9)
+    k = np.repeat(np.arange(20, 60, 4), 12)
+    small = 0
+    for _ in range(400):
+        success = rng.random(k.size) < expit((40 - k) / 4)
+        small += monotone_p_value(k, success) < 0.05
+    # At exactly .05 more than 32 of 400 have probability .005; the test is conservative.
+    assert small <= 32
+
+
+def test_the_isotonic_likelihood_is_that_of_pooled_neighbours():
+    """One rise, 5 of 10 and then 9 of 10: both pooled, 14 of 20; exact by enumeration."""
+    k = np.repeat([1, 2], 10)
+    success = np.r_[np.arange(10) < 5, np.arange(10) < 9]
+    won = np.arange(11)
+    rates = won / 10
+    probability = np.outer(*[binom.pmf(won, 10, 0.7)] * 2)
+
+    def log_likelihood(wins, total, rate):
+        return xlogy(wins, rate) + xlogy(total - wins, 1 - rate)
+
+    first, second = np.meshgrid(won, won, indexing="ij")
+    pooled = log_likelihood(first + second, 20, (first + second) / 20)
+    apart = log_likelihood(first, 10, rates[first]) + log_likelihood(second, 10, rates[second])
+    rise = np.where(second > first, apart - pooled, 0.0)
+    exact = probability[rise >= rise[5, 9] - 1e-9].sum()
+    assert monotone_p_value(k, success) == pytest.approx(exact, rel=0.7)  # 20 draws above it

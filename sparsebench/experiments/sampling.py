@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sparsebench.statistics import Threshold, fit_threshold
+from sparsebench.statistics import Threshold, fit_threshold, monotone_p_value
 
 LEVELS = (0.95, 0.5)
 #: Changes whenever the rule below does; part of the recipe of a run.
-RULE_VERSION = 4
+RULE_VERSION = 5
 # Trials a wave; the last size repeats. Fixed, so that all algorithms meet the same dictionaries.
 _WAVES = (2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64)
 _PILOT = (0.05, 0.12, 0.25, 0.45)
@@ -18,6 +18,12 @@ _PILOT = (0.05, 0.12, 0.25, 0.45)
 # the 95 % point the variance is flat between theta - s and theta + s; successes cost less.
 _OFFSETS = {0.95: (-0.6, 0.6, -0.2, 0.2), 0.5: (0.5, -0.5)}
 _FEWEST_SOLVES = 40
+# The last wave: sparsities spread below the 95 % point, and trials at each; below this p-value
+# the success rate does not fall steadily with k, and there is no one point.
+_CHECKED, _CHECKS = 16, 4
+_RISING = 1e-3
+#: Why sampling stopped, where the success rate falls, rises and falls again with k.
+NOT_MONOTONE = "not monotone"
 # Sparsities a wave of the uniform grid, so that a dictionary is not drawn anew for each.
 _GRID_WAVE = 10
 
@@ -33,8 +39,10 @@ class ThresholdSampler:
     """Sequential sampling of one success curve until its thresholds are known.
 
     Waves of trials: first sparsities spread over 0..m/2, then around the current estimates of
-    both points, at most six a trial. Ends when both intervals are short enough or the trials are
-    spent. Every choice depends on this curve's own rows only.
+    both points, at most six a trial, until both intervals are short enough or the trials are
+    spent. A last wave looks at sparsities far below: an algorithm whose success falls, rises and
+    falls again has no one point, and is said to be "not monotone". Every choice depends on this
+    curve's own rows only.
 
     Parameters
     ----------
@@ -54,12 +62,15 @@ class ThresholdSampler:
     success: list[bool] = field(default_factory=list)
     wave: int = 0
     stopped: str = ""
+    _reason: str = ""
     _estimates: dict[float, Threshold] = field(default_factory=dict)
 
     def requests(self) -> list[tuple[int, int]]:
         """Return the (trial, k) pairs of the next wave; none when finished."""
         if self.stopped:
             return []
+        if self._reason:
+            return self._checks()
         trials = wave_trials(self.wave)[: self._trials_left()]
         pairs: list[tuple[int, int]] = []
         if self.wave == 0:
@@ -80,11 +91,15 @@ class ThresholdSampler:
             self.success.append(success)
         self._estimates = {level: self._fit(level) for level in LEVELS}
         self.wave += 1
-        enough = all(self._missing(level) == 0 for level in LEVELS)
-        if len(self.k) >= _FEWEST_SOLVES and enough:
-            self.stopped = "half-width"
-        elif self._trials_left() == 0:
-            self.stopped = "trial limit"
+        if not self._reason:
+            enough = all(self._missing(level) == 0 for level in LEVELS)
+            if len(self.k) >= _FEWEST_SOLVES and enough:
+                self._reason = "half-width"
+            elif self._trials_left() == 0:
+                self._reason = "trial limit"
+            if not self._reason or self._checks():
+                return
+        self.stopped = _unless_not_monotone(self._reason, self.k, self.success)
 
     def estimate(self, level: float) -> Threshold:
         """Return the current estimate of a level."""
@@ -92,7 +107,7 @@ class ThresholdSampler:
 
     def solves_to_go(self) -> int:
         """Return a forecast of the solves that are still needed."""
-        if self.stopped:
+        if self.stopped or self._reason:
             return 0
         if self.wave < 4:
             # Measured curves at n = 500 fall over about 2 % of m, and 20 s² solves give a
@@ -104,6 +119,13 @@ class ThresholdSampler:
             needed = sum(self._missing(level) for level in LEVELS)
         most = self._trials_left() * sum(len(offsets) for offsets in _OFFSETS.values())
         return int(np.clip(needed, 1, most))
+
+    def _checks(self) -> list[tuple[int, int]]:
+        """Return pairs of the first trials and sparsities below the 95 % point, without rows."""
+        below = np.linspace(0, self._estimates[LEVELS[0]].estimate, _CHECKED + 1)[1:-1]
+        ks = {max(1, round(k)) for k in below}
+        wanted = {(trial, k) for trial in range(min(_CHECKS, self.max_trials)) for k in ks}
+        return sorted(wanted - set(zip(self.trial, self.k, strict=True)))
 
     def _trials_left(self) -> int:
         return self.max_trials - len(set(self.trial))
@@ -174,7 +196,7 @@ class GridSampler:
         for k in sorted({k for _, k, _ in rows}):
             self._failed_in_a_row = 0 if k in solved else self._failed_in_a_row + 1
             if self._failed_in_a_row == 3 or k == self.largest:
-                self.stopped = "grid"
+                self.stopped = _unless_not_monotone("grid", self.k, self.success)
 
     def estimate(self, level: float) -> Threshold:
         """Return the estimate of a level from all rows."""
@@ -187,3 +209,7 @@ class GridSampler:
 
     def _reached(self) -> int:
         return max(self.k, default=0)
+
+
+def _unless_not_monotone(reason: str, ks: list[int], success: list[bool]) -> str:
+    return NOT_MONOTONE if monotone_p_value(ks, success) < _RISING else reason
