@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression, minimize
+from scipy.optimize import isotonic_regression
 from scipy.special import expit, log_expit, logit, xlogy
 from scipy.stats import binom, binomtest, norm, t
 
@@ -37,9 +37,9 @@ _SMALLEST_SCALE = 0.1
 _CEILING_FAILURES = 0.02
 # Simulated draws of the test of a falling rate, and how many above the observed one end it.
 _MOST_DRAWS, _ENOUGH_ABOVE = 1999, 20
-_GRID, _POINTS = (31, 21), 161
-# Log posterior below its top at which a grid may end; boxes tried before one is taken as it is.
-_NEGLIGIBLE, _MOST_BOXES = 11.5, 12
+# Sizes of the grid of theta and log s, and of the first one near and far from the logistic fit.
+_GRID, _NEAR, _FAR = (37, 19), 15, (40, 12)
+_SCORING_STEPS, _REFINEMENTS, _NEGLIGIBLE = 12, 2, 1e-4
 
 
 def wilson(
@@ -160,7 +160,7 @@ def fit_threshold(
 
 @dataclass(frozen=True)
 class _Posterior:
-    """Marginal posterior of theta on an even grid that covers its mass, and the mean of s."""
+    """Marginal posterior of theta, as the masses of cells around its points; the mean of s."""
 
     thetas: FloatArray
     mass: FloatArray
@@ -171,13 +171,15 @@ class _Posterior:
         return float(self.mass @ self.thetas)
 
     def quantiles(self, probabilities: tuple[float, float]) -> tuple[float, float]:
-        """Invert the distribution of theta, whose mass is spread evenly over grid cells."""
-        edges = np.concatenate(
-            [self.thetas[:1], (self.thetas[1:] + self.thetas[:-1]) / 2, self.thetas[-1:]]
-        )
+        """Invert the distribution of theta, whose mass is spread evenly over each cell."""
         cumulative = np.concatenate([[0.0], np.cumsum(self.mass)])
-        low, high = np.interp(probabilities, cumulative / cumulative[-1], edges)
+        low, high = np.interp(probabilities, cumulative / cumulative[-1], _edges(self.thetas))
         return float(low), float(high)
+
+
+def _edges(points: FloatArray) -> FloatArray:
+    """Return the edges of cells around points; the first and last points are edges themselves."""
+    return np.concatenate([points[:1], (points[1:] + points[:-1]) / 2, points[-1:]])
 
 
 def _window(
@@ -252,20 +254,19 @@ def _posterior(
 ) -> _Posterior:
     """Return the posterior averaged over shapes, each on a grid of its own that fits its mass."""
     counts = _counts(ks, wins, effect)
-    limits = _limits(largest)
-    start = _start(*counts, level, limits)
-    grids = [_fitted_grid(counts, level, shape, start, limits) for shape in shapes]
-    top = max(joint.max() for _, _, joint in grids)
-    thetas = np.linspace(
-        min(axis[0] for axis, _, _ in grids), max(axis[-1] for axis, _, _ in grids), _POINTS
-    )
-    density, total, log_scale = np.zeros(thetas.size), 0.0, 0.0
-    for axis, log_scales, joint in grids:
-        mass = np.exp(joint - top) * (log_scales[1] - log_scales[0])
-        density += np.interp(thetas, axis, mass.sum(axis=1), left=0.0, right=0.0)
-        total += float(mass.sum()) * (axis[1] - axis[0])
-        log_scale += float(mass.sum(axis=0) @ log_scales) * (axis[1] - axis[0])
-    return _Posterior(thetas, density / density.sum(), float(np.exp(log_scale / total)))
+    start = _start(*counts, level, _limits(largest))
+    grids = [_fitted_grid(counts, level, shape, start) for shape in shapes]
+    top = max(joint.max() for _, joint in grids)
+    thetas = np.unique(np.concatenate([axes[0] for axes, _ in grids]))
+    density, by_scale, log_scale = np.zeros(thetas.size), 0.0, 0.0
+    for axes, joint in grids:
+        mass = np.exp(joint - top) * np.diff(_edges(axes[1]))
+        density += np.interp(thetas, axes[0], mass.sum(axis=1), left=0.0, right=0.0)
+        marginal = np.diff(_edges(axes[0])) @ mass
+        by_scale += float(marginal.sum())
+        log_scale += float(marginal @ axes[1])
+    mass = density * np.diff(_edges(thetas))
+    return _Posterior(thetas, mass / mass.sum(), float(np.exp(log_scale / by_scale)))
 
 
 def _start(
@@ -274,29 +275,27 @@ def _start(
     lost: FloatArray,
     level: float,
     limits: list[tuple[float, float]],
-) -> list[tuple[float, float]]:
-    """Return a box of five standard deviations around the logistic fit of largest likelihood."""
-
-    def loss(point: FloatArray) -> tuple[float, FloatArray]:
-        distance = (point[0] - values) * np.exp(-point[1])
-        log_rate, log_complement = _logistic(distance + logit(level))
-        pull = won - (won + lost) * np.exp(log_rate)
-        slope = np.array([-pull.sum() * np.exp(-point[1]), pull @ distance])
-        return -float(won @ log_rate + lost @ log_complement), slope
-
-    middle = float(values @ (won + lost) / (won + lost).sum())
-    first = [middle, np.clip(np.log(0.02 * limits[0][1]), *limits[1])]
-    theta, log_scale = minimize(loss, first, jac=True, bounds=limits).x
-    distance = (theta - values) * np.exp(-log_scale)
-    rate = expit(distance + logit(level))
-    slopes = np.stack([np.full(values.size, np.exp(-log_scale)), -distance])
-    information = slopes * (rate * (1 - rate) * (won + lost)) @ slopes.T
-    widths = np.diff(limits).ravel()
+) -> list[FloatArray]:
+    """Return points of theta and of log s, dense around the logistic fit by Fisher's scoring."""
+    least, most = np.array(limits).T
+    total = won + lost
     # A prior as wide as the limits, so that what the rows say nothing of has a variance too.
-    spread = 5 * np.sqrt(np.diag(np.linalg.inv(information + np.diag(widths**-2.0))))
+    prior = np.diag((most - least) ** -2.0)
+    point = centre = np.array([values @ total / total.sum(), np.log(0.03 * most[0])])
+    for _ in range(_SCORING_STEPS):
+        scale = np.exp(point[1])
+        distance = (point[0] - values) / scale
+        rate = expit(distance + logit(level))
+        slopes = np.stack([np.full(values.size, 1 / scale), -distance])
+        covariance = np.linalg.inv(slopes * (rate * (1 - rate) * total) @ slopes.T + prior)
+        step = covariance @ (slopes @ (won - total * rate) - prior @ (point - centre))
+        farthest = np.array([3 * scale, 1.0])
+        point = np.clip(point + np.clip(step, -farthest, farthest), least, most)
+    spread = 6 * np.sqrt(np.diag(covariance))
+    near = np.clip(np.linspace(point - spread, point + spread, _NEAR), least, most)
     return [
-        (max(centre - half, edge[0]), min(centre + half, edge[1]))
-        for centre, half, edge in zip((theta, log_scale), spread, limits, strict=True)
+        np.unique(np.concatenate([near[:, axis], np.linspace(*limits[axis], size)]))
+        for axis, size in enumerate(_FAR)
     ]
 
 
@@ -304,39 +303,33 @@ def _fitted_grid(
     counts: tuple[FloatArray, FloatArray, FloatArray],
     level: float,
     shape: tuple,
-    box: list[tuple[float, float]],
-    limits: list[tuple[float, float]],
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return theta, log s and the log posterior on a grid that its mass fills.
-
-    The box grows where mass lies at its edge, and shrinks to the mass.
-    """
-    for _ in range(_MOST_BOXES):
-        axes = [np.linspace(*edges, size) for edges, size in zip(box, _GRID, strict=True)]
-        joint = _log_posterior(axes[0], axes[1], *counts, level, shape)
-        kept = joint > joint.max() - _NEGLIGIBLE
-        fitting = [
-            _fitting_edges(axis, kept.any(axis=1 - i), limits[i]) for i, axis in enumerate(axes)
+    axes: list[FloatArray],
+) -> tuple[list[FloatArray], FloatArray]:
+    """Return theta and log s, dense where the mass is, and the log posterior on their grid."""
+    joint = _log_posterior(axes[0], axes[1], *counts, level, shape)
+    for _ in range(_REFINEMENTS):
+        cells = np.outer(np.diff(_edges(axes[0])), np.diff(_edges(axes[1])))
+        mass = np.exp(joint - joint.max()) * cells
+        axes = [
+            _denser(axis, mass.sum(axis=1 - i), size)
+            for i, (axis, size) in enumerate(zip(axes, _GRID, strict=True))
         ]
-        if fitting == box:
-            break
-        box = fitting
-    return axes[0], axes[1], joint
+        joint = _log_posterior(axes[0], axes[1], *counts, level, shape)
+    return axes, joint
 
 
-def _fitting_edges(
-    axis: FloatArray, kept: NDArray[np.bool_], limit: tuple[float, float]
-) -> tuple[float, float]:
-    """Return the edges of a box that holds what is kept; the old ones where they do."""
-    low, high = float(axis[0]), float(axis[-1])
-    width = high - low
-    first, last = np.flatnonzero(kept)[[0, -1]]
-    if 0 < first and last < axis.size - 1 and axis[last] - axis[first] < width / 2:
-        return float(axis[first - 1]), float(axis[last + 1])
-    return (
-        low if first > 0 else max(low - width / 2, limit[0]),
-        high if last < axis.size - 1 else min(high + width / 2, limit[1]),
-    )
+def _denser(points: FloatArray, mass: FloatArray, size: int) -> FloatArray:
+    """Return points that lie as densely as the cube root of the density, where the mass is.
+
+    For that spacing, sums over cells err least.
+    """
+    edges = _edges(points)
+    cumulative = np.concatenate([[0.0], np.cumsum(mass)]) / mass.sum()
+    ends = np.interp([_NEGLIGIBLE, 1 - _NEGLIGIBLE], cumulative, edges)
+    part = np.concatenate([[0.0], np.cumsum(np.cbrt(mass * np.diff(edges) ** 2))])
+    first, last = np.interp(ends, edges, part)
+    denser: FloatArray = np.interp(np.linspace(first, last, size), part, edges)
+    return denser
 
 
 def _log_posterior(

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.special import expit, xlogy
+from scipy.special import expit, logit, xlogy
 from scipy.stats import binom, binomtest, norm, quantile_test
 
 from sparsebench.experiments.sampling import LEVELS, NOT_MONOTONE, GridSampler, ThresholdSampler
@@ -118,6 +118,55 @@ def test_threshold_intervals_cover_the_truth(name):
             errors.append(found.estimate - truth)
     assert hits >= 0.9 * 2 * runs
     assert abs(np.mean(errors)) < 0.6
+
+
+def by_brute_force(k, success, level, largest):
+    """Mean and 95 % interval of theta by a dense grid over the prior, narrowed once to its mass."""
+    values = np.unique(k)
+    won = np.array([success[k == value].sum() for value in values])
+    total = np.array([np.sum(k == value) for value in values])
+    shapes = (
+        (expit, logit(level)),
+        (lambda z: np.exp(-np.exp(-z)), -np.log(-np.log(level))),
+        (lambda z: -np.expm1(-np.exp(z)), np.log(-np.log(1 - level))),
+        (lambda z: 0.98 * expit(z), logit(level / 0.98)),
+    )
+    box = [(0.0, largest), (np.log(0.1), np.log(largest / 3))]
+    for _ in range(2):
+        axes = [np.linspace(*edges, size) for edges, size in zip(box, (400, 60), strict=True)]
+        z = (axes[0][:, None, None] - values) * np.exp(-axes[1])[:, None]
+        with np.errstate(over="ignore"):
+            joint = np.array(
+                [binom.logpmf(won, total, rate(z + shift)).sum(axis=2) for rate, shift in shapes]
+            )
+        density = np.exp(joint - joint.max()).sum(axis=0)
+        for axis in (0, 1):
+            kept = np.flatnonzero(density.max(axis=1 - axis) > 1e-7)
+            box[axis] = tuple(
+                axes[axis][[max(kept[0] - 1, 0), min(kept[-1] + 1, axes[axis].size - 1)]]
+            )
+    mass = density.sum(axis=1) / density.sum()
+    lower, upper = np.interp([0.025, 0.975], np.cumsum(mass) - mass / 2, axes[0])
+    return mass @ axes[0], lower, upper
+
+
+@pytest.mark.parametrize(
+    ("centre", "scale", "runs", "largest"),
+    [(60, 3, 3, 250), (60, 3, 300, 250), (60, 0.3, 30, 250), (150, 8, 1000, 400), (2, 0.5, 10, 25)],
+)
+def test_the_posterior_is_that_of_a_dense_grid(centre, scale, runs, largest):
+    """Few rows and many, steep curves and flat, near one: within an eighth of the half-width."""
+    rng = np.random.default_rng(runs)
+    spread = max(scale, 1.0)
+    k = np.repeat(np.maximum(np.round(centre + spread * np.arange(-4, 3)), 1), runs)
+    success = rng.random(k.size) < expit((centre - k) / scale)
+    # At a level without a window, and with one dictionary a row.
+    found = fit_threshold(k, np.arange(k.size), success, 0.8, largest)
+    mean, lower, upper = by_brute_force(k, success, 0.8, largest)
+    close = (upper - lower) / 16
+    assert found.estimate == pytest.approx(mean, abs=close)
+    assert found.lower == pytest.approx(lower if lower >= 1 else 0.0, abs=close)
+    assert found.upper == pytest.approx(upper, abs=close)
 
 
 def test_rows_of_one_trial_are_not_independent():
