@@ -186,7 +186,7 @@ STUDIES: dict[str, Sweep | Thresholds | FullGrid] = {
         },
         {
             "quick": {"n": 100, "x": (1, 10, 100), "trials": 5},
-            "paper": {"n": 500, "x": (1, 3, 10, 30, 100, 300, 1000, 3000, 10000), "trials": 100},
+            "paper": {"n": 500, "x": (1, 3, 10, 30, 100, 300, 1000, 3000, 10000), "trials": 50},
         },
     ),
     "eta": Sweep(
