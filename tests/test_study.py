@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -292,3 +293,14 @@ def test_the_full_grid_agrees_with_adaptive_sampling_and_is_drawn(command, tmp_p
     rates = rows[rows["quantity"] == "rate"]
     assert (rates["trials"] == 40).all()
     assert (rates.groupby("algorithm")["k"].min() == 1).all()
+
+
+@pytest.mark.parametrize("folder", ["figures", "figures/family"])
+def test_the_committed_figures_can_be_redrawn(folder):
+    """Every CSV of a picture in the repository is readable by the code beside it."""
+    path = Path(__file__).parent.parent / folder
+    found = figures.sources(None, path)
+    for source in found:
+        assert not figures._read(source).empty
+        stem = {"thresholds": "phase-transition", "distances": "support-distance"}
+        assert (path / f"{stem.get(source.stem, source.stem)}.png").exists()
