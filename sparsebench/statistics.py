@@ -146,9 +146,11 @@ def fit_threshold(
     """
     ks, trials = np.asarray(k, dtype=float), np.asarray(trial)
     wins = np.asarray(success, dtype=float)
-    inside = _window(ks, wins, level, _posterior(ks, wins, level, largest, shapes=_SHAPES[:1]))
-    ks, trials, wins = ks[inside], trials[inside], wins[inside]
     logistic = _posterior(ks, wins, level, largest, shapes=_SHAPES[:1])
+    inside = _window(ks, wins, level, logistic)
+    if not inside.all():
+        ks, trials, wins = ks[inside], trials[inside], wins[inside]
+        logistic = _posterior(ks, wins, level, largest, shapes=_SHAPES[:1])
     effect = _design_effect(ks, trials, wins, level, logistic)
     posterior = _posterior(ks, wins, level, largest, effect)
     lower, upper = posterior.quantiles(((1 - confidence) / 2, (1 + confidence) / 2))

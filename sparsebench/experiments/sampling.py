@@ -10,7 +10,7 @@ from sparsebench.statistics import Threshold, fit_threshold, monotone_p_value
 
 LEVELS = (0.95, 0.5)
 #: Changes whenever the rule below does; part of the recipe of a run.
-RULE_VERSION = 6
+RULE_VERSION = 7
 # Trials a wave; the last size repeats. Fixed, so that all algorithms meet the same dictionaries.
 _WAVES = (2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64)
 _PILOT = (0.05, 0.12, 0.25, 0.45)
@@ -18,7 +18,7 @@ _PILOT = (0.05, 0.12, 0.25, 0.45)
 # the 95 % point the variance is flat between theta - s and theta + s; successes cost less.
 _OFFSETS = {0.95: (-0.6, 0.6, -0.2, 0.2), 0.5: (0.5, -0.5)}
 _FEWEST_SOLVES = 40
-# The last wave: sparsities spread below the 95 % point, and trials at each; below this p-value
+# The look below: sparsities spread below the 95 % point, and trials at each; below this p-value
 # the success rate does not fall steadily with k, and there is no one point.
 _CHECKED, _CHECKS = 16, 4
 _RISING = 1e-3
@@ -40,9 +40,9 @@ class ThresholdSampler:
 
     Waves of trials: first sparsities spread over 0..m/2, then around the current estimates of
     both points, at most six a trial, until both intervals are short enough or the trials are
-    spent. A last wave looks at sparsities far below: an algorithm whose success falls, rises and
-    falls again has no one point, and is said to be "not monotone". Every choice depends on this
-    curve's own rows only.
+    spent. Before it ends, one wave looks at sparsities far below: an algorithm whose success falls,
+    rises and falls again has no one point, and is said to be "not monotone"; where that wave leaves
+    an interval too wide, sampling goes on. Every choice depends on this curve's own rows only.
 
     Parameters
     ----------
@@ -62,14 +62,15 @@ class ThresholdSampler:
     success: list[bool] = field(default_factory=list)
     wave: int = 0
     stopped: str = ""
-    _reason: str = ""
+    _looking: bool = False
+    _looked: bool = False
     _estimates: dict[float, Threshold] = field(default_factory=dict)
 
     def requests(self) -> list[tuple[int, int]]:
         """Return the (trial, k) pairs of the next wave; none when finished."""
         if self.stopped:
             return []
-        if self._reason:
+        if self._looking:
             return self._checks()
         trials = wave_trials(self.wave)[: self._trials_left()]
         pairs: list[tuple[int, int]] = []
@@ -91,15 +92,13 @@ class ThresholdSampler:
             self.success.append(success)
         self._estimates = {level: self._fit(level) for level in LEVELS}
         self.wave += 1
-        if not self._reason:
-            enough = all(self._missing(level) == 0 for level in LEVELS)
-            if len(self.k) >= _FEWEST_SOLVES and enough:
-                self._reason = "half-width"
-            elif self._trials_left() == 0:
-                self._reason = "trial limit"
-            if not self._reason or self._checks():
-                return
-        self.stopped = _unless_not_monotone(self._reason, self.k, self.success)
+        looked, self._looking = self._looking, False
+        reason = self._reason()
+        if reason and not self._looked:
+            self._looked = True
+            self._looking = bool(self._checks())
+        if not self._looking and (reason or looked):
+            self.stopped = _unless_not_monotone(reason, self.k, self.success)
 
     def estimate(self, level: float) -> Threshold:
         """Return the current estimate of a level."""
@@ -107,7 +106,7 @@ class ThresholdSampler:
 
     def solves_to_go(self) -> int:
         """Return a forecast of the solves that are still needed."""
-        if self.stopped or self._reason:
+        if self.stopped or self._looking:
             return 0
         if self.wave < 4:
             # Measured curves at n = 500 fall over about 2 % of m, and 20 s² solves give a
@@ -119,6 +118,12 @@ class ThresholdSampler:
             needed = sum(self._missing(level) for level in LEVELS)
         most = self._trials_left() * sum(len(offsets) for offsets in _OFFSETS.values())
         return int(np.clip(needed, 1, most))
+
+    def _reason(self) -> str:
+        """Return why sampling may end here, if it may."""
+        if len(self.k) >= _FEWEST_SOLVES and all(self._missing(level) == 0 for level in LEVELS):
+            return "half-width"
+        return "" if self._trials_left() else "trial limit"
 
     def _checks(self) -> list[tuple[int, int]]:
         """Return pairs of the first trials and sparsities below the 95 % point, without rows."""
