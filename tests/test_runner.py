@@ -194,8 +194,8 @@ import sys
 sys.path.insert(0, {tests!r})
 from test_runner import diagram, execute
 from pathlib import Path
-execute(diagram("omp,htp,sea,fista", ms=(10, 16, 24), 
-                half_widths={0.95: 1.0, 0.5: 1.0}, max_trials=80),
+execute(diagram("omp,htp,sea,fista", ms=(10, 16, 24),
+                half_widths=dict.fromkeys((0.95, 0.5), 1.0), max_trials=80),
         Path({folder!r}), workers=2)
 """
 
