@@ -9,7 +9,7 @@ ROOT = Path(sparsebench.__file__).parent
 LAYERS = [
     {"types", "metrics", "theory", "seeding", "environment"},
     {"registry", "kernels", "statistics"},
-    {"problems", "solvers"},
+    {"problems", "solvers", "learned"},
     {"store", "experiments"},
     {"runner", "timing"},
     {"plots", "figures", "cli", "cli_studies"},

@@ -1,0 +1,1 @@
+"""Algorithms that are trained: layers, unrolled networks, their training and their weights."""

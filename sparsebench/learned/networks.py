@@ -1,0 +1,336 @@
+"""Unrolled networks: K iterations of a recovery algorithm whose matrices and thresholds are learnt.
+
+A network takes signals Y of shape (B, m) and codes Z of shape (B, n), one a row. Its stages are
+those of an iterative algorithm, from whose constants it starts: untrained, `PairNetwork` and
+`ResidualNetwork` are ISTA or iterative hard thresholding, stage by stage.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sparsebench.learned.layers import helu, largest, selected_soft, soft
+
+
+class Unrolled(nn.Module):
+    """K stages z ← stage(z); subclasses say what a stage is and which parameters it has.
+
+    Attributes
+    ----------
+    depth : int
+        K.
+    sigma : float
+        Width of the ramp of HELU while training; in evaluation it is the hard threshold.
+    """
+
+    A: Tensor
+
+    def __init__(self, A: Tensor, depth: int) -> None:
+        super().__init__()
+        self.register_buffer("A", A)
+        self.depth = depth
+        self.sigma = 0.0
+
+    def stage(self, t: int, z: Tensor, previous: Tensor, y: Tensor) -> Tensor:
+        """Return the code after stage t = 0 .. K - 1 from those of the last two."""
+        raise NotImplementedError
+
+    def products(self) -> float:
+        """Return what a stage costs, in products of an m x n matrix with a vector."""
+        return 2.0
+
+    def codes(
+        self, y: Tensor, start: Tensor | None = None, depth: int | None = None, first: int = 0
+    ) -> list[Tensor]:
+        """Return the code after every stage.
+
+        Parameters
+        ----------
+        y : Tensor, shape (B, m)
+        start : Tensor, shape (B, n), optional
+            The code before the first stage; zero by default.
+        depth : int, optional
+            Stages to run; all by default.
+        first : int
+            The first stage that is differentiated.
+        """
+        z = y.new_zeros(len(y), self.A.shape[1]) if start is None else start
+        previous, found = z, []
+        graded = torch.is_grad_enabled()
+        for t in range(self.depth if depth is None else depth):
+            with torch.set_grad_enabled(graded and t >= first):
+                z, previous = self.stage(t, z, previous, y), z
+            found.append(z)
+        return found
+
+    def forward(self, y: Tensor, start: Tensor | None = None) -> Tensor:
+        """Return the code after the last stage."""
+        return self.codes(y, start)[-1]
+
+
+class PairNetwork(Unrolled):
+    """z ← h(W y + S z): LISTA (soft h), deep l0 encoders (HELU, or the M largest).
+
+    Initialised at W = step Aᵀ, S = I - step AᵀA. Tied stages share W, S and the thresholds, so
+    that they have n m + n² + n parameters.
+
+    Parameters
+    ----------
+    A : Tensor, shape (m, n)
+    depth : int
+    shrink : {"soft", "helu", "largest"}
+    threshold : float
+        theta at the start, of every entry.
+    step : float
+        1 / L for ISTA; 1 for a dictionary of spectral norm below 1.
+    size : int
+        M, for "largest".
+    tied : bool
+
+    References
+    ----------
+    Gregor and LeCun, ICML 2010; Wang, Ling and Huang, AAAI 2016.
+    """
+
+    def __init__(
+        self,
+        A: Tensor,
+        depth: int,
+        shrink: str,
+        *,
+        threshold: float,
+        step: float,
+        size: int = 0,
+        tied: bool = False,
+    ) -> None:
+        super().__init__(A, depth)
+        self.shrink, self.size = shrink, size
+        n = A.shape[1]
+        kinds = 1 if tied else depth
+        W = step * A.T
+        S = torch.eye(n, dtype=A.dtype, device=A.device) - W @ A
+        self.W = nn.ParameterList(W.clone() for _ in range(kinds))
+        self.S = nn.ParameterList(S.clone() for _ in range(kinds))
+        self.theta = nn.ParameterList(A.new_full((n,), threshold) for _ in range(kinds))
+
+    def stage(self, t: int, z: Tensor, previous: Tensor, y: Tensor) -> Tensor:
+        """Return h(W y + S z)."""
+        i = min(t, len(self.W) - 1)
+        u = y @ self.W[i].T + z @ self.S[i].T
+        if self.shrink == "soft":
+            return soft(u, self.theta[i])
+        if self.shrink == "helu":
+            return helu(u, self.theta[i], self.sigma if self.training else 0.0)
+        return largest(u, self.size)
+
+    def products(self) -> float:
+        """Return 1 + n / m."""
+        m, n = self.A.shape
+        return 1.0 + n / m
+
+
+class ResidualNetwork(Unrolled):
+    """z ← h(z + gamma_t W_t (y - A z)): LISTA-CP, LISTA-CPSS, ALISTA.
+
+    Parameters
+    ----------
+    A : Tensor, shape (m, n)
+    depth : int
+    W : Tensor, shape (n, m)
+        Aᵀ / L for ISTA, or the analytic weight.
+    threshold : float
+        theta at the start.
+    learn_matrix : bool
+        Learn a W of each stage, or keep W and learn gamma.
+    selected : tuple of float
+        Support selection: the share of entries trusted grows by the first number a stage, up to
+        the second.
+
+    References
+    ----------
+    Chen, Liu, Wang and Yin, NeurIPS 2018, arXiv:1808.10038; Liu, Chen, Wang and Yin, ALISTA, ICLR
+    2019.
+    """
+
+    W: Tensor
+
+    def __init__(
+        self,
+        A: Tensor,
+        depth: int,
+        *,
+        W: Tensor,
+        threshold: float,
+        learn_matrix: bool,
+        selected: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        super().__init__(A, depth)
+        growth, most = selected
+        self.shares = [min(growth * (t + 1), most) for t in range(depth)]
+        self.theta = nn.Parameter(A.new_full((depth,), threshold))
+        self.learn_matrix = learn_matrix
+        if learn_matrix:
+            self.matrices = nn.ParameterList(W.clone() for _ in range(depth))
+        else:
+            self.register_buffer("W", W)
+            self.gamma = nn.Parameter(A.new_ones(depth))
+
+    def stage(self, t: int, z: Tensor, previous: Tensor, y: Tensor) -> Tensor:
+        """Return h(z + gamma W (y - A z))."""
+        residual = y - z @ self.A.T
+        if self.learn_matrix:
+            u = z + residual @ self.matrices[t].T
+        else:
+            u = z + self.gamma[t] * (residual @ self.W.T)
+        return selected_soft(u, self.theta[t], self.shares[t])
+
+
+class HyperNetwork(Unrolled):
+    """HyperLISTA: thresholds, momentum and support selection from the residual; three numbers.
+
+    With r = A⁺(A z - y) and mu the mutual coherence of W and A: theta = c1 mu ||r||₁, momentum
+    beta = c2 mu ||z||₀, and c3 log(||A⁺y||₁ / ||r||₁) entries are trusted.
+
+    Parameters
+    ----------
+    A : Tensor, shape (m, n)
+    depth : int
+    W : Tensor, shape (n, m)
+        The analytic weight.
+
+    References
+    ----------
+    Chen, Liu, Wang and Yin, Hyperparameter tuning is all you need for LISTA, NeurIPS 2021,
+    arXiv:2110.15900.
+    """
+
+    W: Tensor
+    inverse: Tensor
+
+    def __init__(self, A: Tensor, depth: int, *, W: Tensor) -> None:
+        super().__init__(A, depth)
+        self.register_buffer("W", W)
+        self.register_buffer("inverse", torch.linalg.pinv(A))
+        cosines = (W @ A).abs()
+        self.coherence = float(cosines.fill_diagonal_(0.0).max())
+        self.constants = nn.Parameter(A.new_tensor([0.1, 0.1, 5.0]))
+
+    def stage(self, t: int, z: Tensor, previous: Tensor, y: Tensor) -> Tensor:
+        """Return the selected soft threshold of z + W (y - A z) + beta (z - previous)."""
+        c1, c2, c3 = self.constants
+        residual = y - z @ self.A.T
+        norm = (residual @ self.inverse.T).abs().sum(-1, keepdim=True)
+        first = (y @ self.inverse.T).abs().sum(-1, keepdim=True)
+        theta = c1 * self.coherence * norm
+        beta = c2 * self.coherence * (z != 0).sum(-1, keepdim=True)
+        count = c3 * torch.log(first / norm.clamp(min=1e-30)).clamp(min=0.0)
+        u = z + residual @ self.W.T + beta * (z - previous)
+        return selected_soft(u, theta, count / z.shape[-1])
+
+    def products(self) -> float:
+        """Return 3: A, W and A⁺; A⁺y is formed once."""
+        return 3.0
+
+
+class AdaptiveNetwork(Unrolled):
+    """NA-ALISTA: a recurrent network reads the residual and sets step and threshold by signal.
+
+    It sees the logarithms of the mean |y - A z| and mean |W (y - A z)|; its outputs are the step
+    and the threshold in units of the latter (the paper's are unscaled).
+
+    Parameters
+    ----------
+    A : Tensor, shape (m, n)
+    depth : int
+    W : Tensor, shape (n, m)
+        The analytic weight.
+    selected : tuple of float
+        As in `ResidualNetwork`.
+    width : int
+        Hidden units.
+
+    References
+    ----------
+    Behrens, Sauder and Jung, Neurally Augmented ALISTA, ICLR 2021, arXiv:2010.01930.
+    """
+
+    W: Tensor
+
+    def __init__(
+        self, A: Tensor, depth: int, *, W: Tensor, selected: tuple[float, float], width: int = 64
+    ) -> None:
+        super().__init__(A, depth)
+        growth, most = selected
+        self.shares = [min(growth * (t + 1), most) for t in range(depth)]
+        self.register_buffer("W", W)
+        self.cell = nn.LSTMCell(2, width, dtype=A.dtype)
+        self.read_out = nn.Linear(width, 2, dtype=A.dtype)
+        with torch.no_grad():
+            self.read_out.weight.mul_(0.1)
+            self.read_out.bias.copy_(torch.log(torch.tensor([1.0, 1.5])))
+
+    def codes(
+        self, y: Tensor, start: Tensor | None = None, depth: int | None = None, first: int = 0
+    ) -> list[Tensor]:
+        """Return the code after every stage; see `Unrolled.codes`."""
+        self._memory: tuple[Tensor, Tensor] | None = None
+        return super().codes(y, start, depth, first)
+
+    def stage(self, t: int, z: Tensor, previous: Tensor, y: Tensor) -> Tensor:
+        """Return the selected soft threshold of z + gamma W (y - A z)."""
+        residual = y - z @ self.A.T
+        correlations = residual @ self.W.T
+        norms = torch.stack([residual.abs().mean(-1), correlations.abs().mean(-1)], -1)
+        # Norms fall by orders of magnitude from stage to stage.
+        self._memory = self.cell(torch.log(norms + 1e-10), self._memory)
+        gamma, theta = torch.exp(self.read_out(self._memory[0])).split(1, -1)
+        return selected_soft(z + gamma * correlations, theta * norms[:, 1:], self.shares[t])
+
+
+class DenseEncoder(nn.Module):
+    """Three fully connected hidden layers with ReLU and dropout: an encoder of no structure.
+
+    Parameters
+    ----------
+    m, n : int
+        Lengths of a signal and of a code, which is also the width of the hidden layers.
+    dropped : tuple of float
+        Share of units dropped after each hidden layer while training.
+
+    References
+    ----------
+    Wang, Ling and Huang, Learning Deep l0 Encoders, AAAI 2016.
+    """
+
+    def __init__(
+        self, m: int, n: int, dropped: tuple[float, float, float] = (0.1, 0.1, 0.5)
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width, share in zip((m, n, n), dropped, strict=True):
+            layers += [nn.Linear(width, n), nn.ReLU(), nn.Dropout(share)]
+        self.layers = nn.Sequential(*layers, nn.Linear(n, n))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Return the codes, shape (B, n), of signals, shape (B, m)."""
+        answer: Tensor = self.layers(y)
+        return answer
+
+
+def analytic_weight(A: Tensor) -> Tensor:
+    """Return W, shape (n, m), that minimises ||W A||_F with every (W A)_ii = 1.
+
+    In closed form: row i is proportional to (A Aᵀ)⁻¹ a_i.
+
+    Parameters
+    ----------
+    A : Tensor, shape (m, n)
+        Of full row rank.
+
+    References
+    ----------
+    Liu, Chen, Wang and Yin, ALISTA, ICLR 2019.
+    """
+    rows = torch.linalg.solve(A @ A.T, A).T
+    return rows / (rows * A.T).sum(1, keepdim=True)

@@ -1,0 +1,254 @@
+"""Training in phases, with early stopping, checkpoints that resume, and a guard of divergence."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sparsebench.learned.networks import Unrolled
+from sparsebench.types import InputError
+
+Batch = tuple[Tensor, Tensor]
+
+# Training has diverged when the validation loss exceeds the best one by this factor.
+_DIVERGED = 1e3
+_FORMAT = 1
+_SECONDS_BETWEEN = 20.0
+_OPTIMISERS: dict[str, Any] = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+_STEPS_APART = 10_000_019
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a training with one learning rate.
+
+    Attributes
+    ----------
+    depth : int
+        Stages that are run; the loss is that of the code after the last of them.
+    first : int
+        First stage that is trained.
+    rate : float
+        Learning rate.
+    steps : int
+        Most steps.
+    patience : int
+        Checks on the validation set without a better loss that end the phase early.
+    sigma : float
+        Width of the ramp of HELU; 0 where there is none.
+    """
+
+    depth: int
+    first: int
+    rate: float
+    steps: int
+    patience: int
+    sigma: float = 0.0
+
+
+def layer_wise(depth: int, rate: float, steps: int, patience: int) -> list[Phase]:
+    """Return the phases of layer-wise training: each new stage alone, then all at .2 and .02.
+
+    References
+    ----------
+    Chen, Liu, Wang and Yin, NeurIPS 2018, arXiv:1808.10038.
+    """
+    phases = []
+    for t in range(depth):
+        phases.append(Phase(t + 1, t, rate, steps, patience))
+        phases += [Phase(t + 1, 0, share * rate, steps, patience) for share in (0.2, 0.02)]
+    return phases
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training did.
+
+    Attributes
+    ----------
+    losses : list of tuple
+        (phase, step, validation loss) at every check.
+    best : float
+        The validation loss of the weights that were kept.
+    diverged : str
+        Empty, or what happened and which weights were kept.
+    steps : int
+        Steps taken, those before an interruption included.
+    """
+
+    losses: list[tuple[int, int, float]]
+    best: float
+    diverged: str
+    steps: int
+
+
+def squared_error(codes: Tensor, target: Tensor) -> Tensor:
+    """Return the mean over signals of the squared distance between codes."""
+    return (codes - target).square().sum(-1).mean()
+
+
+def train(
+    network: nn.Module,
+    phases: Sequence[Phase],
+    batch: Callable[[int], Batch],
+    validation: Batch,
+    *,
+    seed: int = 0,
+    optimiser: Literal["adam", "sgd"] = "adam",
+    check_every: int = 50,
+    checkpoint: Path | None = None,
+    report: Callable[[int, int, float], None] = lambda phase, step, loss: None,
+) -> Training:
+    """Train a network in place; it ends in evaluation mode with the best weights of the last phase.
+
+    Everything random is a function of `seed` and the number of the step, so that a run that was
+    interrupted and continued from its checkpoint gives the weights of one that was not.
+
+    Parameters
+    ----------
+    network : Module
+    phases : sequence of Phase
+    batch : callable
+        Signals (B, m) and target codes (B, n) of a step, counted over all phases; a pure function.
+    validation : tuple of Tensor
+        Signals and target codes on which phases end and weights are chosen.
+    seed : int
+        Of dropout.
+    optimiser : {"adam", "sgd"}
+    check_every : int
+        Steps between two looks at the validation set.
+    checkpoint : Path, optional
+        File that is written at every check and continued from where it exists.
+    report : callable
+        Told (phase, step in it, validation loss) at every check.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint cannot be read or belongs to another training.
+    """
+    state = _State(network)
+    if checkpoint is not None and checkpoint.exists():
+        state.load(checkpoint, network)
+    for phase in phases[state.phase :]:
+        for now in _steps(network, phase, state, batch, validation, (seed, check_every), optimiser):
+            report(state.phase, state.step, now)
+            if checkpoint is not None:
+                state.save(checkpoint, network)
+        network.load_state_dict(state.best_weights)
+        if state.diverged:
+            break
+        state.next_phase()
+    network.eval()
+    return Training(state.losses, state.best, state.diverged, state.total)
+
+
+def _steps(
+    network: nn.Module,
+    phase: Phase,
+    state: _State,
+    batch: Callable[[int], Batch],
+    validation: Batch,
+    rhythm: tuple[int, int],
+    optimiser: str,
+) -> Iterator[float]:
+    """Take the steps of a phase; yield the validation loss at every check."""
+    seed, check_every = rhythm
+    # What a loss does not depend on has no gradient and is left as it is.
+    stepper: torch.optim.Optimizer = _OPTIMISERS[optimiser](network.parameters(), lr=phase.rate)
+    if state.optimiser is not None:
+        stepper.load_state_dict(state.optimiser)
+    else:
+        state.best = _validate(network, phase, validation)
+        state.best_weights = copy.deepcopy(network.state_dict())
+    while state.step < phase.steps and state.stale < phase.patience:
+        torch.manual_seed(seed * _STEPS_APART + state.total)
+        network.train()
+        if isinstance(network, Unrolled):
+            network.sigma = phase.sigma
+        signals, target = batch(state.total)
+        loss = squared_error(_codes(network, phase, signals), target)
+        stepper.zero_grad()
+        loss.backward()
+        stepper.step()
+        state.step, state.total = state.step + 1, state.total + 1
+        if state.step % check_every and state.step < phase.steps and bool(loss.isfinite()):
+            continue
+        now = _validate(network, phase, validation)
+        state.losses.append((state.phase, state.step, now))
+        state.optimiser = stepper.state_dict()
+        if not now <= _DIVERGED * state.best:
+            state.diverged = (
+                f"diverged in step {state.step} of phase {state.phase + 1}: the weights kept are "
+                f"those of validation loss {state.best:.3g}"
+            )
+            state.stale = phase.patience
+        elif now < state.best:
+            state.best, state.stale = now, 0
+            state.best_weights = copy.deepcopy(network.state_dict())
+        else:
+            state.stale += 1
+        yield now
+
+
+def _codes(network: nn.Module, phase: Phase, signals: Tensor) -> Tensor:
+    if isinstance(network, Unrolled):
+        return network.codes(signals, depth=phase.depth, first=phase.first)[-1]
+    codes: Tensor = network(signals)
+    return codes
+
+
+def _validate(network: nn.Module, phase: Phase, validation: Batch) -> float:
+    """Return the loss on the validation set as the network is used: with hard thresholds."""
+    network.eval()
+    with torch.no_grad():
+        return float(squared_error(_codes(network, phase, validation[0]), validation[1]))
+
+
+class _State:
+    """Where a training stands: all that a checkpoint holds."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.phase = self.step = self.total = self.stale = 0
+        self.best = math.inf
+        self.best_weights = copy.deepcopy(network.state_dict())
+        self.losses: list[tuple[int, int, float]] = []
+        self.optimiser: dict[str, Any] | None = None
+        self.diverged = ""
+        self.saved = time.monotonic()
+
+    def next_phase(self) -> None:
+        self.phase, self.step, self.stale = self.phase + 1, 0, 0
+        self.optimiser = None
+
+    def save(self, path: Path, network: nn.Module) -> None:
+        """Write a checkpoint, unless one was written just now; the file is whole at any moment."""
+        if time.monotonic() - self.saved < _SECONDS_BETWEEN and not self.diverged:
+            return
+        self.saved = time.monotonic()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        held = {key: value for key, value in vars(self).items() if key != "saved"}
+        torch.save({"format": _FORMAT, "weights": network.state_dict(), **held}, part)
+        part.replace(path)
+
+    def load(self, path: Path, network: nn.Module) -> None:
+        try:
+            saved = torch.load(path, weights_only=True)
+            if saved.pop("format") != _FORMAT:
+                raise ValueError
+            network.load_state_dict(saved.pop("weights"))
+        except Exception:
+            raise InputError(
+                f"{path} is no checkpoint of this training: delete it to start again"
+            ) from None
+        vars(self).update(saved)

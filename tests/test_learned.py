@@ -1,0 +1,237 @@
+"""Layers, unrolled networks and their training, against the iterations they unroll."""
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from sparsebench.learned.layers import helu, largest, selected_soft, soft
+from sparsebench.learned.networks import (
+    DenseEncoder,
+    HyperNetwork,
+    PairNetwork,
+    ResidualNetwork,
+    analytic_weight,
+)
+from sparsebench.learned.training import Phase, layer_wise, train
+from sparsebench.types import InputError
+
+M, N, DEPTH = 20, 40, 6
+
+
+@pytest.fixture(scope="module")
+def data():
+    """A dictionary with unit-norm columns and ten signals of sparse codes, float64."""
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((M, N))
+    A /= np.linalg.norm(A, axis=0)
+    codes = rng.standard_normal((10, N)) * (rng.random((10, N)) < 0.1)
+    return A, codes, codes @ A.T
+
+
+def soft_numpy(u, theta):
+    return np.sign(u) * np.maximum(np.abs(u) - theta, 0.0)
+
+
+def iterate(A, y, step, shrink, depth=DEPTH):
+    """The iterates z ← shrink(z + step Aᵀ(y - A z)), for one signal."""
+    z, found = np.zeros(A.shape[1]), []
+    for _ in range(depth):
+        z = shrink(z + step * A.T @ (y - A @ z))
+        found.append(z)
+    return np.array(found)
+
+
+def keep(u, size):
+    kept = np.zeros_like(u)
+    order = np.argsort(-np.abs(u))[:size]
+    kept[order] = u[order]
+    return kept
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("kind", ["soft", "helu", "largest", "residual"])
+def test_an_untrained_network_is_the_iteration_stage_by_stage(data, kind, tied):
+    A, _, Y = data
+    step = 0.9 / np.linalg.norm(A, 2) ** 2
+    shrink = {
+        "soft": lambda u: soft_numpy(u, 0.03),
+        "residual": lambda u: soft_numpy(u, 0.03),
+        "helu": lambda u: u * (np.abs(u) >= 0.03),
+        "largest": lambda u: keep(u, 4),
+    }[kind]
+    D = torch.tensor(A)
+    if kind == "residual":
+        network = ResidualNetwork(D, DEPTH, W=step * D.T, threshold=0.03, learn_matrix=tied)
+    else:
+        network = PairNetwork(D, DEPTH, kind, threshold=0.03, step=step, size=4, tied=tied)
+    codes = torch.stack(network.eval().codes(torch.tensor(Y)), 1).detach().numpy()
+    expected = np.array([iterate(A, y, step, shrink) for y in Y])
+    assert np.abs(codes - expected).max() < 1e-12
+
+
+def test_a_start_continues_the_iteration(data):
+    A, _, Y = data
+    D, signals = torch.tensor(A), torch.tensor(Y)
+    network = PairNetwork(D, 4, "soft", threshold=0.03, step=0.2, tied=True)
+    half = PairNetwork(D, 2, "soft", threshold=0.03, step=0.2, tied=True)
+    assert (half(signals, half(signals)) - network(signals)).abs().max() < 1e-14
+
+
+def test_the_tied_network_has_the_stated_number_of_parameters():
+    network = PairNetwork(torch.randn(M, N), 3, "helu", threshold=0.1, step=0.1, tied=True)
+    assert sum(p.numel() for p in network.parameters()) == N * M + N * N + N
+
+
+def test_helu_is_odd_continuous_and_tends_to_the_hard_threshold():
+    theta = torch.tensor(0.7, dtype=torch.float64)
+    u = torch.linspace(-2, 2, 40001, dtype=torch.float64)
+    for sigma in (0.5, 0.2, 0.02):
+        values = helu(u, theta, sigma)
+        assert torch.equal(values, -helu(-u, theta, sigma))
+        assert values.diff().abs().max() <= 1.01e-4 / sigma  # slope 1 / sigma, no jump
+        outside = (u.abs() >= theta) | (u.abs() <= (1 - sigma) * theta)
+        assert torch.equal(values[outside], helu(u, theta)[outside])
+    hard = torch.where(u.abs() >= theta, u, 0.0)
+    assert torch.equal(helu(u, theta), hard)
+    points = torch.tensor([0.69, 0.71, -0.3, -0.9], dtype=torch.float64)
+    assert torch.allclose(helu(points, theta, 1e-6), torch.where(points.abs() > theta, points, 0))
+
+
+def test_gradients_of_the_layers():
+    rng = torch.Generator().manual_seed(0)
+    u = torch.randn(3, 7, dtype=torch.float64, generator=rng, requires_grad=True)
+    theta = torch.full((7,), 0.6, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda u, t: helu(u, t, 0.3), (u, theta))
+    assert gradcheck(soft, (u, theta))
+    assert gradcheck(lambda u: largest(u, 3), (u,))
+    assert gradcheck(lambda u, t: selected_soft(u, t, 0.3), (u, theta))
+
+
+def test_largest_passes_the_whole_error_to_the_kept_places():
+    u = torch.tensor([[0.1, -3.0, 2.0, 0.5]], requires_grad=True)
+    error = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    kept = largest(u, 2)
+    kept.backward(error)
+    assert kept.tolist() == [[0.0, -3.0, 2.0, 0.0]]
+    assert u.grad.tolist() == [[0.0, 2.0, 3.0, 0.0]]
+    assert (largest(torch.ones(2, 6), 4) != 0).sum(1).tolist() == [4, 4]
+
+
+def test_the_analytic_weight_is_optimal(data):
+    """Of all W with (W A)_ii = 1, against projected random ones and the condition of optimality."""
+    D = torch.tensor(data[0])
+    W = analytic_weight(D)
+    assert ((W * D.T).sum(1) - 1).abs().max() < 1e-12
+    gradient = W @ (D @ D.T)
+    # On the constraint w·a = 1 the gradient is parallel to a.
+    ratio = gradient / D.T
+    assert (ratio / ratio[:, :1] - 1).abs().max() < 1e-9
+
+
+def test_selected_soft_trusts_the_largest_above_the_threshold():
+    u = torch.tensor([[3.0, -2.0, 1.0, 0.2, 0.0]])
+    theta = torch.tensor(0.5)
+    assert selected_soft(u, theta, 0.4).tolist() == [[3.0, -2.0, 0.5, 0.0, 0.0]]
+    each = torch.tensor([[0.4]])
+    assert torch.equal(selected_soft(u, theta, each), selected_soft(u, theta, 0.4))
+    high = torch.tensor(2.5)
+    assert selected_soft(u, high, 0.4).tolist() == [[3.0, 0.0, 0.0, 0.0, 0.0]]
+
+
+def batches(A, size):
+    """Signals of a step: fresh codes on one dictionary."""
+    D = torch.tensor(A)
+
+    def batch(step):
+        rng = torch.Generator().manual_seed(100 + step)
+        codes = torch.randn(size, N, dtype=torch.float64, generator=rng)
+        codes *= torch.rand(size, N, dtype=torch.float64, generator=rng) < 0.1
+        return codes @ D.T, codes
+
+    return batch
+
+
+def nmse(codes, target):
+    error = (codes.detach() - target).square().sum()
+    return float(10 * torch.log10(error / target.square().sum()))
+
+
+@pytest.mark.parametrize("kind", ["pair", "residual"])
+def test_training_beats_the_untrained_network_and_ista(data, kind):
+    A = data[0]
+    D, batch = torch.tensor(A), batches(A, 64)
+    step = 1 / np.linalg.norm(A, 2) ** 2
+    if kind == "pair":
+        network = PairNetwork(D, 4, "soft", threshold=0.1 * step, step=step)
+    else:
+        network = ResidualNetwork(
+            D, 4, W=analytic_weight(D), threshold=0.1, learn_matrix=False, selected=(0.03, 0.1)
+        )
+    signals, codes = batches(A, 500)(10**6)
+    untrained = nmse(network.eval()(signals), codes)
+    thresholds = (0.03, 0.1, 0.2, 0.3)
+    ista = min(
+        nmse(PairNetwork(D, 4, "soft", threshold=t * step, step=step, tied=True)(signals), codes)
+        for t in thresholds
+    )
+    training = train(network, layer_wise(4, 1e-2, 100, 3), batch, batches(A, 200)(10**6 + 1))
+    trained = nmse(network(signals), codes)
+    assert not training.diverged
+    assert trained < untrained - 3
+    assert trained < ista - 3
+
+
+def test_a_training_continues_from_its_checkpoint_to_the_same_weights(data, tmp_path, monkeypatch):
+    A = data[0]
+    batch, validation = batches(A, 16), batches(A, 50)(10**6)
+    phases = [Phase(1, 0, 1e-2, 30, 5), Phase(3, 0, 1e-2, 30, 5)]
+    monkeypatch.setattr("sparsebench.learned.training._SECONDS_BETWEEN", 0.0)
+
+    def fresh():
+        torch.manual_seed(0)
+        return DenseEncoder(M, N).double()
+
+    whole = fresh()
+    train(whole, phases, batch, validation, check_every=10)
+    killed, path = fresh(), tmp_path / "training.pt"
+
+    def interrupt(phase, step, loss):
+        if (phase, step) == (1, 10):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(killed, phases, batch, validation, check_every=10, checkpoint=path, report=interrupt)
+    resumed = fresh()
+    training = train(resumed, phases, batch, validation, check_every=10, checkpoint=path)
+    assert training.steps == 60
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_checkpoint_that_is_none_is_refused(data, tmp_path):
+    path = tmp_path / "training.pt"
+    path.write_bytes(b"not a checkpoint")
+    network = DenseEncoder(M, N).double()
+    with pytest.raises(InputError, match="no checkpoint of this training"):
+        train(network, [], batches(data[0], 4), batches(data[0], 4)(0), checkpoint=path)
+
+
+def test_a_diverging_training_stops_and_keeps_its_last_good_weights(data):
+    A = data[0]
+    network = PairNetwork(torch.tensor(A), 3, "soft", threshold=0.01, step=0.2)
+    validation = batches(A, 50)(10**6)
+    before = float((network(validation[0]) - validation[1]).square().sum(-1).mean())
+    training = train(
+        network, [Phase(3, 0, 1e3, 50, 5)], batches(A, 16), validation, optimiser="sgd"
+    )
+    after = float((network(validation[0]) - validation[1]).square().sum(-1).mean())
+    assert "diverged in step" in training.diverged
+    assert after <= before
+
+
+def test_hyperlista_scales_with_the_signal(data):
+    A, _, Y = data
+    network = HyperNetwork(torch.tensor(A), 4, W=analytic_weight(torch.tensor(A)))
+    one, other = network(torch.tensor(Y)), network(torch.tensor(1024.0 * Y))
+    assert torch.allclose(1024.0 * one, other, rtol=1e-12)
