@@ -3,12 +3,15 @@
     python tests/studies/coverage.py [--runs 400] [-j WORKERS] [-o coverage.csv]
 
 For each curve of `CURVES` in `test_statistics.py` and target half-widths of 1 and 2, at most 1000
-trials a run, the interval of each level is compared with the k at which the curve crosses it:
+trials a run, the interval of each level is compared with the k at which the curve crosses it; for
+each of `PAIRS`, the paired interval of the difference of two algorithms with the true one:
 
 coverage    the share of runs whose interval holds the truth, with Wilson's 95 % interval
 above       the share of runs whose interval lies above it
 bias, sd    mean and standard deviation of the estimate less the truth
+solves      mean number of solves a run
 reached     the share of runs that met the target within the trials
+unpaired    for a difference, the half-width it would have were the instances not the same
 """
 
 import argparse
@@ -23,33 +26,89 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import joblib
 import numpy as np
 import pandas as pd
+from scipy.special import expit
+from scipy.stats import norm
 from test_statistics import CURVES, level_of, sample
 
 from sparsebench.experiments.sampling import LEVELS, ThresholdSampler
-from sparsebench.statistics import wilson
+from sparsebench.statistics import threshold_difference, wilson
 
 HALF_WIDTHS = (1.0, 2.0)
 TRIALS = 1000
+# Two curves by name, each centre and scale; trials share an effect of standard deviation 2.
+PAIRS = {
+    "difference: none": ((60, 3), (60, 3)),
+    "difference: of five": ((60, 3), (55, 3)),
+    "difference: steep and flat": ((40, 0.5), (50, 5)),
+}
+EFFECT, LARGEST = 2.0, 200
+
+
+def crossings(rate, largest, trial_effect):
+    """Return the k at which a curve crosses each level."""
+    return np.array([level_of(rate, level, largest, trial_effect) for level in LEVELS])
+
+
+def truth_of(name):
+    """Return what the intervals of a curve should hold, or those of a difference, by level."""
+    if name in CURVES:
+        return crossings(*CURVES[name])
+    one, two = (
+        crossings(lambda k, c=centre, s=scale: expit((c - k) / s), LARGEST, EFFECT)
+        for centre, scale in PAIRS[name]
+    )
+    return one - two
 
 
 def simulated(name, half_width, run):
-    """One run: by level, the estimate and its interval; then the solves and why it stopped."""
+    """One run: by level, estimate, interval and its unpaired half-width; solves; target met."""
+    rng = np.random.default_rng([run, *name.encode()])
+    if name in PAIRS:
+        return simulated_pair(PAIRS[name], half_width, rng)
     rate, largest, trial_effect = CURVES[name]
     sampler = ThresholdSampler(largest, dict.fromkeys(LEVELS, half_width), TRIALS)
-    sample(sampler, rate, np.random.default_rng([run, *name.encode()]), trial_effect)
-    found = [sampler.estimate(level) for level in LEVELS]
-    return [(f.estimate, f.lower, f.upper) for f in found], len(sampler.k), sampler.stopped
+    sample(sampler, rate, rng, trial_effect)
+    rows = []
+    for level in LEVELS:
+        found = sampler.estimate(level)
+        rows.append((found.estimate, found.lower, found.upper, np.nan))
+    return rows, len(sampler.k), sampler.stopped == "half-width"
+
+
+def simulated_pair(curves, half_width, rng):
+    """Both algorithms sampled for themselves, on dictionaries and signals that are hard for both.
+
+    At one k of a trial their normal scores, which decide on success, correlate at one half.
+    """
+    # Numbers of trials have gaps, where a wave needs few.
+    effects = EFFECT * rng.standard_normal(3 * TRIALS)
+    scores = rng.standard_normal((3 * TRIALS, LARGEST + 1))
+    samplers, fits, rows = [], [], []
+    for centre, scale in curves:
+        sampler = ThresholdSampler(LARGEST, dict.fromkeys(LEVELS, half_width), TRIALS)
+        while requests := sampler.requests():
+            trial, k = np.array(requests).T
+            score = (scores[trial, k] + rng.standard_normal(k.size)) / np.sqrt(2)
+            won = norm.cdf(score) < expit((centre - k - effects[trial]) / scale)
+            sampler.record([(*pair, bool(w)) for pair, w in zip(requests, won, strict=True)])
+        samplers.append(sampler)
+        fits.append((sampler.k, sampler.trial, sampler.success))
+    for level in LEVELS:
+        one, two = (sampler.estimate(level) for sampler in samplers)
+        found = threshold_difference(one, two, *fits)
+        apart = np.hypot(one.half_width, two.half_width)
+        rows.append((found.estimate, found.lower, found.upper, apart))
+    reached = all(sampler.stopped == "half-width" for sampler in samplers)
+    return rows, sum(len(sampler.k) for sampler in samplers), reached
 
 
 def summary(name, half_width, runs):
     """One row a level of what the runs of a curve found."""
-    rate, largest, trial_effect = CURVES[name]
-    intervals, solves, stopped = zip(*runs, strict=True)
+    intervals, solves, reached = zip(*runs, strict=True)
     rows = []
-    for level, (estimate, lower, upper) in zip(
-        LEVELS, np.array(intervals).transpose(1, 2, 0), strict=True
-    ):
-        truth = level_of(rate, level, largest, trial_effect)
+    by_level = np.array(intervals).transpose(1, 2, 0)
+    for level, truth, values in zip(LEVELS, truth_of(name), by_level, strict=True):
+        estimate, lower, upper, apart = values
         covered = (lower <= truth) & (truth <= upper)
         least, most = wilson(covered.sum(), covered.size)
         rows.append(
@@ -66,8 +125,9 @@ def summary(name, half_width, runs):
                 "bias": np.mean(estimate - truth),
                 "sd": np.std(estimate),
                 "half_width": np.mean(upper - lower) / 2,
+                "unpaired": np.mean(apart),
                 "solves": np.mean(solves),
-                "reached": np.mean([reason == "half-width" for reason in stopped]),
+                "reached": np.mean(reached),
             }
         )
     return rows
@@ -82,7 +142,7 @@ def main():
     rows = []
     with joblib.Parallel(n_jobs=chosen.jobs) as pool:
         for half_width in HALF_WIDTHS:
-            for name in CURVES:
+            for name in (*CURVES, *PAIRS):
                 runs = pool(
                     joblib.delayed(simulated)(name, half_width, run) for run in range(chosen.runs)
                 )
