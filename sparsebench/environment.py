@@ -21,6 +21,16 @@ def package_version() -> str:
         return "unknown"
 
 
+def cache_folder() -> Path:
+    """Return the folder of what is downloaded or trained once: that of ``SPARSEBENCH_CACHE``."""
+    chosen = os.environ.get("SPARSEBENCH_CACHE")
+    if chosen:
+        return Path(chosen)
+    import pooch
+
+    return Path(pooch.os_cache("sparsebench"))
+
+
 def describe() -> dict[str, Any]:
     """Return the environment as plain JSON data."""
     from threadpoolctl import threadpool_info

@@ -77,6 +77,21 @@ _FIXED = {
     for kind, (colour, names) in enumerate(_KINDS.items())
     for index, name in enumerate(names)
 }
+# Those trained, and the iterations they unroll beside them.
+_FIXED |= {
+    name: (colour, "-", marker)
+    for name, colour, marker in (
+        ("lista", "#0072B2", "o"),
+        ("lista-cp", "#56B4E9", "s"),
+        ("lista-cpss", "#CC79A7", "D"),
+        ("alista", "#D55E00", "^"),
+        ("hyperlista", "#009E73", "v"),
+        ("na-alista", "#000000", "P"),
+        ("liht", "#E69F00", "X"),
+    )
+}
+_FIXED |= {"ista": ("#56B4E9", ":", "s"), "fista": ("#0072B2", ":", "o")}
+_FIXED |= {"amp": ("#009E73", ":", "v")}
 _FIXED |= {
     "iht[step=1.8/L]": _FIXED["iht"],
     "htp[step=1]": _FIXED["htp"],
@@ -92,6 +107,7 @@ METRICS = {
     "near_2": ("mean support distance", "within 2 indices"),
     "exact": ("share of supports recovered", "exact support"),
     "ratio": ("sparsity ratio k/m", ""),
+    "nmse": ("NMSE in dB", "ratio of sums"),
 }
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -383,8 +399,11 @@ def small_multiples(
             found, texts = axes.get_legend_handles_labels()
             handles |= dict(zip(texts, found, strict=True))
         _scale_x(panels, points["x"], scale)
-        top = min(1.02, 1.05 * float(points["upper"].max()))
-        panels[0].set_ylim(-0.02 * top, top)
+        if set(points["metric"]) == {"nmse"}:
+            panels[0].set_ylim(top=min(3.0, float(points["estimate"].max()) + 1.0))
+        else:
+            top = min(1.02, 1.05 * float(points["upper"].max()))
+            panels[0].set_ylim(-0.02 * top, top)
         _label_panels(panels, label, [METRICS[metric][0] for _, metric, _ in parts])
         _beneath(figure, list(handles.values()), list(handles), footer)
         return _save(figure, folder, name)

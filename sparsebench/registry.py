@@ -31,6 +31,7 @@ FAMILIES = (
     "convex",
     "message passing",
     "Bayesian",
+    "learned",
     "baseline",
     "peer",
 )
@@ -107,6 +108,11 @@ class Algorithm:
     def installed(self) -> bool:
         """Whether the package it requires is there."""
         return not self.requires or importlib.util.find_spec(self.requires) is not None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it runs with its default options: it is installed and needs no weights named."""
+        return self.installed and self.options.get("weights") != ""
 
     @property
     def summary(self) -> str:
@@ -289,8 +295,8 @@ def get_algorithm(name: str) -> Algorithm:
     for entry in entries:
         if not entry.installed:
             raise InputError(
-                f"{entry.name} needs the package {entry.requires!r}: "
-                "pip install 'sparsebench[peers]'"
+                f"{entry.name} needs the package {entry.requires!r}: pip install "
+                f"'sparsebench[{'learned' if entry.family == 'learned' else 'peers'}]'"
             )
     return entries[0] if len(entries) == 1 else _chain(entries)
 
@@ -369,7 +375,8 @@ def choose_algorithms(selection: str | Iterable[str]) -> list[Choice]:
     ----------
     selection : str or iterable of str
         Names or patterns (``*``, ``?``), each with options in brackets, separated by commas; or
-        chains of names, ``els+sea[step=18/L]``. A pattern passes over what is not installed.
+        chains of names, ``els+sea[step=18/L]``. A pattern passes over what is not installed
+        or needs trained weights.
 
     Returns
     -------
@@ -387,7 +394,7 @@ def choose_algorithms(selection: str | Iterable[str]) -> list[Choice]:
         load_entry_points()
         name, options = parse_links(part)
         matches = [m for m in fnmatch.filter(sorted(_ALGORITHMS), name) if m != name]
-        entries = [_ALGORITHMS[m] for m in matches if _ALGORITHMS[m].installed]
+        entries = [_ALGORITHMS[m] for m in matches if _ALGORITHMS[m].ready]
         for entry in entries or [get_algorithm(matches[0] if matches else name)]:
             chosen[choice(entry, options)] = None
     if not chosen:
@@ -420,6 +427,11 @@ def choice(entry: Algorithm | ProblemGenerator, options: dict[str, Any]) -> Choi
             )
         filled[key] = _convert(entry.name, key, value, entry.options[key])
     _check_limits(filled)
+    if filled.get("weights") == "":
+        raise InputError(
+            f"{entry.name} must be trained first: 'python -m sparsebench train {entry.name}' "
+            f"prints the name of its weights, as in {entry.name}[weights=...]"
+        )
     return Choice(entry.name, tuple(sorted(filled.items())), entry.version, _label(entry, filled))
 
 

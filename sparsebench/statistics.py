@@ -96,6 +96,34 @@ def median_interval(
     return median, ordered[rank - 1], ordered[size - rank]
 
 
+def decibel_intervals(
+    errors: ArrayLike, powers: ArrayLike, confidence: float = CONFIDENCE
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return the normalised mean square error in dB by both definitions, each with its interval.
+
+    The ratio of sums, 10 log10(Σ errors / Σ powers), with an interval by the delta method for the
+    logarithm of a ratio of means; and the mean over signals of their own ratio in dB, with
+    Student's. A ratio below -300 dB counts as that; a signal of no power is left out of the mean.
+
+    Parameters
+    ----------
+    errors, powers : array_like, shape (signals,)
+        ||x̂ - x||² and ||x||² of each signal.
+    """
+    error, power = np.asarray(errors, dtype=float), np.asarray(powers, dtype=float)
+    quantile = float(t.isf((1 - confidence) / 2, max(error.size - 1, 1)))
+    least = 1e-30
+    ratio = max(error.sum() / power.sum(), least)
+    influence = error / max(error.mean(), least * power.mean()) - power / power.mean()
+    half = 10 / np.log(10) * quantile * float(np.sqrt(np.square(influence).sum())) / error.size
+    quoted = 10 * float(np.log10(ratio))
+    own = 10 * np.log10(np.maximum(error[power > 0] / power[power > 0], least))
+    mean = float(own.mean())
+    spread = float(own.std(ddof=1)) if own.size > 1 else 0.0
+    half_mean = quantile * spread / np.sqrt(own.size)
+    return (quoted, quoted - half, quoted + half), (mean, mean - half_mean, mean + half_mean)
+
+
 @dataclass(frozen=True)
 class Threshold:
     """The sparsity at which a success rate is met, in units of k.

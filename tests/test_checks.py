@@ -9,11 +9,11 @@ from sparsebench.timing import flops
 from sparsebench.types import Status
 
 # The oracle must be told the support and the exhaustive search takes tiny problems only: both have
-# tests of their own. Peers are tested where their packages are.
+# tests of their own. Peers are tested where their packages are, networks where they are trained.
 NAMES = [
     entry.name
     for entry in sparsebench.algorithms()
-    if entry.name not in ("oracle", "exhaustive") and entry.installed
+    if entry.name not in ("oracle", "exhaustive") and entry.ready
 ]
 EASY = {"m": 100, "n": 128, "k": 3}
 

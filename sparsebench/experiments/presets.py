@@ -119,3 +119,54 @@ EXPLORATION: dict[str, Any] = {
 
 #: Seconds a solve may take, in every preset.
 TIME_LIMIT = 60.0
+
+_LEARNED = "lista,lista-cp,lista-cpss,alista,hyperlista,na-alista,liht"
+# The panels of `unrolling`: title, options that differ from the training, error of A.
+_SHIFTS = [
+    ("as trained", {}, 0.0),
+    ("noise of 20 dB", {"snr": 20.0}, 0.0),
+    ("15 % non-zeros", {"rate": 0.15}, 0.0),
+    ("non-zeros ±1", {"amplitudes": "signs"}, 0.0),
+    ("A off by 1 %", {}, 0.01),
+]
+
+#: Settings of `unrolling`: plan is that of the training (batch and validation in signals, steps a
+#: phase at most), tests in signals a panel.
+UNROLLING: dict[str, dict[str, Any]] = {
+    "quick": {
+        "networks": "lista,lista-cpss,alista,hyperlista",
+        "problem": "lista[snr=40]",
+        "m": 50,
+        "n": 100,
+        "depth": 6,
+        "plan": {"batch": 64, "steps": 100, "patience": 3},
+        "shifts": _SHIFTS[:2],
+        "tests": 300,
+    },
+    "default": {
+        "networks": _LEARNED,
+        "problem": "lista[snr=40]",
+        "m": 250,
+        "n": 500,
+        "depth": 16,
+        "plan": {"batch": 64, "steps": 200, "patience": 5},
+        "shifts": _SHIFTS,
+        "tests": 1000,
+    },
+    # As long as in Chen et al. 2018, as far as that is known: days on a processor.
+    "paper": {
+        "networks": _LEARNED,
+        "problem": "lista[snr=40]",
+        "m": 250,
+        "n": 500,
+        "depth": 16,
+        "plan": {"batch": 64, "steps": 20_000, "patience": 20},
+        "shifts": _SHIFTS,
+        "tests": 1000,
+    },
+}
+#: Settings of `train`: networks of the sizes of `unrolling`.
+TRAINING = {
+    name: {key: settings[key] for key in ("problem", "m", "n", "depth", "plan")}
+    for name, settings in UNROLLING.items()
+}

@@ -9,6 +9,7 @@ import numpy as np
 
 from sparsebench.problems import deconvolution as deconvolution
 from sparsebench.problems import gaussian as gaussian
+from sparsebench.problems import lista as lista
 from sparsebench.problems import super_resolution as super_resolution
 from sparsebench.registry import Choice, choice, get_problem, parse_choice, problems
 from sparsebench.seeding import generator
@@ -19,10 +20,12 @@ _LARGEST_INTEGER = 2**63 - 1
 _MOST_ATOMS = 1_000_000
 
 __all__ = [
+    "add_noise",
     "check_seed",
     "check_sizes",
     "default_measurements",
     "draw",
+    "draw_batch",
     "draw_dictionary",
     "draw_signal",
     "is_fixed",
@@ -91,6 +94,38 @@ def draw_signal(chosen: Choice, dictionary: Dictionary, k: int, trial: int, seed
         y = y + noise * (np.linalg.norm(y) / np.linalg.norm(noise) * 10 ** (-snr / 20))
     y.flags.writeable = False
     return Instance(dictionary, x, y, recipe)
+
+
+def draw_batch(
+    chosen: Choice, dictionary: Dictionary, count: int, recipe: dict[str, Any]
+) -> tuple[FloatArray, FloatArray]:
+    """Return signals (count, m) and codes (count, n) of a problem that has a law of codes.
+
+    Parameters
+    ----------
+    chosen : Choice
+        A problem that offers ``codes(rng, n, count)``.
+    dictionary : Dictionary
+        Shape (m, n).
+    count : int
+    recipe : dict
+        What the draw is a pure function of.
+    """
+    source = _generator(chosen)
+    rng = generator(recipe)
+    codes = source.codes(rng, dictionary.shape[1], count)
+    return add_noise(codes @ dictionary.A.T, getattr(source, "snr", np.inf), rng), codes
+
+
+def add_noise(signals: FloatArray, snr: float, rng: np.random.Generator) -> FloatArray:
+    """Return signals, shape (B, m), with noise of a ratio in dB that each of them meets exactly."""
+    if snr == np.inf:
+        return signals
+    noise = rng.standard_normal(signals.shape)
+    power = np.linalg.norm(signals, axis=-1, keepdims=True)
+    scale = power / np.linalg.norm(noise, axis=-1, keepdims=True) * 10 ** (-snr / 20)
+    noisy: FloatArray = signals + noise * scale
+    return noisy
 
 
 def is_fixed(chosen: Choice) -> bool:

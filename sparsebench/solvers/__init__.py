@@ -35,6 +35,7 @@ from sparsebench.solvers import sbl as sbl
 from sparsebench.solvers import sbr as sbr
 from sparsebench.solvers import sea as sea
 from sparsebench.solvers import splicing as splicing
+from sparsebench.solvers import unrolled as unrolled
 from sparsebench.types import (
     LARGEST_EXPONENT,
     Dictionary,

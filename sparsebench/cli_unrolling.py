@@ -1,0 +1,203 @@
+"""The commands that train networks and compare them with the iterations they unroll."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from sparsebench.cli import Out, Seed, _at_least_one, _err, _out, _traced, _write_csv, app
+from sparsebench.experiments import presets
+from sparsebench.problems import check_seed, check_sizes
+from sparsebench.registry import choose_problem, nearest_name
+from sparsebench.runner import default_workers
+from sparsebench.types import InputError
+
+if TYPE_CHECKING:
+    from sparsebench.learned.weights import Recipe, Trained
+
+_PRESETS = "quick, default or paper."
+Networks = Annotated[
+    str | None, typer.Option("--networks", help="Which networks, separated by commas.")
+]
+TrainingProblem = Annotated[
+    str | None, typer.Option("-p", "--problem", help="What to train on, e.g. 'lista[snr=20]'.")
+]
+Measurements = Annotated[int | None, typer.Option("--m", help="Measurements.")]
+Atoms = Annotated[int | None, typer.Option("--n", help="Atoms.")]
+Depth = Annotated[int | None, typer.Option("--depth", help="Stages K.")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Most steps of a phase of training.")]
+Threads = Annotated[
+    int | None, typer.Option("-j", "--jobs", help="Threads; by default one a core.")
+]
+
+
+@app.command(
+    "train",
+    epilog="""
+**Examples**
+
+`python -m sparsebench train alista`
+
+`python -m sparsebench train lista-cpss --problem 'lista[snr=20]' --preset paper`
+""",
+)
+def train(
+    network: Annotated[str, typer.Argument(help="Which network; `list` shows them all.")],
+    preset: Annotated[str, typer.Option("--preset", help=_PRESETS)] = "default",
+    problem: TrainingProblem = None,
+    m: Measurements = None,
+    n: Atoms = None,
+    depth: Depth = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    jobs: Threads = None,
+) -> None:
+    """Train a network, keep its weights in the cache, and print the name they have there."""
+    settings = _settings(presets.TRAINING, preset, problem, m, n, depth, steps, seed)
+    weights = _learned(jobs)
+    plan = weights.Plan(**settings["plan"])
+    sizes = (settings["m"], settings["n"], settings["depth"])
+    recipe = weights.default_recipe(network, settings["problem"], *sizes, plan, seed)
+    _fit(weights, recipe)
+    label = settings["problem"].label
+    _out.print(
+        f"use it as {network}[weights={recipe.name}] on {label} with --m {sizes[0]} --n {sizes[1]}",
+        soft_wrap=True,
+    )
+
+
+@app.command(
+    "unrolling",
+    epilog="""
+**Examples**
+
+`python -m sparsebench unrolling --preset quick`
+
+`python -m sparsebench unrolling --problem 'lista[snr=20]' --networks alista,na-alista`
+""",
+)
+def unrolling(
+    preset: Annotated[str, typer.Option("--preset", help=_PRESETS)] = "default",
+    networks: Networks = None,
+    problem: TrainingProblem = None,
+    m: Measurements = None,
+    n: Atoms = None,
+    depth: Depth = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    jobs: Threads = None,
+    out: Out = Path("results"),
+) -> None:
+    """Train networks, and draw their error and that of iterative algorithms against products."""
+    settings = _settings(presets.UNROLLING, preset, problem, m, n, depth, steps, seed)
+    weights = _learned(jobs)
+    from sparsebench.experiments.unrolling import Shift, Unrolling
+
+    names = [name.strip() for name in (networks or settings["networks"]).split(",") if name.strip()]
+    experiment = Unrolling(
+        list(dict.fromkeys(names)),
+        settings["problem"],
+        settings["m"],
+        settings["n"],
+        settings["depth"],
+        weights.Plan(**settings["plan"]),
+        [Shift(*shift) for shift in settings["shifts"]],
+        settings["tests"],
+        seed,
+    )
+    trained = {recipe.network: _fit(weights, recipe) for recipe in experiment.recipes()}
+    with _err.status("testing") as status:
+        rows = experiment.run(
+            trained, lambda title, method: status.update(f"testing: {title}, {method}")
+        )
+    data = out / "unrolling.csv"
+    out.mkdir(parents=True, exist_ok=True)
+    _write_csv(_traced(rows, experiment.recipe()), data)
+    from sparsebench import figures
+
+    written = figures.draw(data, out)
+    last = rows[rows["panel"] == rows["panel"].iloc[0]].groupby("curve", sort=False).last()
+    for label, row in last.iterrows():
+        _out.print(
+            f"{label}: {row['estimate']:.1f} dB [{row['lower']:.1f}, {row['upper']:.1f}] after "
+            f"{row['x']:.0f} products; mean of dB {row['mean']:.1f}"
+        )
+    _out.print(f"wrote {', '.join(map(str, [*written, data]))}", soft_wrap=True)
+
+
+def _learned(threads: int | None) -> Any:
+    """Return the module of training, or say what must be installed for it."""
+    try:
+        import torch
+
+        from sparsebench.learned import weights
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"training needs the package {error.name!r}: pip install 'sparsebench[learned]'"
+        ) from None
+    torch.set_num_threads(default_workers() if threads is None else _at_least_one("-j", threads))
+    return weights
+
+
+def _settings(
+    known: dict[str, dict[str, Any]],
+    preset: str,
+    problem: str | None,
+    m: int | None,
+    n: int | None,
+    depth: int | None,
+    steps: int | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the settings of a preset with what was stated on the command line, checked."""
+    if preset not in known:
+        raise InputError(nearest_name(preset, known, "preset"))
+    settings = dict(known[preset])
+    settings["problem"] = choose_problem(problem or settings["problem"])
+    for name, value in (("m", m), ("n", n), ("depth", depth)):
+        if value is not None:
+            settings[name] = _at_least_one(f"--{name}", value)
+    if steps is not None:
+        settings["plan"] = settings["plan"] | {"steps": _at_least_one("--steps", steps)}
+    check_sizes(settings["m"], settings["n"], 1)
+    check_seed(seed)
+    return settings
+
+
+def _fit(weights: Any, recipe: Recipe) -> Trained:
+    """Train a network under a progress bar, or take it from the cache; say what was done."""
+    begin = time.perf_counter()
+    with Progress(
+        TextColumn("training {task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+        console=_err,
+        transient=True,
+        disable=not _err.is_terminal,
+    ) as progress:
+        task = progress.add_task(recipe.network, total=None, state="")
+
+        def report(phase: int, phases: int, step: int, loss: float) -> None:
+            # The phases of stage t cost t.
+            stage, stages = phase // 3, phases // 3
+            done = stage * (stage + 1) / (stages * (stages + 1))
+            spent = time.perf_counter() - begin
+            left = f", about {spent / done - spent:.0f} s left" if done > 0.02 else ""
+            state = f"phase {phase + 1} of {phases}, step {step}, loss {loss:.3g}{left}"
+            progress.update(task, completed=done, total=1.0, state=state)
+
+        trained: Trained = weights.fit(recipe, report)
+    record = trained.record
+    _out.print(
+        f"{recipe.network}: weights {recipe.name}, {record['steps']:,} steps in "
+        f"{record['seconds']:.0f} s, validation loss {record['best']:.4g}",
+        soft_wrap=True,
+    )
+    if record["diverged"]:
+        _err.print(f"warning: the training of {recipe.network} {record['diverged']}")
+    return trained

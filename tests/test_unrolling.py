@@ -1,0 +1,281 @@
+"""Trained networks: their problem, their weights, their place among the algorithms, the figure."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import sparsebench
+from sparsebench import problems
+from sparsebench.cli import app
+from sparsebench.experiments import unrolling
+from sparsebench.learned import weights
+from sparsebench.learned.catalogue import blueprint
+from sparsebench.learned.networks import analytic_weight
+from sparsebench.problems import lista
+from sparsebench.registry import choose_algorithms, choose_problem
+from sparsebench.statistics import decibel_intervals
+from sparsebench.types import Dictionary, InputError
+
+SIZES = (20, 40, 3)
+PLAN = weights.Plan(batch=32, validation=100, steps=40, patience=2, check_every=20)
+PUBLISHED = Path(os.environ.get("SPARSEBENCH_DATA", "")) / "unrolling" / "alista"
+needs_published = pytest.mark.skipif(
+    not (os.environ.get("SPARSEBENCH_DATA") and (PUBLISHED / "D.mat").is_file()),
+    reason="ALISTA's published files are not in $SPARSEBENCH_DATA/unrolling/alista",
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Weights go to a folder of each test's own."""
+    monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def recipe(network="alista", problem="lista[snr=40]", sizes=SIZES, **options):
+    return weights.default_recipe(network, choose_problem(problem), *sizes, PLAN, **options)
+
+
+def command(*words):
+    result = CliRunner().invoke(app, list(words))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+# The problem
+
+
+def test_the_dictionary_is_that_of_its_number_whatever_the_signals():
+    one = sparsebench.draw("lista", m=20, n=40, k=3).A
+    for other in ("lista[snr=20]", "lista[rate=0.3,amplitudes=signs]"):
+        assert np.array_equal(one, sparsebench.draw(other, m=20, n=40, k=3, trial=5).A)
+    assert not np.array_equal(one, sparsebench.draw("lista[draw=1]", m=20, n=40, k=3).A)
+    assert np.allclose(np.linalg.norm(one, axis=0), 1, atol=1e-12)
+    spread = sparsebench.draw("lista[condition=50]", m=20, n=40, k=3).A
+    assert 40 < np.linalg.cond(spread) < 80
+    assert np.allclose(np.linalg.norm(spread, axis=0), 1, atol=1e-12)
+
+
+def test_codes_follow_their_law_and_meet_the_noise():
+    chosen = choose_problem("lista[snr=20,rate=0.2]")
+    dictionary = problems.draw_dictionary(chosen, 50, 100, 0, 0)
+    signals, codes = problems.draw_batch(chosen, dictionary, 2000, {"a": 1})
+    assert abs((codes != 0).mean() - 0.2) < 4 * np.sqrt(0.2 * 0.8 / codes.size)
+    assert abs(codes[codes != 0].std() - 1) < 0.02
+    noise = signals - codes @ dictionary.A.T
+    snr = np.square(codes @ dictionary.A.T).sum(1) / np.square(noise).sum(1)
+    assert np.allclose(10 * np.log10(snr), 20, atol=1e-9)
+    again, _ = problems.draw_batch(chosen, dictionary, 2000, {"a": 1})
+    other, _ = problems.draw_batch(chosen, dictionary, 2000, {"a": 2})
+    assert np.array_equal(signals, again)
+    assert not np.array_equal(signals, other)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lista[condition=0.5]", "condition"),
+        ("lista[rate=0]", "rate"),
+        ("lista[dictionary_of=bernoulli]", "dictionary_of"),
+        ("lista[snr=nan]", "snr"),
+    ],
+)
+def test_bad_options_are_refused(text, message):
+    with pytest.raises(InputError, match=message):
+        sparsebench.draw(text, m=10, n=20, k=2)
+
+
+def test_missing_published_files_are_one_line_that_says_where_to_get_them(monkeypatch, tmp_path):
+    for folder in (None, str(tmp_path)):
+        if folder is None:
+            monkeypatch.delenv("SPARSEBENCH_DATA", raising=False)
+        else:
+            monkeypatch.setenv("SPARSEBENCH_DATA", folder)
+        with pytest.raises(InputError, match=r"D\.mat is missing: get it from https://.* put it"):
+            sparsebench.draw("lista[dictionary_of=alista]", m=250, n=500, k=5)
+
+
+@needs_published
+def test_ista_and_fista_reach_their_published_error():
+    """On ALISTA's dictionary and test codes, no noise, 16 iterations, lambda = .4."""
+    codes = lista.published_codes()
+    dictionary = Dictionary(lista.loadmat(lista.published("D.mat"))["D"])
+    signals = codes @ dictionary.A.T
+    power = np.square(codes).sum(1)
+    for run, published in ((unrolling.ista_iterates, -5.76), (unrolling.fista_iterates, -7.57)):
+        last = run(dictionary, signals, 0.4, 16)[-1][2]
+        quoted, _ = decibel_intervals(np.square(last - codes).sum(1), power)
+        assert abs(quoted[0] - published) < 0.02
+
+
+@needs_published
+def test_the_analytic_weight_is_no_worse_than_the_published_one():
+    """Theirs meets the constraint to .003 only; scaled to meet it, ours has the smaller norm."""
+    A = lista.loadmat(lista.published("D.mat"))["D"]
+    theirs = np.load(lista.published("W.npy"))
+    theirs = theirs / (theirs * A).sum(0)
+    ours = analytic_weight(torch.tensor(A)).numpy().T
+    assert np.linalg.norm(ours.T @ A) <= np.linalg.norm(theirs.T @ A) * (1 + 1e-9)
+    assert np.abs(ours - theirs).max() < 0.01 * np.abs(ours).max()
+
+
+# Statistics
+
+
+def test_the_interval_of_the_error_covers_the_truth():
+    """Errors of a chi-square law times that of the powers: the ratio of means is known."""
+    rng = np.random.default_rng(3)
+    hits = []
+    for _ in range(1000):
+        power = rng.gamma(5.0, 1.0, 200)
+        error = power * rng.gamma(0.5, 0.02, 200)
+        (quoted, lower, upper), (mean, low, high) = decibel_intervals(error, power)
+        assert lower < quoted < upper and low < mean < high
+        hits.append(lower <= 10 * np.log10(0.01) <= upper)
+    assert 0.92 <= np.mean(hits) <= 0.97
+    quoted, mean = decibel_intervals(np.zeros(5), np.ones(5))
+    assert quoted[0] == mean[0] == -300
+
+
+# Weights
+
+
+def test_weights_are_trained_once_and_the_same_again(cache):
+    first = weights.fit(recipe())
+    stamp = weights.path_of(recipe().name).stat().st_mtime_ns
+    kept = weights.fit(recipe())
+    assert weights.path_of(recipe().name).stat().st_mtime_ns == stamp
+    weights.path_of(recipe().name).unlink()
+    again = weights.fit(recipe())
+    for one, two, three in zip(
+        *(t.network.parameters() for t in (first, kept, again)), strict=True
+    ):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three)
+    assert recipe(seed=1).name != recipe().name != recipe(problem="lista[snr=20]").name
+
+
+def test_weights_that_cannot_be_used_are_refused():
+    name = weights.fit(recipe()).recipe and recipe().name
+    path = weights.path_of(name)
+    instance = sparsebench.draw("lista[snr=40]", m=20, n=40, k=3)
+    algorithm = f"alista[weights={name}]"
+    assert np.count_nonzero(sparsebench.solve(algorithm, instance.A, instance.y, 3).x) == 3
+    with pytest.raises(InputError, match="trained for another dictionary"):
+        sparsebench.solve(algorithm, instance.A[:, ::-1], instance.y, 3)
+    with pytest.raises(InputError, match="trained for m = 20, n = 40, not for m = 20, n = 30"):
+        sparsebench.solve(algorithm, instance.A[:, :30], instance.y, 3)
+    with pytest.raises(InputError, match="are of alista, not of lista"):
+        sparsebench.solve(f"lista[weights={name}]", instance.A, instance.y, 3)
+    with pytest.raises(InputError, match="no trained weights 'nothing'"):
+        sparsebench.solve("alista[weights=nothing]", instance.A, instance.y, 3)
+    with pytest.raises(InputError, match="must be trained first"):
+        sparsebench.solve("alista", instance.A, instance.y, 3)
+    saved = torch.load(path, weights_only=True)
+    torch.save({**saved, "format": 99}, path)
+    weights._load.cache_clear()
+    with pytest.raises(InputError, match="from another version of sparsebench"):
+        weights.load(name)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="cannot be read as weights"):
+        weights.load(name)
+
+
+def test_patterns_pass_over_networks_without_weights():
+    names = {choice.name for choice in choose_algorithms("*")}
+    assert "omp" in names
+    assert not {"alista", "lista"} & names
+    with pytest.raises(InputError, match="python -m sparsebench train alista"):
+        choose_algorithms("alista")
+
+
+def test_only_a_problem_with_a_law_of_codes_can_be_trained_on():
+    with pytest.raises(InputError, match="no law of codes"):
+        recipe(problem="deconvolution", sizes=(20, 20, 3))
+    with pytest.raises(InputError, match="did you mean 'alista'"):
+        recipe("alistaa")
+    with pytest.raises(InputError, match="has no option"):
+        recipe(lambada=1)
+
+
+@pytest.mark.parametrize("network", ["hyperlista", "na-alista", "liht", "deep-l0"])
+def test_every_kind_of_training_improves_its_network(network):
+    """`alista`, `lista` are tested with their layers; here a search and trainings end to end."""
+    options = {"size": 4} if network == "liht" else {}
+    chosen = recipe(network, **options)
+    trained = weights.fit(chosen)
+    dictionary = problems.draw_dictionary(chosen.problem, 20, 40, 0, 0)
+    A = torch.tensor(dictionary.A)
+    kind = blueprint(network)
+    torch.manual_seed(0)
+    untrained = kind.build(A, 3, dict(chosen.options)).float().eval()
+    signals, codes = problems.draw_batch(chosen.problem, dictionary, 1000, {"use": "test"})
+    error = [
+        float((net(torch.tensor(signals).float()).detach().numpy() - codes).__pow__(2).sum())
+        for net in (untrained, trained.network)
+    ]
+    assert error[1] < 0.9 * error[0]
+
+
+# Commands
+
+
+def test_a_trained_network_stands_in_support_distance(tmp_path):
+    sizes = ("--m", "20", "--n", "40", "--depth", "4")
+    told = command("train", "alista", "-p", "lista", *sizes, "--steps", "100", "-j", "1")
+    label = next(word for word in told.split() if word.startswith("alista[weights="))
+    out = command(
+        *("support-distance", "-a", f"{label},thresholding", "-p", "lista", "--m", "20"),
+        *("--n", "40", "--ks", "2,4", "--trials", "60", "-j", "1", "-o", str(tmp_path / "r")),
+    )
+    assert label in out
+    rows = pd.read_csv(tmp_path / "r" / "distances.csv").set_index(["algorithm", "k"])
+    assert rows.loc[(label, 2), "told"] == "k,training"
+    assert rows.loc[(label, 2), "estimate"] < rows.loc[("thresholding", 2), "estimate"] - 0.1
+
+
+def test_the_figure_of_unrolling(tmp_path, monkeypatch):
+    small = {
+        "networks": "lista,alista",
+        "problem": "lista[snr=40]",
+        "m": 20,
+        "n": 40,
+        "depth": 3,
+        "plan": {"batch": 32, "validation": 100, "steps": 40, "patience": 2, "check_every": 20},
+        "shifts": [("as trained", {}, 0.0), ("A off", {}, 0.1)],
+        "tests": 100,
+    }
+    monkeypatch.setitem(unrolling_presets(), "quick", small)
+    out = command("unrolling", "--preset", "quick", "-j", "1", "-o", str(tmp_path))
+    assert "alista" in out
+    assert (tmp_path / "unrolling.png").stat().st_size > 10_000
+    rows = pd.read_csv(tmp_path / "unrolling.csv")
+    assert set(rows["panel"]) == {"as trained", "A off"}
+    first = rows[rows["panel"] == "as trained"]
+    last = first.groupby("curve").last()["estimate"]
+    assert last["alista"] < last["ista"] - 1
+    assert last["oracle"] < -35
+    # ISTA's error after t iterations depends on nothing but lambda: its own network, untrained.
+    assert (first["lower"] <= first["estimate"]).all()
+    assert json.loads(rows["problem_options"].iloc[0])["snr"] == 40
+    off = rows[rows["panel"] == "A off"].groupby("curve").last()["estimate"]
+    assert off["oracle"] > last["oracle"] + 3
+    # The same command again trains nothing and gives the same rows.
+    command("unrolling", "--preset", "quick", "-j", "1", "-o", str(tmp_path / "again"))
+    again = pd.read_csv(tmp_path / "again" / "unrolling.csv")
+    pd.testing.assert_frame_equal(
+        rows.drop(columns="command"), again.drop(columns="command"), check_exact=True
+    )
+
+
+def unrolling_presets():
+    from sparsebench.experiments import presets
+
+    return presets.UNROLLING
