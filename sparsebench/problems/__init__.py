@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sparsebench.problems import deconvolution as deconvolution
+from sparsebench.problems import digits as digits
 from sparsebench.problems import gaussian as gaussian
 from sparsebench.problems import super_resolution as super_resolution
 from sparsebench.registry import Choice, choice, get_problem, parse_choice, problems

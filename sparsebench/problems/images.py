@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import os
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -231,6 +232,40 @@ def cached(recipe: Any, make: Callable[[], dict[str, Floats]]) -> dict[str, Floa
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
     with part.open("wb") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     part.replace(path)
     return arrays
+
+
+def learnt_dictionary(images: Images, atoms: int, seed: int, weight: float) -> Floats:
+    """Return a dictionary of unit-norm atoms, shape (m, atoms), learnt on the training images.
+
+    By scikit-learn's `MiniBatchDictionaryLearning`, with batches of 256, the l1 penalty `weight`,
+    coordinate descent for the codes, and its own rule for when to stop, all of which is our
+    choice. Kept in the cache.
+
+    References
+    ----------
+    Mairal, Bach, Ponce and Sapiro, J. Mach. Learn. Res. 11, 2010, arXiv:0908.0050.
+    """
+    if not 1 <= atoms <= len(images.train):
+        raise InputError(f"{images.name} has {len(images.train):,} images, too few for p = {atoms}")
+    recipe = {"dictionary": 1, "images": images.name, "p": atoms, "seed": seed, "weight": weight}
+    return cached(recipe, lambda: {"D": _learn(images.train, atoms, seed, weight)})["D"]
+
+
+def _learn(rows: Floats, atoms: int, seed: int, weight: float) -> Floats:
+    decomposition = need("sklearn.decomposition", "scikit-learn")
+    learner = decomposition.MiniBatchDictionaryLearning(
+        atoms,
+        alpha=weight,
+        batch_size=256,
+        max_iter=max(1, -(-15000 // len(rows))),
+        fit_algorithm="cd",
+        random_state=seed,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # codes of a mini-batch need not converge
+        D = learner.fit(rows.astype(np.float64)).components_.T
+    unit: Floats = np.ascontiguousarray(D / np.linalg.norm(D, axis=0))
+    return unit
