@@ -880,4 +880,4 @@ def _print_report(report: Report, written: list[Path], out: Path) -> None:
         _out.print("wrote " + ", ".join(str(path) for path in written), soft_wrap=True)
 
 
-from sparsebench import cli_studies  # noqa: E402, F401  (its commands belong to `app`)
+from sparsebench import cli_learned, cli_studies  # noqa: E402, F401  (their commands belong to `app`)

@@ -222,6 +222,17 @@ def run(
     return pd.DataFrame(rows).sort_values(order, kind="stable", ignore_index=True)
 
 
+def method_names(rows: pd.DataFrame) -> list[str]:
+    """Return what the tables and pictures call each row: "10 iterations", "encoder, 2 stages"."""
+    names = []
+    for method, stages in zip(rows["method"], rows["stages"], strict=True):
+        if method == "iterative":
+            names.append(f"{stages} iteration{'s' if stages > 1 else ''}")
+        else:
+            names.append(f"encoder, {stages} stages" if method == "encoder" else str(method))
+    return names
+
+
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Return mean and Student's 95 % interval over seeds, clipped at 0, of every metric."""
     names = ["images", "m", "n", "variant", "problem", "start", "method", "stages", "metric"]
