@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 import pandas as pd
+from joblib.externals.loky import get_reusable_executor
 from scipy.stats import t as student
 
 from sparsebench.problems import images
@@ -70,6 +72,12 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "SGD .01, signals of norm sqrt(m)": ({}, {"optimiser": "sgd", "rate": 0.01, "unit": False}),
 }
 _ITERATIONS = (1, 2, 3, 4, 5, 10)
+# Places in the tables.
+_PLACES = {
+    name: place
+    for names in (tuple(VARIANTS), ("zero", "l1"), ("data", "iterative", "baseline", "encoder"))
+    for place, name in enumerate(names)
+}
 # Below it a ramp is a jump, in single precision.
 _SMALLEST_SIGMA = 1e-8
 
@@ -218,8 +226,13 @@ def run(
             rows += [_row(variant, data, method, name, v) for name, v in metrics.items()]
         done += work[len(cells) + index]
         report(f"{part[0].kind}, p = {data.p}", done / sum(work))
-    order = ["n", "variant", "seed", "problem", "start", "method", "stages", "metric"]
-    return pd.DataFrame(rows).sort_values(order, kind="stable", ignore_index=True)
+    order = ["n", "variant", "problem", "start", "method", "stages", "metric", "seed"]
+    return pd.DataFrame(rows).sort_values(
+        order,
+        kind="stable",
+        ignore_index=True,
+        key=lambda column: column.map(_PLACES).fillna(column),
+    )
 
 
 def method_names(rows: pd.DataFrame) -> list[str]:
@@ -264,9 +277,15 @@ def _each(
         yield from joblib.Parallel(n_jobs=1, return_as="generator")(calls)
         return
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-        yield from joblib.Parallel(
+        pool = joblib.Parallel(
             n_jobs=workers, return_as="generator_unordered", pre_dispatch=workers
-        )(calls)
+        )
+        try:
+            yield from pool(calls)
+        except BaseException:  # stopped: the tasks in progress are minutes long
+            warnings.filterwarnings("ignore", module="joblib")
+            get_reusable_executor().shutdown(wait=False, kill_workers=True)
+            raise
 
 
 def _indexed(function: Callable[..., Any], index: int, *task: Any) -> tuple[int, Any]:

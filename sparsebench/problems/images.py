@@ -224,15 +224,15 @@ def cached(recipe: Any, make: Callable[[], dict[str, Floats]]) -> dict[str, Floa
     """
     path = cache_folder() / f"{digest(recipe)[:24]}.npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return {key: stored[key] for key in stored.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         pass
     arrays = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
-    with part.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+    with part.open("wb") as target:
+        np.savez_compressed(target, **arrays)  # type: ignore[arg-type]
     part.replace(path)
     return arrays
 
