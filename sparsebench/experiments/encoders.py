@@ -126,7 +126,8 @@ class Plan:
 
     def recipe(self) -> dict[str, Any]:
         """Return what determines the rows, as JSON data."""
-        return {"experiment": "encoders", **asdict(self)}
+        teachings = [asdict(self.teaching(variant)) for variant in self.variants]
+        return {"experiment": "encoders", **asdict(self), "teachings": teachings}
 
     def cells(self) -> list[tuple[str, Data]]:
         """Return the (variant, data) of the plan."""
