@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 
 import sparsebench
+from sparsebench import figures
+from sparsebench.experiments.encoders import Plan, summary
 from sparsebench.learned.encoders import Data, Method, Teaching, codes, compare, errors
 from sparsebench.learned.optimal_codes import (
     Rule,
@@ -385,11 +387,41 @@ def test_the_command(tmp_path, cache):
     assert {"recipe", "version", "command", "value"} <= set(first)
     assert set(first["seed"]) == {0, 1}
     assert (tmp_path / "encoders.png").stat().st_size > 10_000
+    drawn = figures.draw(tmp_path / "encoders.csv", tmp_path)
+    assert [path.name for path in drawn] == ["encoders.png", "encoders.pdf"]
+    (tmp_path / "damaged").mkdir()
+    first.drop(columns="value").to_csv(tmp_path / "damaged" / "encoders.csv", index=False)
+    with pytest.raises(InputError, match="has no column 'value'"):
+        figures.draw(tmp_path / "damaged" / "encoders.csv", tmp_path)
     # Again: everything is kept, so that even the seconds are the same.
     ran = command(*words, folder=tmp_path, cache=cache)
     assert pd.read_csv(tmp_path / "encoders.csv").equals(first)
     ran = command("--seeds", "1", folder=tmp_path, cache=cache)
     assert (ran.returncode, "--seeds must be at least 2" in ran.stderr) == (2, True)
+
+
+def test_intervals_over_seeds_are_students():
+    from scipy.stats import ttest_1samp
+
+    values = [3.0, 5.0, 4.5]
+    rows = pd.DataFrame({"seed": range(3), "value": values})
+    fixed = {"images": "digits", "m": 64, "n": 8, "variant": "default", "problem": "size"}
+    fixed |= {"start": "zero", "method": "encoder", "stages": 2, "metric": "prediction"}
+    found = summary(rows.assign(**fixed)).iloc[0]
+    reference = ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert found["lower"] == pytest.approx(reference.low)
+    assert found["upper"] == pytest.approx(reference.high)
+    assert found["trials"] == 3
+
+
+def test_a_plan_says_what_it_cannot_do():
+    plan = Plan("digits", (8,), 2, 0.5, (0, 1), (2,), 4, variants=("sigma / 10 an epoch",))
+    sigmas = [phase[2] for phase in plan.teaching("sigma / 10 an epoch").phases]
+    assert sigmas == pytest.approx([0.2, 0.02, 0.002, 0.0002])
+    with pytest.raises(InputError, match="at least 2 seeds"):
+        Plan("digits", (8,), 2, 0.5, (0,), (2,), 4)
+    with pytest.raises(InputError, match="unknown variant"):
+        Plan("digits", (8,), 2, 0.5, (0, 1), (2,), 4, variants=("sgd .01",))
 
 
 @needs_mnist
