@@ -368,7 +368,7 @@ def command(*words, folder, cache):
         [sys.executable, "-m", "sparsebench", "encoders", *words, "-o", str(folder)],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=400,
         env={**os.environ, "SPARSEBENCH_CACHE": str(cache)},
     )
 
