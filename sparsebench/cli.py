@@ -881,4 +881,4 @@ def _print_report(report: Report, written: list[Path], out: Path) -> None:
 
 
 # Their commands belong to `app`.
-from sparsebench import cli_studies, cli_unrolling  # noqa: E402, F401
+from sparsebench import cli_encoders, cli_studies, cli_unrolling  # noqa: E402, F401

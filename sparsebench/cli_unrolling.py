@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sparsebench.cli import Out, Seed, _at_least_one, _err, _out, _traced, _write_csv, app
+from sparsebench.environment import need
 from sparsebench.experiments import presets
 from sparsebench.problems import check_seed, check_sizes
 from sparsebench.registry import choose_problem, nearest_name
@@ -131,14 +132,9 @@ def unrolling(
 
 def _learned(threads: int | None) -> Any:
     """Return the module of training, or say what must be installed for it."""
-    try:
-        import torch
+    torch = need("torch", "torch")
+    from sparsebench.learned import weights
 
-        from sparsebench.learned import weights
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"training needs the package {error.name!r}: pip install 'sparsebench[learned]'"
-        ) from None
     torch.set_num_threads(default_workers() if threads is None else _at_least_one("-j", threads))
     return weights
 

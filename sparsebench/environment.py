@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from sparsebench.types import InputError
 
 _PACKAGES = ("numpy", "scipy", "numba", "joblib", "pandas")
 
@@ -22,13 +25,19 @@ def package_version() -> str:
 
 
 def cache_folder() -> Path:
-    """Return the folder of what is downloaded or trained once: that of ``SPARSEBENCH_CACHE``."""
-    chosen = os.environ.get("SPARSEBENCH_CACHE")
-    if chosen:
-        return Path(chosen)
-    import pooch
+    """Return ``$SPARSEBENCH_CACHE``, or the user's folder for caches: what is made only once."""
+    folder = os.environ.get("SPARSEBENCH_CACHE")
+    return Path(folder) if folder else Path(need("pooch", "pooch").os_cache("sparsebench"))
 
-    return Path(pooch.os_cache("sparsebench"))
+
+def need(module: str, package: str) -> Any:
+    """Return a module of the extra ``learned``, or raise `InputError` saying how to install it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise InputError(
+            f"this needs {package}, which is not installed: pip install 'sparsebench[learned]'"
+        ) from None
 
 
 def describe() -> dict[str, Any]:

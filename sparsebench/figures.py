@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from sparsebench import plots
+from sparsebench.experiments import encoders
 from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.registry import nearest_name
 from sparsebench.types import InputError
@@ -23,13 +24,18 @@ _WHOLE = {
     "instance": ("k", "trial", "window_start", "window_end"),
     "exploration": (*_POINTS, "k", "iteration", "lower_quartile", "upper_quartile"),
     "full-grid": _POINTS,
+    "encoders": ("stages", "value"),
+    "encoders-sensitivity": ("stages", "value"),
 }
+_ENCODERS = ("images", "variant", "start", "method", "metric")
 _OTHERS = {
     "thresholds": ("algorithm", "told", "family", "stopped"),
     "distances": ("algorithm", "told", "family"),
     "instance": ("series", "position", "value", "in_support", "support_distance", "ordered"),
     "exploration": ("algorithm", "quantity"),
     "full-grid": ("algorithm", "quantity", "level", "k"),
+    "encoders": _ENCODERS,
+    "encoders-sensitivity": _ENCODERS,
 }
 
 
@@ -225,6 +231,33 @@ def _full_grid(frame: pd.DataFrame, folder: Path) -> list[Path]:
     return plots.full_grid(frame, footer, folder, "full-grid")
 
 
+def _encoders(name: str) -> Callable[[pd.DataFrame, Path], list[Path]]:
+    def pictures(frame: pd.DataFrame, folder: Path) -> list[Path]:
+        found = encoders.summary(frame)
+        found = found[
+            (found["metric"] == "prediction") & found["problem"].isin(("penalty", "size"))
+        ]
+        made, options = frame.iloc[0], json.loads(frame["problem_options"].iloc[0])
+        facts = [f"{made['images']}, m = {made['m']}, lambda = {options['penalty']:g}"]
+        facts.append(f"M = {options['size']}, l1 weight {options['l1_weight']:g}")
+        if name == "encoders":
+            picture = plots.encoders
+            data = frame[frame["method"] == "data"].groupby(["metric", "n"])["value"].mean()
+            facts += [
+                f"p = {n}: coherence {data['coherence', n]:.2f}, ||D||² {data['spectral', n]:.1f}"
+                for n in sorted(frame["n"].unique())
+            ]
+        else:
+            picture, found = plots.encoder_variants, found[found["method"] == "encoder"]
+            facts.append(_values(frame, "n"))
+        end = [f"95 % intervals over {frame['seed'].nunique()} seeds"]
+        if "recipe" in frame:
+            end += [f"recipe {made['recipe'][:8]}", f"sparsebench {made['version']}"]
+        return picture(found, " · ".join(facts) + "\n" + " · ".join(end), folder, name)
+
+    return pictures
+
+
 # By the stem of their CSV.
 _PICTURES: dict[str, Callable[[pd.DataFrame, Path], list[Path]]] = {
     "thresholds": _phase_transition,
@@ -232,6 +265,8 @@ _PICTURES: dict[str, Callable[[pd.DataFrame, Path], list[Path]]] = {
     "instance": _instance,
     "exploration": _exploration,
     "full-grid": _full_grid,
+    "encoders": _encoders("encoders"),
+    "encoders-sensitivity": _encoders("encoders-sensitivity"),
     **{name: _study(name) for name in _STUDIES},
 }
 _NAMES = {"thresholds": "phase-transition", "distances": "support-distance"}

@@ -109,6 +109,14 @@ METRICS = {
     "ratio": ("sparsity ratio k/m", ""),
     "nmse": ("NMSE in dB", "ratio of sums"),
 }
+_ENCODED = {"penalty": "ℓ0-regularised", "size": "M-sparse"}
+_ENCODER_STYLES = {
+    ("iterative", "zero"): ("#0072B2", "-", "o"),
+    ("iterative", "l1"): ("#56B4E9", "--", "s"),
+    ("encoder", "zero"): ("#D55E00", "-", "D"),
+    ("encoder", "l1"): ("#E69F00", "--", "^"),
+    ("baseline", "zero"): ("0.35", ":", ""),
+}
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.labelsize": 8,
@@ -663,6 +671,106 @@ def full_grid(rows: pd.DataFrame, footer: str, folder: Path, name: str) -> list[
             handles |= dict(zip(texts, found, strict=True))
         grid.flat[0].set_ylabel("share of supports recovered")
         _beneath(figure, list(handles.values()), list(handles), footer)
+        return _save(figure, folder, name)
+
+
+def encoders(found: pd.DataFrame, footer: str, folder: Path, name: str) -> list[Path]:
+    """Draw the prediction error against iterations or stages: a row a problem, a column a p.
+
+    Parameters
+    ----------
+    found : DataFrame
+        Columns problem, n, method, start, stages, estimate, lower, upper; in %.
+    footer : str
+        Small print under the picture.
+    folder, name
+        Where to write ``name.png`` and ``name.pdf``.
+    """
+    problems, sizes = list(_ENCODED), sorted(found["n"].unique())
+    with plt.rc_context(_STYLE):
+        figure, grid = plt.subplots(
+            len(problems),
+            len(sizes),
+            figsize=(_TWO_COLUMNS, 2.3 * len(problems) + 0.6),
+            sharex=True,
+            sharey=True,
+            squeeze=False,
+        )
+        handles: dict[str, Artist] = {}
+        for row, problem in zip(grid, problems, strict=True):
+            for axes, size in zip(row, sizes, strict=True):
+                part = found[(found["problem"] == problem) & (found["n"] == size)]
+                _encoder_curves(axes, part)
+                axes.set_title(f"{_ENCODED[problem]}, p = {size}", fontsize=7.5)
+                lines, names = axes.get_legend_handles_labels()
+                handles |= dict(zip(names, lines, strict=True))
+            row[0].set_ylabel("prediction error (%)")
+        grid[0, 0].set_yscale("log")
+        for axes in grid[-1]:
+            axes.set_xlabel("iterations, or stages")
+        _beneath(figure, list(handles.values()), list(handles), footer)
+        return _save(figure, folder, name)
+
+
+def _encoder_curves(axes: Axes, part: pd.DataFrame) -> None:
+    """Draw iterations as lines with bands, encoders with error bars, the baseline as a level."""
+    for (method, start), rows in part.groupby(["method", "start"], sort=False):
+        rows = rows.sort_values("stages")
+        colour, dash, marker = _ENCODER_STYLES[str(method), str(start)]
+        label = str(method) if method == "baseline" else f"{method}, from {start}"
+        if method == "baseline":
+            level = rows.iloc[0]
+            axes.axhspan(level["lower"], level["upper"], color=colour, alpha=0.15, lw=0)
+            axes.axhline(level["estimate"], color=colour, ls=dash, lw=1.0, label=label)
+            continue
+        x, y = rows["stages"], rows["estimate"]
+        style: Any = {"color": colour, "ls": dash, "marker": marker, "ms": 3.4, "lw": 1.0, "mew": 0}
+        if method == "encoder":
+            spread = (y - rows["lower"], rows["upper"] - y)
+            axes.errorbar(x, y, yerr=spread, elinewidth=0.7, capsize=1.5, **style)
+        else:
+            axes.fill_between(x, rows["lower"], rows["upper"], color=colour, alpha=0.16, lw=0)
+        axes.plot(x, y, label=label, **style)
+
+
+def encoder_variants(found: pd.DataFrame, footer: str, folder: Path, name: str) -> list[Path]:
+    """Draw the prediction error of encoders by what was changed: a panel a (problem, start).
+
+    Parameters
+    ----------
+    found : DataFrame
+        Columns variant, problem, start, estimate, lower, upper; in %.
+    footer : str
+        Small print under the picture.
+    folder, name
+        Where to write ``name.png`` and ``name.pdf``.
+    """
+    variants = list(found["variant"].unique())
+    with plt.rc_context(_STYLE):
+        figure, grid = plt.subplots(
+            1, 2, figsize=(_TWO_COLUMNS, 0.19 * len(variants) + 1.0), sharey=True, squeeze=False
+        )
+        for axes, problem in zip(grid[0], _ENCODED, strict=True):
+            for start in ("zero", "l1"):
+                rows = found[(found["problem"] == problem) & (found["start"] == start)]
+                colour, _, marker = _ENCODER_STYLES["encoder", start]
+                axes.errorbar(
+                    rows["estimate"],
+                    [variants.index(variant) for variant in rows["variant"]],
+                    xerr=(rows["estimate"] - rows["lower"], rows["upper"] - rows["estimate"]),
+                    fmt=marker,
+                    color=colour,
+                    ms=3.4,
+                    lw=0.9,
+                    label=f"encoder, from {start}",
+                )
+            axes.set_xscale("log")
+            axes.set_title(_ENCODED[problem], fontsize=7.5)
+            axes.set_xlabel("prediction error (%)")
+        grid[0, 0].set_yticks(range(len(variants)), variants)
+        grid[0, 0].invert_yaxis()
+        handles, names = grid[0, 0].get_legend_handles_labels()
+        _beneath(figure, handles, names, footer)
         return _save(figure, folder, name)
 
 

@@ -12,7 +12,7 @@ LAYERS = [
     {"problems", "solvers", "learned"},
     {"store", "experiments"},
     {"runner", "timing"},
-    {"plots", "figures", "cli", "cli_studies", "cli_unrolling"},
+    {"plots", "figures", "cli", "cli_encoders", "cli_studies", "cli_unrolling"},
     {"__init__", "__main__"},
 ]
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}

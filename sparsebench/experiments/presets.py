@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sparsebench.experiments.encoders import VARIANTS
+
 # A few of each kind, for a first look.
 _FEW = "omp,iht,niht,htp,nhtp,sea,omp+sea,homotopy"
 _USUAL = (
@@ -115,6 +117,42 @@ EXPLORATION: dict[str, Any] = {
     "algorithms": "sea,omp+sea,els+sea",
     "workloads": [("deconvolution[width=3]", 500, 500, 20), ("gaussian", 500, 250, 45)],
     "trials": 100,
+}
+
+#: M of the M-sparse codes: 32 of 256 pixels is given, the same share of 64 pixels is ours.
+ENCODER_SIZES = {"digits": 8, "mnist": 32}
+
+#: Settings of `encoders`: lambda = .5, M = 32 and the three p of `paper` are given (Wang, Ling and
+#: Huang, AAAI 2016); epochs and seeds are ours.
+ENCODERS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "images": "digits",
+        "ps": (64, 128),
+        "size": ENCODER_SIZES["digits"],
+        "penalty": 0.5,
+        "seeds": (0, 1, 2),
+        "stages": (2, 3, 4),
+        "epochs": 60,
+    },
+    "sensitivity": {
+        "images": "digits",
+        "ps": (128,),
+        "size": ENCODER_SIZES["digits"],
+        "penalty": 0.5,
+        "seeds": (0, 1, 2),
+        "stages": (2,),
+        "epochs": 60,
+        "variants": tuple(VARIANTS),
+    },
+    "paper": {
+        "images": "mnist",
+        "ps": (128, 256, 512),
+        "size": ENCODER_SIZES["mnist"],
+        "penalty": 0.5,
+        "seeds": (0, 1, 2),
+        "stages": (2, 3, 4),
+        "epochs": 10,
+    },
 }
 
 #: Seconds a solve may take, in every preset.

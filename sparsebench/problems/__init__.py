@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sparsebench.problems import deconvolution as deconvolution
+from sparsebench.problems import digits as digits
 from sparsebench.problems import gaussian as gaussian
 from sparsebench.problems import lista as lista
 from sparsebench.problems import super_resolution as super_resolution
