@@ -6,8 +6,10 @@ the kernels; they are made for a graphics card.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,70 +17,50 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from sparsebench.batched.amp import amp
+from sparsebench import devices
+from sparsebench.batched import amp, htp, iht, ista, local_search, omp, pursuit, sea
 from sparsebench.batched.batch import Batch, Ending, Stack
-from sparsebench.batched.htp import htp, nhtp
-from sparsebench.batched.iht import iht, niht
-from sparsebench.batched.ista import fista, ista
 from sparsebench.batched.least_squares import polished
-from sparsebench.batched.local_search import els, ompr
-from sparsebench.batched.omp import ols, omp
-from sparsebench.batched.pursuit import cosamp, sp
-from sparsebench.batched.sea import sea
-from sparsebench.batched.selection import indices_of, top_k
+from sparsebench.batched.selection import top_k
 from sparsebench.registry import Algorithm, choice, get_algorithm, parse_links, stage_options
 from sparsebench.solvers.endings import _STATUS, DIVERGED
 from sparsebench.types import Dictionary, FloatArray, InputError, Result, Stage, Status, as_floats
 
 #: The twin of each algorithm that has one.
 TWINS: dict[str, Callable[..., Ending]] = {
-    function.__name__: function
-    for function in (omp, ols, iht, niht, htp, nhtp, cosamp, sp, ompr, els, ista, fista, amp, sea)
+    "amp": amp.amp,
+    "cosamp": pursuit.cosamp,
+    "els": local_search.els,
+    "fista": ista.fista,
+    "htp": htp.htp,
+    "iht": iht.iht,
+    "ista": ista.ista,
+    "nhtp": htp.nhtp,
+    "niht": iht.niht,
+    "ols": omp.ols,
+    "omp": omp.omp,
+    "ompr": local_search.ompr,
+    "sea": sea.sea,
+    "sp": pursuit.sp,
 }
-PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
-_NOT_FINITE = "NaN or infinite entries"
+_DTYPES = {"float64": torch.float64, "float32": torch.float32}
 # Of the memory at hand, the part that a batch may take, and the copies of (k, n) that one problem
 # takes at most (exhaustive local search; OMP takes one).
 _SHARE = 0.5
 _COPIES = 10
 
 
-def find_device(name: str) -> torch.device:
-    """Return the device that ``torch-cpu``, ``cuda`` or ``cuda:1`` means.
-
-    Raises
-    ------
-    InputError
-        If there is no such device on this machine.
-    """
-    if name == "torch-cpu":
-        return torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type != "cuda":
-        raise InputError(
-            f"unknown device {name!r}; choose cpu, torch-cpu, cuda, cuda:0, ... or auto"
-        )
-    count = torch.cuda.device_count()
-    if (device.index or 0) >= count:
-        raise InputError(f"there is no device {name!r}: torch sees {count} CUDA devices")
-    return device
+def torch_device(name: str) -> torch.device:
+    """Return the device that ``torch-cpu``, ``cuda`` or ``cuda:1`` means."""
+    found = devices.resolve(name)
+    if found == "cpu":
+        raise InputError("the twins run on torch-cpu or cuda; on the cpu: sparsebench.solve")
+    return torch.device("cpu" if found == "torch-cpu" else found)
 
 
-def check_twins(entry: Algorithm) -> None:
-    """Refuse an algorithm, or a chain, without a twin.
-
-    Raises
-    ------
-    InputError
-        It names the algorithms that have one.
-    """
-    for stage in entry.stages or (entry,):
-        if stage.name not in TWINS:
-            able = ", ".join(sorted(TWINS))
-            raise InputError(f"{stage.name} runs on the processor only; on a device: {able}")
+def stack(dictionaries: Sequence[Dictionary], device: str, precision: str) -> Stack:
+    """Return dictionaries of one shape on a device."""
+    return Stack(dictionaries, torch_device(device), _DTYPES[precision])
 
 
 def solve(
@@ -120,6 +102,8 @@ def solve(
     ------
     InputError
         If something given cannot be used, or there is no such device or twin.
+    MemoryError
+        If a single problem does not fit on the device.
     """
     base, inline = parse_links(name)
     entry = get_algorithm(base)
@@ -144,9 +128,12 @@ def solve(
         if not entry.accepts("start"):
             raise InputError(f"{entry.name} takes no start")
     owner = np.arange(count) if len(dictionaries) > 1 else np.zeros(count, dtype=np.int64)
-    return solve_problems(
+    results = solve_problems(
         entry, chosen, dictionaries, owner, signals, ks, device, precision, starts
     )
+    if None in results:
+        raise MemoryError(f"{entry.name}: one problem of this size does not fit on {device}")
+    return [result for result in results if result is not None]
 
 
 def _dictionaries(A: Any) -> list[Dictionary]:
@@ -170,10 +157,11 @@ def solve_problems(
     device: str,
     precision: str = "float64",
     starts: FloatArray | None = None,
-) -> list[Result]:
+) -> list[Result | None]:
     """Return the results of problems whose inputs have been checked.
 
-    In parts that fit into the memory at hand; a part that does not after all is halved.
+    In parts that fit into the memory at hand; a part that does not after all is halved. None
+    stands for a single problem that does not fit.
 
     Parameters
     ----------
@@ -193,22 +181,21 @@ def solve_problems(
     Raises
     ------
     InputError
-        If there is no such device, precision or twin, or a single problem does not fit.
+        If there is no such device, precision or twin.
     """
-    check_twins(entry)
-    if precision not in PRECISIONS:
-        raise InputError(f"precision must be float64 or float32, not {precision!r}")
-    place, dtype = find_device(device), PRECISIONS[precision]
+    devices.check_twins(entry.name.split("+"))
+    devices.check_precision(device, precision)
+    place, dtype = torch_device(device), _DTYPES[precision]
     if not len(signals):
         return []
     with torch.inference_mode():
-        stack = (
+        held = (
             dictionaries if isinstance(dictionaries, Stack) else Stack(dictionaries, place, dtype)
         )
         # Problems of like sparsity go together, so that little of a batch is padding.
         order = np.argsort(ks, kind="stable")
         results: list[Result | None] = [None] * len(signals)
-        parts = _parts(order, ks, stack, place)
+        parts = _parts(order, ks, held, place)
         while parts:
             part = parts.pop(0)
             begin = time.perf_counter()
@@ -216,7 +203,7 @@ def solve_problems(
                 found = _solve(
                     entry,
                     options,
-                    stack,
+                    held,
                     owner[part],
                     signals[part],
                     ks[part],
@@ -225,20 +212,29 @@ def solve_problems(
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-                if len(part) == 1:
-                    raise MemoryError(f"one problem does not fit on {device}") from None
-                parts[:0] = np.array_split(part, 2)
+                if len(part) > 1:
+                    parts[:0] = np.array_split(part, 2)
                 continue
             seconds = (time.perf_counter() - begin) / len(part)
             for row, result in zip(part, found, strict=True):
                 results[row] = _timed(result, seconds)
-    return [result for result in results if result is not None]
+    return results
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the device, or the processor, has no memory left."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         "DefaultCPUAllocator" in str(error)
+    )
+
+
+def lost(error: BaseException) -> bool:
+    """Whether an error says that the device itself does not answer any more."""
+    text = str(error)
+    accelerator = getattr(torch, "AcceleratorError", ())
+    return not out_of_memory(error) and (
+        isinstance(error, accelerator)
+        or (isinstance(error, RuntimeError) and ("CUDA error" in text or "CUDA driver" in text))
     )
 
 
@@ -265,8 +261,6 @@ def memory_at_hand(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     try:
-        import os
-
         return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError):
         return 2.0**31
@@ -274,8 +268,6 @@ def memory_at_hand(device: torch.device) -> float:
 
 def _timed(result: Result, seconds: float) -> Result:
     """Return the result with its share of the seconds, which a chain divides by iterations."""
-    from dataclasses import replace
-
     total = sum(stage.n_iter for stage in result.stages)
     stages = tuple(
         replace(stage, seconds=seconds * stage.n_iter / total if total else 0.0)
@@ -296,7 +288,7 @@ def _solve(
     """Solve one part, all at once."""
     device, dtype = stack.atoms.device, stack.atoms.dtype
     n = stack.atoms.shape[1]
-    finite = np.isfinite(signals).all(axis=1)
+    finite = np.logical_and.reduce(np.isfinite(signals), axis=1)
     largest = np.where(finite, np.abs(signals).max(axis=1), 0.0)
     shifts = np.frexp(largest)[1]
     scaled = np.ldexp(np.where(finite[:, None], signals, 0.0), -shifts[:, None])
@@ -335,7 +327,7 @@ def _solve(
         goes_on = torch.nonzero(ending.code != DIVERGED)[:, 0]
         begin = estimates[goes_on].to(dtype)
         batch = batch.only(goes_on)
-    sound = np.isfinite(x).all(axis=1)
+    sound = np.logical_and.reduce(np.isfinite(x), axis=1)
     x = np.ldexp(x, back[:, None])
     results = []
     for row in range(whole):

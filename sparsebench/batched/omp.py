@@ -95,7 +95,7 @@ def _select(batch: Batch, tol: float, normalise: bool) -> Ending:
 
 
 def _solved(batch: Batch, support: Tensor, size: int, tol: float) -> Tensor:
-    """Return the codes of problems whose residual is, or is not, zero on their first `size` atoms."""
+    """Return the codes of problems: whether the residual on their first `size` atoms is zero."""
     support = support[:, : max(size, 1)]
     coefficients = refined(batch, support)
     remainder = batch.y.double() - (coefficients[:, None, :] @ batch.columns(support))[:, 0]

@@ -1,8 +1,8 @@
 """Twins of the pursuits that merge candidates with the support and prune: CoSaMP and SP.
 
 Floor of an iteration of one problem: 2nk + 9k³ (CoSaMP) or 2nk + 3k³ (SP) flops; 8nk bytes of the
-Gram matrix, 72k² and 32k² of its blocks, 8m(3k) and 8m(2k) of the atoms with which the merged fit is
-refined, twice; about 90 launches, whatever the number of problems.
+Gram matrix, 72k² and 32k² of its blocks, 8m(3k) and 8m(2k) of the atoms with which the merged fit
+is refined, twice; about 90 launches, whatever the number of problems.
 """
 
 from __future__ import annotations
