@@ -38,8 +38,8 @@ PRECISIONS = ("float64", "float32")
 def resolve(name: str) -> str:
     """Return ``cpu``, ``torch-cpu`` or ``cuda:i`` for what a user wrote, ``auto`` included.
 
-    ``auto`` is ``cuda`` where there is one and ``cpu`` otherwise: on a processor the kernels are
-    faster than the twins at every measured size.
+    ``auto`` is ``cuda`` where there is one and ``cpu`` otherwise: on a processor the twins are
+    slower than the kernels, but for some batches of 100 and more on one dictionary (AMP).
 
     Raises
     ------

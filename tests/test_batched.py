@@ -1,5 +1,8 @@
 """The torch twins: one text that runs each of them against its compiled kernel."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -122,6 +125,17 @@ def test_scales_and_shapes_do_not_matter():
     assert batched.solve("omp", instance.A, np.zeros((0, 40)), 5) == []
     (zero,) = batched.solve("sea", instance.A, np.zeros((1, 40)), 5)
     assert not zero.x.any() and zero.n_iter == 0
+
+
+def test_torch_waits_until_a_device_is_asked_for():
+    code = (
+        "import sys, numpy as np, sparsebench, sparsebench.cli; "
+        "A = np.eye(4); sparsebench.solve('omp', A, A[0], 1); "
+        "assert 'torch' not in sys.modules; "
+        "assert sparsebench.batched.solve('omp', A, A[:2], 1)[1].support == [1]; "
+        "assert 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_start_is_continued():

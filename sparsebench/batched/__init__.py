@@ -259,7 +259,9 @@ def _parts(
 def memory_at_hand(device: torch.device) -> float:
     """Return the free bytes of a device."""
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+        # What torch holds for later use is at hand too.
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + idle)
     try:
         return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError):

@@ -116,9 +116,11 @@ def solve(
     if not 1 <= k <= min(m, n):
         raise InputError(f"k must lie in 1 .. min(m, n) = {min(m, n)}, not {k}")
     given = _checked_given(entry, n, int(k), start, support, history)
-    if (place := devices.resolve(device)) != "cpu":
-        if device != "auto" or set(entry.name.split("+")) <= set(devices.TWINS):
-            return _solve_on(place, precision, entry, chosen, dictionary, signals, int(k), given)
+    place = devices.resolve(device)
+    if device == "auto" and not (set(entry.name.split("+")) <= set(devices.TWINS) and not history):
+        place = "cpu"
+    if place != "cpu":
+        return _solve_on(place, precision, entry, chosen, dictionary, signals, int(k), given)
     devices.check_precision("cpu", precision)
     if signals.ndim == 1:
         return solve_checked(entry, chosen, dictionary, signals, int(k), **given)

@@ -107,6 +107,12 @@ def speed(args):
             theirs, kernel_seconds = kernel(
                 chosen, dictionaries, owner, signals, ks, min(args.seconds, 5.0)
             )
+            # The best of as many rounds as half a second allows: other work only slows down.
+            for _ in range(min(int(0.5 / seconds), 20)):
+                seconds = min(seconds, twin(chosen, stack, owner, signals, ks, args)[1])
+            for _ in range(min(int(0.5 / kernel_seconds), 20)):
+                again = kernel(chosen, dictionaries, owner, signals, ks)[1]
+                kernel_seconds = min(kernel_seconds, again)
             rate, kernel_rate = count / seconds, len(theirs) / kernel_seconds
             same = sum(
                 np.array_equal(a.support, b.support) for a, b in zip(found, theirs, strict=False)
