@@ -7,8 +7,9 @@
 
 `speed` solves B = 1, 10, 100, ... Gaussian problems at once, up to `--most`, to the memory at hand
 or until one batch takes `--seconds`. Derived quantities (Gram matrix, norms) are made before, for
-both. The kernel runs on one core. With `--own` every problem has a dictionary of its own. It then
-says where the time went: the largest operations of the last batch.
+both. The kernel runs on one core; seconds of a processor are those of this process, so that other
+work on the machine counts little. With `--own` every problem has a dictionary of its own.
+`--profile` says where the time went: the largest operations of the last batch.
 
 `agreement` compares supports on Gaussian instances (n = 500, m = 250, k = 10 .. 70) and on
 deconvolution (m = n = 500, k = 20), and lists each difference with both relative residuals:
@@ -43,33 +44,43 @@ torch.set_num_threads(1)
 CONDITIONS = (1e1, 1e2, 1e4, 1e8, np.inf)
 
 
-def synchronise(device):
-    if device.startswith("cuda"):
+def stopwatch(device):
+    """Return a function that tells the seconds since: wall time on a card, otherwise this process's
+    own, so that other work on the machine counts little.
+    """
+    if not device.startswith("cuda"):
+        begin = time.process_time()
+        return lambda: time.process_time() - begin
+    torch.cuda.synchronize()
+    begin = time.perf_counter()
+
+    def seconds():
         torch.cuda.synchronize()
+        return time.perf_counter() - begin
+
+    return seconds
 
 
 def twin(chosen, stack, owner, signals, ks, args):
     """Return results and seconds."""
     entry, options = get_algorithm(chosen.name), dict(chosen.options)
-    synchronise(args.device)
-    begin = time.perf_counter()
+    clock = stopwatch(args.device)
     found = batched.solve_problems(
         entry, options, stack, owner, signals, ks, args.device, args.precision
     )
-    synchronise(args.device)
-    return found, time.perf_counter() - begin
+    return found, clock()
 
 
 def kernel(chosen, dictionaries, owner, signals, ks, seconds=np.inf):
     """Return results and seconds of as many problems as fit into `seconds`."""
     entry, options = get_algorithm(chosen.name), dict(chosen.options)
     solve_checked(entry, options, dictionaries[0], signals[0], int(ks[0]))  # compiles
-    begin, found = time.perf_counter(), []
+    clock, found = stopwatch("cpu"), []
     for which, y, k in zip(owner, signals, ks, strict=True):
         found.append(solve_checked(entry, options, dictionaries[which], y, int(k)))
-        if time.perf_counter() - begin > seconds:
+        if clock() > seconds:
             break
-    return found, time.perf_counter() - begin
+    return found, clock()
 
 
 def problems(count, n, m, k, own):
