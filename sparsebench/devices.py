@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from sparsebench.registry import Choice, get_algorithm
@@ -130,6 +131,7 @@ def own_options(chosen: Choice) -> dict[str, Any]:
     return {key: value for key, value in chosen.options if key not in ("device", "precision")}
 
 
+@cache
 def place(chosen: Choice) -> tuple[str, str]:
     """Return (kind of device, precision) of a choice; ``("cpu", "float64")`` of the kernels."""
     options = dict(chosen.options)
