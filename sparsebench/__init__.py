@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sparsebench import batched as batched
     from sparsebench.problems import draw as draw
     from sparsebench.registry import algorithm as algorithm
     from sparsebench.registry import load_plugin as load_plugin
@@ -47,6 +48,8 @@ def __getattr__(name: str) -> Any:
         from sparsebench.environment import package_version
 
         return package_version()
+    if name == "batched":  # needs torch
+        return import_module("sparsebench.batched")
     if name not in _HOMES:
         raise AttributeError(f"module 'sparsebench' has no attribute {name!r}")
     value = getattr(import_module(f"sparsebench.{_HOMES[name]}"), name)

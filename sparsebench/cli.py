@@ -17,7 +17,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sparsebench import problems, solvers
+from sparsebench import devices, problems, solvers
 from sparsebench.environment import describe, package_version
 from sparsebench.experiments import presets
 from sparsebench.experiments.exploration import Workload, check_explorations, explore
@@ -93,6 +93,15 @@ Plugins = Annotated[
 TimeLimit = Annotated[
     float, typer.Option("--time-limit", help="Seconds a solve may take before it counts as failed.")
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="cpu (compiled kernels), cuda, cuda:1 or torch-cpu (their torch twins, many problems "
+        "at once), or auto. Rows of a device are kept apart from those of the cpu.",
+    ),
+]
+Precision = Annotated[str, typer.Option("--precision", help="float64; on a device also float32.")]
 
 
 def run() -> None:
@@ -153,6 +162,8 @@ def phase_transition(
     out: Out = Path("results"),
     plugin: Plugins = None,
     time_limit: TimeLimit = presets.TIME_LIMIT,
+    device: Device = "cpu",
+    precision: Precision = "float64",
 ) -> None:
     """Draw the diagram: up to which sparsity does each algorithm recover the support?"""
     chosen = _preset(presets.PHASE_TRANSITION, preset)
@@ -168,8 +179,9 @@ def phase_transition(
         half_widths = dict.fromkeys(half_widths, half_width)
     if grid < 0:
         raise InputError(f"--grid is a number of trials, not {grid}")
+    placed, device = devices.placed(_algorithms(algorithms, plugin, chosen), device, precision)
     experiment = PhaseTransition(
-        algorithms=_algorithms(algorithms, plugin, chosen),
+        algorithms=placed,
         problem=choose_problem(problem or chosen["problem"]),
         n=n,
         ms=sorted({max(1, round(part * n)) for part in parts}),
@@ -184,7 +196,7 @@ def phase_transition(
     coherences = [
         problems.draw_dictionary(experiment.problem, m, n, 0, seed).coherence for m in experiment.ms
     ]
-    report = _run(experiment, out, jobs, plugin)
+    report = _run(experiment, out, jobs, plugin, device)
     thresholds = _told(experiment.thresholds(), experiment.algorithms)
     _write_csv(_traced(thresholds, experiment.recipe()), out / "thresholds.csv")
     _write_csv(experiment.cells(), out / "cells.csv")
@@ -230,6 +242,8 @@ def support_distance(
     out: Out = Path("results"),
     plugin: Plugins = None,
     time_limit: TimeLimit = presets.TIME_LIMIT,
+    device: Device = "cpu",
+    precision: Precision = "float64",
 ) -> None:
     """Draw the mean support distance of each algorithm against the sparsity k."""
     chosen = _preset(presets.SUPPORT_DISTANCE, preset)
@@ -238,8 +252,9 @@ def support_distance(
     generator = choose_problem(problem or chosen["problem"])
     if m is None:
         m = problems.default_measurements(generator, n)
+    placed, device = devices.placed(_algorithms(algorithms, plugin, chosen), device, precision)
     experiment = SupportDistance(
-        algorithms=_algorithms(algorithms, plugin, chosen),
+        algorithms=placed,
         problem=generator,
         n=n,
         m=_at_least_one("--m", m),
@@ -251,7 +266,7 @@ def support_distance(
     for k in experiment.ks:
         problems.check_sizes(m, n, k)
     coherence = problems.draw_dictionary(generator, m, n, 0, seed).coherence
-    report = _run(experiment, out, jobs, plugin)
+    report = _run(experiment, out, jobs, plugin, device)
     distances = _told(experiment.distances(), experiment.algorithms)
     _write_csv(_traced(distances, experiment.recipe()), out / "distances.csv")
     from sparsebench import figures
@@ -565,6 +580,7 @@ def _run(
     out: Path,
     jobs: int | None,
     plugin: list[str] | None,
+    device: str = "cpu",
 ) -> Report:
     problems.check_seed(experiment.seed)
     workers = default_workers() if jobs is None else _at_least_one("--jobs", jobs)
@@ -577,9 +593,10 @@ def _run(
                 store,
                 workers=workers,
                 command="sparsebench " + shlex.join(sys.argv[1:]),
-                environment=describe(),
+                environment=describe() | devices.describe(device),
                 plugins=[str(Path(p).resolve()) for p in plugin or ()],
                 console=_err,
+                device=device,
             )
         except KeyboardInterrupt:
             _stop(

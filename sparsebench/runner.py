@@ -12,15 +12,17 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import astuple, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, Protocol, TypeVar
 
 import joblib
+import numpy as np
 from joblib.externals.loky import get_reusable_executor
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from threadpoolctl import threadpool_limits
 
+from sparsebench.devices import own_options, place
 from sparsebench.metrics import (
     exact_recovery,
     near_distance,
@@ -34,6 +36,10 @@ from sparsebench.solvers import compile_kernels, solve_checked
 from sparsebench.store import Block, Outcome, Store
 from sparsebench.types import Dictionary, InputError, Instance, Result, Status
 
+# Of the memory of a device, the part that the dictionaries of a group of blocks may take, and most
+# blocks of a group: what a run that is stopped computes again.
+_DICTIONARIES = 0.25
+_MOST_BLOCKS = 1024
 _Solution = TypeVar("_Solution")
 Outcomes = dict[tuple[Choice, int], Outcome]
 # Rows of one wave: a block and its outcomes by (algorithm, k).
@@ -57,6 +63,10 @@ class Experiment(Protocol):
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON data."""
         ...
+
+
+class DeviceError(OSError):
+    """A device stopped answering; the message is one line that says what is kept and what to do."""
 
 
 @dataclass
@@ -96,6 +106,7 @@ def run(
     environment: Any,
     plugins: Sequence[str] = (),
     console: Console | None = None,
+    device: str = "cpu",
 ) -> Report:
     """Run an experiment to its end, computing only those rows that the store does not hold.
 
@@ -113,6 +124,13 @@ def run(
         Files that every worker loads.
     console : rich.console.Console, optional
         Where progress is shown, if it is a terminal.
+    device : str
+        Where those algorithms run whose choice says that it runs on a device (`devices.placed`).
+
+    Raises
+    ------
+    DeviceError
+        If the device stops answering. Finished blocks are in the store.
     """
     console = console or Console(stderr=True)
     report = Report(workers=workers)
@@ -138,7 +156,7 @@ def run(
                     run_id = store.start_run(command, experiment.recipe(), environment)
                     report.compiling = compile_all(experiment.algorithms, console)
                 bar.start_wave([block for _, block in missing])
-                for index, block, done in _solve_all(missing, pool, plugins):
+                for index, block, done in _solve_everywhere(missing, pool, plugins, device):
                     store.add(run_id, block, done.outcomes)
                     rows[index].update(zip(block.pairs, done.outcomes, strict=True))
                     report.computed += len(done.outcomes)
@@ -221,6 +239,146 @@ def _pool(workers: int) -> Iterator[joblib.Parallel]:
     threading.excepthook = loud
 
 
+def _solve_everywhere(
+    missing: list[tuple[int, Block]], pool: joblib.Parallel, plugins: Sequence[str], device: str
+) -> Iterator[tuple[int, Block, _Solved]]:
+    """Yield each block, or its part for the workers and its part for the device, as it is done."""
+    ours: list[tuple[int, Block]] = []
+    theirs: list[tuple[int, Block]] = []
+    for index, block in missing:
+        for on_device, part in ((False, theirs), (True, ours)):
+            pairs = tuple(p for p in block.pairs if (place(p[0])[0] != "cpu") == on_device)
+            if pairs:
+                part.append((index, _only(block, pairs)))
+    if theirs:
+        yield from _solve_all(theirs, pool, plugins)
+    if ours:
+        yield from _solve_together(ours, device)
+
+
+def _solve_together(
+    missing: list[tuple[int, Block]], device: str
+) -> Iterator[tuple[int, Block, _Solved]]:
+    """Yield each block as it is done on a device: as many at once as their dictionaries fit."""
+    from sparsebench import batched
+
+    alike: dict[tuple[Any, ...], list[tuple[int, Block]]] = defaultdict(list)
+    for index, block in missing:
+        alike[block.problem, block.seed, block.n, block.m].append((index, block))
+    for (_, _, n, m), same in alike.items():
+        free = _DICTIONARIES * batched.memory_at_hand(batched.torch_device(device))
+        size = int(min(max(free / (16 * n * (m + n)), 1), _MOST_BLOCKS))
+        groups = [same[i : i + size] for i in range(0, len(same), size)]
+        while groups:
+            group = groups.pop(0)
+            try:
+                solved = solve_blocks([block for _, block in group], device)
+            except (RuntimeError, MemoryError) as error:
+                if batched.out_of_memory(error) and len(group) > 1:
+                    half = len(group) // 2
+                    groups[:0] = [group[:half], group[half:]]
+                    continue
+                if batched.out_of_memory(error):
+                    ((index, block),) = group
+                    failed = _failure(Status.ERROR, f"out of memory on {device}", 0.0)
+                    yield index, block, _Solved([failed] * len(block.pairs), 0.0, 0.0, 0.0)
+                    continue
+                if batched.lost(error):
+                    raise DeviceError(
+                        f"the device {device} does not answer any more ({_first_line(error)}); "
+                        "finished blocks are kept, and the same command continues; with "
+                        "--device cpu the kernels compute rows of their own"
+                    ) from error
+                raise
+            for (index, block), done in zip(group, solved, strict=True):
+                yield index, block, done
+
+
+def solve_blocks(blocks: Sequence[Block], device: str) -> list[_Solved]:
+    """Solve blocks of one problem and size on a device: an algorithm's pairs all at once.
+
+    A time limit holds for a batch as a whole, that of one solve times their number: the problems
+    of a batch advance together. Seconds are shares of a batch's.
+    """
+    from sparsebench import batched
+
+    start = time.perf_counter()
+    dictionaries: list[Dictionary] = []
+    instances: dict[tuple[int, int], Instance] = {}
+    owners, known = [], {}
+    for index, block in enumerate(blocks):
+        drawn_one = draw_dictionary(block.problem, block.m, block.n, block.trial, block.seed)
+        if id(drawn_one) not in known:  # a fixed dictionary is one for all blocks
+            known[id(drawn_one)] = len(dictionaries)
+            dictionaries.append(drawn_one)
+        owners.append(known[id(drawn_one)])
+        for k in sorted({k for _, k in block.pairs}):
+            instances[index, k] = draw_signal(block.problem, drawn_one, k, block.trial, block.seed)
+    drawn = time.perf_counter()
+    stacks: dict[str, Any] = {}
+    ordered = is_ordered(blocks[0].problem)
+    outcomes: list[Outcomes] = [{} for _ in blocks]
+    spent = 0.0
+    for chosen in dict.fromkeys(chosen for block in blocks for chosen, _ in block.pairs):
+        wanted = [
+            (index, k)
+            for index, block in enumerate(blocks)
+            for other, k in block.pairs
+            if other == chosen
+        ]
+        _, precision = place(chosen)
+        if precision not in stacks:
+            stacks[precision] = batched.stack(dictionaries, device, precision)
+        limit = blocks[0].time_limit * len(wanted)
+
+        solve = partial(
+            batched.solve_problems,
+            get_algorithm(chosen.name),
+            own_options(chosen),
+            stacks[precision],
+            np.array([owners[index] for index, _ in wanted]),
+            np.stack([instances[pair].y for pair in wanted]),
+            np.array([k for _, k in wanted]),
+            device,
+            precision,
+        )
+        begin = time.perf_counter()
+        found = attempt(solve, limit, passing=batched.lost)
+        spent += time.perf_counter() - begin
+        for position, (index, k) in enumerate(wanted):
+            if isinstance(found, Outcome):
+                outcome = replace(found, seconds=found.seconds / len(wanted))
+            else:
+                outcome = _read(instances[index, k], found[position], device, ordered)
+            if ordered and Status(outcome.status).failed:
+                outcome = replace(outcome, near_1=1.0, near_2=1.0)
+            outcomes[index][chosen, k] = outcome
+    share = 1 / len(blocks)
+    total = time.perf_counter() - drawn
+    return [
+        _Solved(
+            [outcomes[index][pair] for pair in block.pairs],
+            (drawn - start) * share,
+            (total - spent) * share,
+            spent * share,
+        )
+        for index, block in enumerate(blocks)
+    ]
+
+
+def _read(instance: Instance, result: Result | None, device: str, ordered: bool) -> Outcome:
+    """Return the row of one result of a device."""
+    if result is None:
+        return _failure(Status.ERROR, f"out of memory on {device}", 0.0)
+    if result.status == Status.ERROR:
+        return _failure(Status.ERROR, f"NaN or infinite entries on {device}", result.seconds)
+    return _measured(instance, result, ordered)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:200]
+
+
 def _solve_all(
     missing: list[tuple[int, Block]], pool: joblib.Parallel, plugins: Sequence[str]
 ) -> Iterator[tuple[int, Block, _Solved]]:
@@ -260,7 +418,8 @@ def _die_with(parent: int) -> None:
 @cache
 def _compile(chosen: Choice) -> None:
     """Load the compiled kernels into this process before anything is timed."""
-    compile_kernels(get_algorithm(chosen.name), dict(chosen.options))
+    if place(chosen)[0] == "cpu":
+        compile_kernels(get_algorithm(chosen.name), dict(chosen.options))
 
 
 def solve_block(block: Block) -> _Solved:
@@ -303,8 +462,15 @@ def _outcome(
     return replace(outcome, near_1=1.0, near_2=1.0) if failed and ordered else outcome
 
 
-def attempt(solve: Callable[[], _Solution], time_limit: float) -> _Solution | Outcome:
-    """Return what a solve returns, or the failed row that whatever went wrong becomes."""
+def attempt(
+    solve: Callable[[], _Solution],
+    time_limit: float,
+    passing: Callable[[BaseException], bool] = lambda error: False,
+) -> _Solution | Outcome:
+    """Return what a solve returns, or the failed row that whatever went wrong becomes.
+
+    An error that is `passing` is raised.
+    """
     start = time.perf_counter()
     try:
         with _time_limit(time_limit):
@@ -315,6 +481,8 @@ def attempt(solve: Callable[[], _Solution], time_limit: float) -> _Solution | Ou
     except MemoryError:
         return _failure(Status.ERROR, "out of memory", time.perf_counter() - start)
     except (Exception, SystemExit) as error:
+        if passing(error):
+            raise
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         message = f"{kind}{error}"
         return _failure(Status.ERROR, " ".join(message.split())[:300], time.perf_counter() - start)

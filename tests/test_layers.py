@@ -8,8 +8,8 @@ import sparsebench
 ROOT = Path(sparsebench.__file__).parent
 LAYERS = [
     {"types", "metrics", "theory", "seeding", "environment"},
-    {"registry", "kernels", "statistics"},
-    {"problems", "solvers", "learned"},
+    {"registry", "devices", "kernels", "statistics"},
+    {"problems", "solvers", "batched", "learned"},
     {"store", "experiments"},
     {"runner", "timing"},
     {"plots", "figures", "cli", "cli_encoders", "cli_studies", "cli_unrolling"},
@@ -39,7 +39,7 @@ def test_every_file_has_a_layer_and_imports_point_down():
         assert here in RANK, f"{path} belongs to no layer"
         for target in imported(path):
             assert RANK[target] <= RANK[here], f"{path.name} imports {target}"
-        if here == "solvers":
+        if here in ("solvers", "batched"):
             assert "problems" not in set(imported(path)), f"{path.name} imports problems"
         if here == "plots":
             assert set(imported(path)) <= {"theory"}

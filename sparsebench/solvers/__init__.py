@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sparsebench import devices
 from sparsebench.registry import (
     Algorithm,
     algorithms,
@@ -60,6 +61,8 @@ def solve(
     start: ArrayLike | None = None,
     support: ArrayLike | None = None,
     history: bool = False,
+    device: str = "cpu",
+    precision: str = "float64",
     **options: Any,
 ) -> Result:
     """Recover a k-sparse x from y = A x + noise.
@@ -81,6 +84,12 @@ def solve(
         The true support, for the algorithms that are told it (``oracle``).
     history : bool
         Whether to record diagnostics an iteration, where the algorithm can.
+    device : str
+        ``cpu``, or ``torch-cpu``, ``cuda``, ``cuda:1`` for the torch twin of an algorithm that has
+        one (`sparsebench.batched.solve` takes problems with a dictionary each); ``auto`` is the
+        faster one of what is there.
+    precision : str
+        ``float64``; or, on a device other than ``cpu``, ``float32``.
     **options
         The algorithm's options; those of a chain are ``**{"sea.step": "18/L"}``.
 
@@ -107,6 +116,12 @@ def solve(
     if not 1 <= k <= min(m, n):
         raise InputError(f"k must lie in 1 .. min(m, n) = {min(m, n)}, not {k}")
     given = _checked_given(entry, n, int(k), start, support, history)
+    place = devices.resolve(device)
+    if device == "auto" and not (set(entry.name.split("+")) <= set(devices.TWINS) and not history):
+        place = "cpu"
+    if place != "cpu":
+        return _solve_on(place, precision, entry, chosen, dictionary, signals, int(k), given)
+    devices.check_precision("cpu", precision)
     if signals.ndim == 1:
         return solve_checked(entry, chosen, dictionary, signals, int(k), **given)
     if given:
@@ -117,6 +132,41 @@ def solve(
     results = [solve_checked(entry, chosen, dictionary, row, int(k)) for row in rows]
     return Result(
         np.stack([r.x for r in results], axis=1) if results else np.empty((n, 0)),
+        np.array([r.n_iter for r in results], dtype=np.int64),
+        tuple(r.status for r in results if isinstance(r.status, Status)),
+        sum(r.seconds for r in results),
+    )
+
+
+def _solve_on(
+    device: str,
+    precision: str,
+    entry: Algorithm,
+    options: dict[str, Any],
+    dictionary: Dictionary,
+    signals: FloatArray,
+    k: int,
+    given: dict[str, Any],
+) -> Result:
+    """Solve for one signal or several by the torch twin."""
+    if set(given) - {"start"}:
+        raise InputError(f"{', '.join(given)} can be given on the device cpu only")
+    rows = np.atleast_2d(signals.T)
+    if "start" in given and signals.ndim > 1:
+        raise InputError("start can be given for one signal y only")
+    from sparsebench import batched
+
+    start = given["start"][None] if "start" in given else None
+    results = batched.solve(
+        entry.name, dictionary, rows, k, start=start, device=device, precision=precision, **options
+    )
+    for result in results:
+        if result.status == Status.ERROR:
+            raise InputError(f"{entry.name} returned NaN or infinite entries on {device}")
+    if signals.ndim == 1:
+        return results[0]
+    return Result(
+        np.stack([r.x for r in results], axis=1) if results else np.empty((dictionary.shape[1], 0)),
         np.array([r.n_iter for r in results], dtype=np.int64),
         tuple(r.status for r in results if isinstance(r.status, Status)),
         sum(r.seconds for r in results),

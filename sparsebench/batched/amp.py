@@ -1,0 +1,58 @@
+"""Twin of approximate message passing.
+
+Floor of an iteration of one problem: 4mn flops of two dense products; 16mn bytes of A, or that
+over the number of problems that share it; about 25 launches.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from sparsebench.batched.batch import Batch, Ending, end, running
+from sparsebench.solvers.amp import _DIVERGED, _MOST_SAMPLED
+from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT
+from sparsebench.theory import minimax_threshold
+
+
+def amp(batch: Batch, *, max_iter: int, tol: float) -> Ending:
+    """Approximate message passing, as `solvers.amp.amp`: the scores are x."""
+    ending, m, n = Ending.of_scores(batch), batch.m, batch.n
+    alpha = minimax_threshold(min(m / n, _MOST_SAMPLED))
+    norms = batch.stack.norms[batch.owner]
+    scale = torch.where(norms > 0, 1.0 / norms, 0.0)
+    x, z = torch.zeros_like(batch.correlations), batch.y
+    first = batch.energy.sqrt() / math.sqrt(m)
+    for t in range(max_iter + 1):
+        tau = z.square().sum(1).sqrt() / math.sqrt(m)
+        code = end(running(batch), tau <= tol * first, CONVERGED)
+        code = end(code, ~(tau <= _DIVERGED * first), DIVERGED)
+        if t == max_iter:
+            code = running(batch)
+        keep = ending.record(batch, code, x, t)
+        if keep is not None:
+            batch, x, z, scale = batch.only(keep), x[keep], z[keep], scale[keep]
+            first, tau = first[keep], tau[keep]
+            if not len(batch):
+                return ending
+            batch = batch.packed()
+        if t == max_iter:
+            break
+        moved = torch.where(scale > 0, x / scale, 0.0) + scale * batch.correlate(z)
+        level = (alpha * tau)[:, None]
+        shrunk = (moved - level).clamp(min=0.0) - (-moved - level).clamp(min=0.0)
+        new = scale * shrunk
+        change, size = (new - x).square().sum(1), new.square().sum(1)
+        x = new
+        code = end(running(batch), change <= tol * tol * size, CONVERGED)
+        keep = ending.record(batch, code, x, t + 1)
+        if keep is not None:
+            batch, x, z, scale = batch.only(keep), x[keep], z[keep], scale[keep]
+            first = first[keep]
+            if not len(batch):
+                return ending
+            batch = batch.packed()
+        count = (x != 0).sum(1, keepdim=True)
+        z = batch.y - batch.image(x) + z * count / m
+    return ending.rest(batch, ITERATION_LIMIT, x, max_iter)

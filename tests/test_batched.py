@@ -1,0 +1,371 @@
+"""The torch twins: one text that runs each of them against its compiled kernel."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import sparsebench
+from sparsebench import devices, registry, runner
+from sparsebench.experiments.support_distance import SupportDistance
+from sparsebench.store import Store
+from sparsebench.types import InputError, Status
+
+torch = pytest.importorskip("torch")
+from sparsebench import batched  # noqa: E402
+
+NAMES = [*devices.TWINS, "omp+sea", "els+sea"]
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+PLACES = ["torch-cpu", pytest.param("cuda", marks=CUDA)]
+TRIALS = 12
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def draw(problem, m, n, k, trials=TRIALS):
+    return [sparsebench.draw(problem, m=m, n=n, k=k, trial=t, seed=3) for t in range(trials)]
+
+
+GAUSSIAN = [*draw("gaussian", 40, 80, 5, 6), *draw("gaussian", 40, 80, 12, 6)]
+DECONVOLUTION = [*draw("deconvolution", 48, 48, 3, 6), *draw("deconvolution", 48, 48, 6, 6)]
+
+
+def sparsity(instance):
+    return int(np.count_nonzero(instance.x))
+
+
+def together(name, instances, device="torch-cpu", **options):
+    shared = instances[0].dictionary is instances[-1].dictionary
+    return batched.solve(
+        name,
+        instances[0].dictionary if shared else [i.dictionary for i in instances],
+        np.stack([i.y for i in instances]),
+        [sparsity(i) for i in instances],
+        device=device,
+        **options,
+    )
+
+
+def budget(name, max_iter):
+    options = registry.get_algorithm(name).options
+    return {key: max_iter for key in options if key.endswith("max_iter")}
+
+
+def residual(instance, x):
+    return np.linalg.norm(instance.y - instance.A @ x) / np.linalg.norm(instance.y)
+
+
+@pytest.mark.parametrize("device", PLACES)
+@pytest.mark.parametrize("instances", [GAUSSIAN, DECONVOLUTION], ids=["gaussian", "deconvolution"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_twin_answers_as_its_kernel(name, instances, device):
+    """A dictionary each or one for all, and sparsities of two sizes; the same budget of 200."""
+    options = budget(name, 200)
+    for instance, twin in zip(instances, together(name, instances, device, **options), strict=True):
+        kernel = sparsebench.solve(
+            name, instance.dictionary, instance.y, sparsity(instance), **options
+        )
+        assert twin.status == kernel.status
+        if kernel.status == Status.DIVERGED:
+            continue
+        mine, theirs = residual(instance, twin.x), residual(instance, kernel.x)
+        # Neighbours of a spike tie exactly: there, other supports have the same residual.
+        np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-9)
+        if instances is GAUSSIAN:
+            assert np.array_equal(twin.support, kernel.support)
+            np.testing.assert_allclose(twin.x, kernel.x, rtol=1e-9, atol=1e-9)
+            assert twin.n_iter == kernel.n_iter
+        assert [s.name for s in twin.stages] == [s.name for s in kernel.stages]
+
+
+@pytest.mark.parametrize("device", PLACES)
+@pytest.mark.parametrize("name", NAMES)
+def test_single_precision_finds_easy_supports(name, device):
+    instances = GAUSSIAN[:6]
+    for instance, twin in zip(
+        instances, together(name, instances, device, precision="float32"), strict=True
+    ):
+        assert twin.x.dtype == np.float64
+        kernel = sparsebench.solve(name, instance.dictionary, instance.y, 5)
+        if np.array_equal(kernel.support, instance.support):
+            assert np.array_equal(twin.support, instance.support)
+            np.testing.assert_allclose(twin.x, instance.x, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_solve_takes_a_device(name):
+    instance = GAUSSIAN[0]
+    one = sparsebench.solve(name, instance.A, instance.y, 5, device="torch-cpu")
+    kernel = sparsebench.solve(name, instance.A, instance.y, 5)
+    assert np.array_equal(one.support, kernel.support)
+    two = sparsebench.solve(
+        name, instance.A, np.stack([instance.y, 2 * instance.y], axis=1), 5, device="torch-cpu"
+    )
+    np.testing.assert_allclose(two.x, np.stack([one.x, 2 * one.x], axis=1), atol=1e-9)
+    assert two.status == (one.status,) * 2
+
+
+def test_scales_and_shapes_do_not_matter():
+    instance = GAUSSIAN[0]
+    for scale in (1e-150, 1e200):
+        A, y = scale * instance.A, instance.y * scale**0.5
+        for precision in devices.PRECISIONS:
+            x = sparsebench.solve("htp", A, y, 5, device="torch-cpu", precision=precision).x
+            np.testing.assert_allclose(x * scale**0.5, instance.x, atol=1e-5)
+    stacked = np.stack([i.A for i in GAUSSIAN[:3]])
+    found = batched.solve("omp", stacked, np.stack([i.y for i in GAUSSIAN[:3]]), 5)
+    assert [r.support.tolist() for r in found] == [i.support.tolist() for i in GAUSSIAN[:3]]
+    assert batched.solve("omp", instance.A, np.zeros((0, 40)), 5) == []
+    (zero,) = batched.solve("sea", instance.A, np.zeros((1, 40)), 5)
+    assert not zero.x.any() and zero.n_iter == 0
+
+
+def test_torch_waits_until_a_device_is_asked_for():
+    code = (
+        "import sys, numpy as np, sparsebench, sparsebench.cli; "
+        "A = np.eye(4); sparsebench.solve('omp', A, A[0], 1); "
+        "assert 'torch' not in sys.modules; "
+        "assert sparsebench.batched.solve('omp', A, A[:2], 1)[1].support == [1]; "
+        "assert 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_start_is_continued():
+    instance = GAUSSIAN[0]
+    start = sparsebench.solve("omp", instance.A, instance.y, 5).x
+    kernel = sparsebench.solve("sea", instance.A, instance.y, 5, start=start)
+    twin = sparsebench.solve("sea", instance.A, instance.y, 5, start=start, device="torch-cpu")
+    assert (twin.n_iter, twin.support.tolist()) == (kernel.n_iter, kernel.support.tolist())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_signal_that_is_not_finite_fails_alone(name):
+    signals = np.stack([i.y for i in GAUSSIAN[:3]])
+    signals[1, 7] = np.nan
+    found = batched.solve_problems(
+        registry.get_algorithm(name),
+        dict(registry.get_algorithm(name).options),
+        [i.dictionary for i in GAUSSIAN[:3]],
+        np.arange(3),
+        signals,
+        np.full(3, 5),
+        "torch-cpu",
+    )
+    alone = together(name, GAUSSIAN[:3])
+    assert found[1].status == Status.ERROR
+    for row in (0, 2):
+        assert np.array_equal(found[row].x, alone[row].x)
+
+
+def test_finished_problems_leave_the_batch(monkeypatch):
+    """HTP on easy and hard problems: the easy ones are no part of later iterations."""
+    from sparsebench.batched import htp
+
+    sizes = []
+    inner = htp.least_squares
+
+    def counted(batch, support):
+        sizes.append(len(batch))
+        return inner(batch, support)
+
+    monkeypatch.setattr(htp, "least_squares", counted)
+    found = together("htp[max_iter=50]", draw("gaussian", 40, 80, 11, 20))
+    n_iter = [int(result.n_iter) for result in found]
+    assert sizes[0] == 20 and sizes[-1] < 20
+    # A support that repeats is found out in the iteration after, when it is fitted once more.
+    assert len(sizes) == max(n_iter)
+    assert sizes == [sum(n >= i for n in n_iter) for i in range(1, max(n_iter) + 1)]
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch):
+    sizes = []
+    inner = batched._solve
+
+    def small(entry, options, stack, owner, *rest):
+        sizes.append(len(owner))
+        if len(owner) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inner(entry, options, stack, owner, *rest)
+
+    expected = [r.support.tolist() for r in together("omp", GAUSSIAN)]
+    monkeypatch.setattr(batched, "_solve", small)
+    assert [r.support.tolist() for r in together("omp", GAUSSIAN)] == expected
+    assert max(sizes) > 2 and sizes.count(2) >= 2
+
+    def none(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(batched, "_solve", none)
+    with pytest.raises(MemoryError, match="does not fit"):
+        together("omp", GAUSSIAN[:1])
+
+
+def test_batches_are_cut_to_the_memory_at_hand(monkeypatch):
+    expected = [r.support.tolist() for r in together("htp", GAUSSIAN)]
+    sizes = []
+    inner = batched._solve
+    monkeypatch.setattr(
+        batched, "_solve", lambda *given: sizes.append(len(given[3])) or inner(*given)
+    )
+    monkeypatch.setattr(batched, "memory_at_hand", lambda device: 3e5)
+    assert [r.support.tolist() for r in together("htp", GAUSSIAN)] == expected
+    assert len(sizes) > 3 and sum(sizes) == len(GAUSSIAN)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("bp", {"device": "torch-cpu"}, "on a device: amp, cosamp"),
+        ("omp+sbr", {"device": "torch-cpu"}, "sbr runs on the processor only"),
+        ("omp", {"device": "gpu"}, "unknown device 'gpu'"),
+        ("omp", {"device": "cuda:99"}, "no device 'cuda:99'"),
+        ("omp", {"device": "torch-cpu", "precision": "half"}, "float64 or float32"),
+        ("omp", {"precision": "float32"}, "needs torch-cpu or cuda"),
+        ("sea", {"device": "torch-cpu", "history": True}, "on the device cpu only"),
+        ("niht", {"device": "torch-cpu", "c": 0.5}, "kappa > 1 / (1 - c)"),
+        ("fista", {"device": "torch-cpu", "lam": 2.0}, "fraction"),
+    ],
+)
+def test_bad_input_is_one_clear_line(name, options, words):
+    with pytest.raises(InputError) as caught:
+        sparsebench.solve(name, GAUSSIAN[0].A, GAUSSIAN[0].y, 5, **options)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_twin_has_a_name_and_auto_runs_everything():
+    assert set(batched.TWINS) == set(devices.TWINS)
+    expected = "cuda:0" if torch.cuda.is_available() else "cpu"
+    assert devices.resolve("auto") == expected
+    for name in ("omp", "bp"):
+        assert sparsebench.solve(name, GAUSSIAN[0].A, GAUSSIAN[0].y, 5, device="auto").x.any()
+
+
+def test_columns_that_depend_on_each_other():
+    """A repeated atom, a zero atom and more candidates than measurements: finite answers."""
+    rng = np.random.default_rng(1)
+    A = rng.standard_normal((12, 24))
+    A[:, 5], A[:, 9] = A[:, 4], 0.0
+    y = A[:, [1, 4, 7, 11, 12, 16]].sum(axis=1)
+    for name in NAMES:
+        options = budget(name, 60)
+        kernel = sparsebench.solve(name, A, y, 6, **options)
+        twin = sparsebench.solve(name, A, y, 6, device="torch-cpu", **options)
+        assert np.isfinite(twin.x).all() and np.count_nonzero(twin.x) <= 6
+        mine, theirs = (np.linalg.norm(y - A @ r.x) / np.linalg.norm(y) for r in (twin, kernel))
+        assert mine <= theirs + 1e-6 or name in ("cosamp", "iht", "ista", "fista", "amp")
+
+
+def experiment(algorithms, trials=4):
+    return SupportDistance(
+        algorithms=algorithms,
+        problem=registry.choose_problem("gaussian"),
+        n=40,
+        m=20,
+        ks=[2, 4],
+        trials=trials,
+        seed=0,
+        time_limit=60.0,
+    )
+
+
+def run(folder, algorithms, **options):
+    with Store(folder) as store:
+        report = runner.run(
+            experiment(algorithms), store, workers=1, command="", environment={}, **options
+        )
+        return report, store.frame()
+
+
+def test_the_store_keeps_devices_apart(tmp_path):
+    chosen = registry.choose_algorithms("omp,sea")
+    twins, device = devices.placed(chosen, "torch-cpu")
+    singles, _ = devices.placed(chosen, "torch-cpu", "float32")
+    assert [c.label for c in twins] == ["omp on torch-cpu", "sea on torch-cpu"]
+    assert devices.placed(chosen, "cpu")[0] == chosen
+    assert run(tmp_path, chosen)[0].computed == 16
+    report, _ = run(tmp_path, [*twins, *singles], device=device)
+    assert (report.computed, report.found) == (32, 0)
+    report, rows = run(tmp_path, [*chosen, *twins, *singles], device=device)
+    assert (report.computed, report.found) == (0, 48)
+    assert rows["algorithm_recipe"].nunique() == 6
+    exact = rows.groupby(["algorithm_recipe", "algorithm"])["exact"].sum()
+    assert exact.groupby("algorithm").nunique().max() == 1
+
+
+def test_one_run_mixes_workers_and_a_device(tmp_path):
+    chosen = registry.choose_algorithms("omp")
+    twins, device = devices.placed(chosen, "torch-cpu")
+    report, rows = run(tmp_path, [*chosen, *twins], device=device)
+    assert report.computed == len(rows) == 16
+    assert rows.groupby("algorithm_recipe")["support_distance"].sum().nunique() == 1
+
+
+def test_trouble_on_a_device_is_rows_or_one_line(tmp_path, monkeypatch):
+    twins, device = devices.placed(registry.choose_algorithms("omp"), "torch-cpu")
+    bad, _ = devices.placed(registry.choose_algorithms("niht[c=0.9]"), "torch-cpu")
+    _, rows = run(tmp_path / "options", bad, device=device)
+    assert (rows["status"] == "error").all() and rows["message"].str.contains("kappa").all()
+
+    inner = batched._solve
+
+    def poisoned(entry, options, stack, owner, signals, *rest):
+        signals = signals.copy()
+        signals[0] = np.nan
+        return inner(entry, options, stack, owner, signals, *rest)
+
+    monkeypatch.setattr(batched, "_solve", poisoned)
+    _, rows = run(tmp_path / "nan", twins, device=device)
+    assert (rows["status"] == "error").sum() == 1
+    assert rows["message"].max() == "NaN or infinite entries on torch-cpu"
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(batched, "_solve", full)
+    _, rows = run(tmp_path / "memory", twins, device=device)
+    assert (rows["message"] == "out of memory on torch-cpu").all()
+
+    def gone(*_):
+        raise RuntimeError("CUDA error: the launch timed out\nmore")
+
+    monkeypatch.setattr(batched, "_solve", gone)
+    with pytest.raises(OSError, match=r"does not answer any more \(CUDA error: the launch timed"):
+        run(tmp_path / "gone", twins, device=device)
+    monkeypatch.setattr(batched, "_solve", inner)
+    assert run(tmp_path / "gone", twins, device=device)[0].computed == 8
+
+
+def test_the_command_line_takes_a_device(tmp_path):
+    from typer.testing import CliRunner
+
+    from sparsebench.cli import app
+
+    given = [
+        "phase-transition",
+        "-a",
+        "omp,htp",
+        "--n",
+        "30",
+        "--ratios",
+        "0.5",
+        "--max-trials",
+        "6",
+    ]
+    given += ["-j", "1", "--device", "torch-cpu", "-o", str(tmp_path)]
+    found = CliRunner().invoke(app, given)
+    assert found.exit_code == 0, found.output
+    assert "omp on torch-cpu" in (tmp_path / "thresholds.csv").read_text()
+    again = CliRunner().invoke(app, given)
+    assert "nothing to compute" in again.output
+    refused = CliRunner().invoke(app, [*given, "-a", "bp"])
+    assert isinstance(refused.exception, InputError)
+    assert "bp runs on the processor only" in str(refused.exception)
