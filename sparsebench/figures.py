@@ -64,7 +64,7 @@ _STUDIES: dict[str, dict[str, _Axis]] = {
     },
     "eta": {"eta": _Axis("step of SEA, in units of 1/‖A‖²", "log")},
     "steps": {"steps": _Axis("undersampling ratio m/n", limit=True)},
-    "unrolling": {"unrolling": _Axis("products of an m × n matrix with a vector")},
+    "unrolling": {"unrolling": _Axis("products with an m × n matrix")},
     "finite-size": {"finite-size": _Axis("number of atoms n", "log with sizes", limit=True)},
 }
 
