@@ -102,7 +102,7 @@ def test_threshold_intervals_cover_the_truth():
     """Adaptive sampling and estimate together, at nominal 95 %, on every curve.
 
     At a true coverage of 95 %, fewer than 129 of 144 intervals have probability .004; the seed is
-    fixed. `tests/studies/coverage.py` measures each curve alone.
+    fixed. `tests/studies/interval_coverage.py` measures each curve alone.
     """
     hits = []
     for rate, largest, trial_effect in CURVES.values():

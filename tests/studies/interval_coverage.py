@@ -1,6 +1,6 @@
 """Coverage of the 95 % intervals: sampling rule and estimator together, on simulated curves.
 
-    python tests/studies/coverage.py [--runs 400] [-j WORKERS] [-o coverage.csv]
+    python tests/studies/interval_coverage.py [--runs 400] [-j WORKERS] [-o coverage.csv]
 
 For each curve of `CURVES` in `test_statistics.py` and target half-widths of 1 and 2, at most 1000
 trials a run, the interval of each level is compared with the k at which the curve crosses it; for
