@@ -15,13 +15,9 @@ the first may stop at other fixed points. Seconds are of 1,000 codes: all at onc
 
 import argparse
 import os
-import sys
-from pathlib import Path
 
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 import pandas as pd
 import torch
 
@@ -56,7 +52,7 @@ class FistaThenHard(torch.nn.Module):
 
 @torch.no_grad()
 def first_as_good(build, inputs, targets, goal):
-    """Return the first count whose error is at most the goal, its network and error, or the last."""
+    """Return the first count as good as the goal, or the last, with its network and error."""
     for count in COUNTS:
         built = build(count).eval()
         estimates = torch.cat([built(part) for part in inputs.split(1000)])
@@ -85,7 +81,8 @@ def main():
     found, (_, test) = encoders.codes(data), encoders.signals(data)
     inputs, rows = torch.from_numpy(test), []
     for problem in ("penalty", "size"):
-        trained = encoders.compare(data, Method("encoder", problem, 2), Teaching(epochs=chosen.epochs))
+        teaching = Teaching(epochs=chosen.epochs)
+        trained = encoders.compare(data, Method("encoder", problem, 2), teaching)
         targets = found[f"{problem}_test"]
         rows.append((problem, "encoder", 2, trained["prediction"], trained))
         builders = {
