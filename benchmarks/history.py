@@ -1,0 +1,72 @@
+"""From asv's result files to `figures/history.csv`, a row a benchmark, algorithm and commit.
+
+    python benchmarks/history.py [.asv/results] [-o figures/history.csv]
+
+`python -m sparsebench figures history` draws it.
+"""
+
+import argparse
+import ast
+import datetime
+import itertools
+import json
+from pathlib import Path
+
+import pandas as pd
+from asv.results import iter_results
+
+from benchmarks.solvers import PROBLEMS
+
+SOLVE = "solvers.Solve.time_solve"
+
+
+def rows(folder):
+    """Yield the times of a solve by commit: median, and asv's 99 % interval of it."""
+    for result in iter_results(str(folder)):
+        if SOLVE not in result.get_all_result_keys():
+            continue
+        params = result.get_result_params(SOLVE)
+        values = result.get_result_value(SOLVE, params)
+        stats = result.get_result_stats(SOLVE, params)
+        date = datetime.datetime.fromtimestamp(result.date / 1000, datetime.UTC)
+        for (name, problem), value, stat in zip(
+            itertools.product(*params), values, stats, strict=True
+        ):
+            if value is None or value != value:  # not in this commit
+                continue
+            sizes = PROBLEMS[ast.literal_eval(problem)]
+            yield {
+                "commit": result.commit_hash[:8],
+                "date": date.isoformat(),
+                "algorithm": ast.literal_eval(name),
+                "panel": ast.literal_eval(problem),
+                "problem": sizes["problem"],
+                "problem_options": json.dumps({}),
+                "m": sizes["m"],
+                "n": sizes["n"],
+                "k": sizes["k"],
+                "seed": 0,
+                "estimate": value,
+                "lower": stat["ci_99_a"],
+                "upper": stat["ci_99_b"],
+                "trials": stat["number"] * stat["repeat"],
+                "machine": result.params.get("cpu", ""),
+            }
+
+
+def main():
+    """Read a folder of results and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("results", nargs="?", default=".asv/results", type=Path)
+    parser.add_argument("-o", "--out", default=Path("figures/history.csv"), type=Path)
+    chosen = parser.parse_args()
+    frame = pd.DataFrame(rows(chosen.results))
+    if frame.empty:
+        raise SystemExit(f"error: no times of solves in {chosen.results}: run asv first")
+    order = ["panel", "algorithm", "date"]
+    frame.sort_values(order).to_csv(chosen.out, index=False, float_format="%.6g")
+    print(f"wrote {chosen.out}: {frame['commit'].nunique()} commits")
+
+
+if __name__ == "__main__":
+    main()
