@@ -1,6 +1,6 @@
 """From asv's result files to `figures/history.csv`, a row a benchmark, algorithm and commit.
 
-    python benchmarks/history.py [.asv/results] [-o figures/history.csv]
+    python figures/history.py [.asv/results] [-o figures/history.csv]
 
 `python -m sparsebench figures history` draws it.
 """
@@ -10,10 +10,13 @@ import ast
 import datetime
 import itertools
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
 from asv.results import iter_results
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.solvers import PROBLEMS
 
