@@ -19,6 +19,8 @@ from asv.results import iter_results
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.solvers import PROBLEMS
+from sparsebench import solvers  # noqa: F401  (registers the algorithms)
+from sparsebench.registry import get_algorithm
 
 SOLVE = "solvers.Solve.time_solve"
 
@@ -42,6 +44,8 @@ def rows(folder):
                 "commit": result.commit_hash[:8],
                 "date": date.isoformat(),
                 "algorithm": ast.literal_eval(name),
+                "family": get_algorithm(ast.literal_eval(name)).family,
+                "told": "k",
                 "panel": ast.literal_eval(problem),
                 "problem": sizes["problem"],
                 "problem_options": json.dumps({}),
