@@ -20,6 +20,7 @@ class Draw:
     def setup(self, problem, n):
         self.m = n if problem == "deconvolution" else n // 2
         self.trial = 0
+        self.time_draw(problem, n)
 
     def time_draw(self, problem, n):
         self.trial += 1
