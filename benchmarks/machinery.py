@@ -1,5 +1,6 @@
 """All that surrounds a solve: instances, blocks of the runner, the store, figures, the import."""
 
+import io
 import tempfile
 import time
 from pathlib import Path
@@ -48,13 +49,51 @@ class Runner:
         self.trial += 1
         self.solve(self.block(self.trial))
 
-    def track_rows_per_second(self):
-        start = time.perf_counter()
-        for trial in range(1, 21):
-            self.solve(self.block(trial))
-        return 20 * self.PAIRS / (time.perf_counter() - start)
 
-    track_rows_per_second.unit = "rows/s"
+class Run:
+    """A whole run: plan, instances, solves, store; 20,000 rows of the fastest algorithm."""
+
+    version = "1"
+    unit = "s / 1,000 rows"
+    timeout = 120
+
+    def setup(self):
+        from rich.console import Console
+
+        from sparsebench.experiments.support_distance import SupportDistance
+        from sparsebench.registry import choose_algorithms, choose_problem
+        from sparsebench.runner import run
+
+        self.run, self.console = run, Console(file=io.StringIO())
+        self.experiment = lambda trials: SupportDistance(
+            algorithms=choose_algorithms(["thresholding,omp"]),
+            problem=choose_problem("gaussian"),
+            n=100,
+            m=50,
+            ks=list(range(1, 21)),
+            trials=trials,
+            seed=0,
+            time_limit=60.0,
+        )
+        self._run(1)
+
+    def _run(self, trials):
+        from sparsebench.store import Store
+
+        with tempfile.TemporaryDirectory() as folder, Store(Path(folder)) as store:
+            self.run(
+                self.experiment(trials),
+                store,
+                workers=1,
+                command="asv",
+                environment={},
+                console=self.console,
+            )
+
+    def track_seconds(self):
+        start = time.perf_counter()
+        self._run(500)
+        return (time.perf_counter() - start) / 20
 
 
 class Reading:

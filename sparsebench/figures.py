@@ -258,6 +258,8 @@ def _encoders(name: str) -> Callable[[pd.DataFrame, Path], list[Path]]:
         return picture(found, " · ".join(facts) + "\n" + " · ".join(end), folder, name)
 
     return pictures
+
+
 def _history(frame: pd.DataFrame, folder: Path) -> list[Path]:
     return [
         path
