@@ -7,6 +7,7 @@ change is a change of results, to be explained. Lower is better, as asv takes it
 import numpy as np
 
 import sparsebench
+import sparsebench.solvers  # once, not in every process
 
 # Those that solve both problems in milliseconds.
 NAMES = [
