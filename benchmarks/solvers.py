@@ -58,17 +58,6 @@ class _Solver:
     params = [NAMES, list(PROBLEMS)]
     param_names = ["algorithm", "problem"]
 
-    def setup_cache(self):
-        # Compiles every kernel into the cache on disk, so that no process that is measured does.
-        instance = sparsebench.draw("gaussian", m=20, n=40, k=2)
-        for name in NAMES:
-            try:
-                _solve(name, instance.dictionary, instance.y, 2)
-            except NotImplementedError as error:
-                print(name, error)
-
-    setup_cache.timeout = 600
-
     def setup(self, name, problem):
         if (name, problem) in TOO_DEAR:
             raise NotImplementedError
@@ -98,6 +87,17 @@ class Memory(_Solver):
 
     version = "1"
     timeout = 120
+
+    def setup_cache(self):
+        # Compiles every kernel into the cache on disk, so that no process that is measured does.
+        instance = sparsebench.draw("gaussian", m=20, n=40, k=2)
+        for name in NAMES:
+            try:
+                _solve(name, instance.dictionary, instance.y, 2)
+            except NotImplementedError as error:
+                print(name, error)
+
+    setup_cache.timeout = 600
 
     def peakmem_solve(self, name, problem):
         sparsebench.solve(self.name, self.dictionary, self.y, self.k)
