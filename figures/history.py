@@ -1,4 +1,4 @@
-"""From asv's result files to `figures/history.csv`, a row a benchmark, algorithm and commit.
+"""From asv's result files to `figures/history.csv`, a row an algorithm, problem and commit.
 
     python figures/history.py [.asv/results] [-o figures/history.csv]
 
@@ -10,6 +10,7 @@ import ast
 import datetime
 import itertools
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,9 +27,11 @@ SOLVE = "solvers.Solve.time_solve"
 
 
 def rows(folder):
-    """Yield the times of a solve by commit: median, and asv's 99 % interval of it."""
+    """Yield the times of a solve by commit before HEAD: median, and asv's 99 % interval of it."""
+    git = ["git", "-C", str(Path(__file__).parent), "rev-list", "HEAD"]
+    known = set(subprocess.run(git, capture_output=True, text=True, check=True).stdout.split())
     for result in iter_results(str(folder)):
-        if SOLVE not in result.get_all_result_keys():
+        if SOLVE not in result.get_all_result_keys() or result.commit_hash not in known:
             continue
         params = result.get_result_params(SOLVE)
         values = result.get_result_value(SOLVE, params)
