@@ -26,6 +26,7 @@ _WHOLE = {
     "full-grid": _POINTS,
     "encoders": ("stages", "value"),
     "encoders-sensitivity": ("stages", "value"),
+    "history": (*_POINTS, "k"),
 }
 _ENCODERS = ("images", "variant", "start", "method", "metric")
 _OTHERS = {
@@ -36,6 +37,7 @@ _OTHERS = {
     "full-grid": ("algorithm", "quantity", "level", "k"),
     "encoders": _ENCODERS,
     "encoders-sensitivity": _ENCODERS,
+    "history": ("algorithm", "told", "family", "panel", "commit", "date", "machine"),
 }
 
 
@@ -258,6 +260,19 @@ def _encoders(name: str) -> Callable[[pd.DataFrame, Path], list[Path]]:
     return pictures
 
 
+def _history(frame: pd.DataFrame, folder: Path) -> list[Path]:
+    return [
+        path
+        for panel, rows in frame.groupby("panel", sort=False)
+        for path in plots.history(
+            rows,
+            _footer(rows, *(_values(rows, name) for name in "nmk"), str(rows["machine"].iloc[0])),
+            folder,
+            f"history-{panel}",
+        )
+    ]
+
+
 # By the stem of their CSV.
 _PICTURES: dict[str, Callable[[pd.DataFrame, Path], list[Path]]] = {
     "thresholds": _phase_transition,
@@ -267,6 +282,7 @@ _PICTURES: dict[str, Callable[[pd.DataFrame, Path], list[Path]]] = {
     "full-grid": _full_grid,
     "encoders": _encoders("encoders"),
     "encoders-sensitivity": _encoders("encoders-sensitivity"),
+    "history": _history,
     **{name: _study(name) for name in _STUDIES},
 }
 _NAMES = {"thresholds": "phase-transition", "distances": "support-distance"}

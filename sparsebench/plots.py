@@ -618,6 +618,30 @@ def _finish(
     return _save(figure, folder, name)
 
 
+def history(times: pd.DataFrame, footer: str, folder: Path, name: str) -> list[Path]:
+    """Draw the seconds of a solve against the commits in their order, a panel a family.
+
+    Parameters
+    ----------
+    times : DataFrame
+        Columns commit, date, algorithm, family, told, estimate, lower, upper of one problem.
+    footer : str
+        Small print under the picture.
+    folder, name
+        Where to write ``name.png`` and ``name.pdf``.
+    """
+    commits = list(times.sort_values("date")["commit"].unique())
+    points = times.assign(x=times["commit"].map(commits.index))
+    with plt.rc_context(_STYLE):
+        figure, panels = _draw(points, lambda axes: None)
+        for axes in panels:
+            axes.set_yscale("log")
+            axes.set_xticks(range(len(commits)), commits, rotation=90, fontsize=5)
+        title = f"time of a solve by commit: {times['panel'].iloc[0]}"
+        labels = ("commit", "seconds")
+        return _finish(figure, panels, labels, title, footer, folder, name)
+
+
 def full_grid(rows: pd.DataFrame, footer: str, folder: Path, name: str) -> list[Path]:
     """Draw the success rate at every k, and the thresholds found with and without the grid.
 

@@ -1,0 +1,1 @@
+"""Speed, memory and recovery over the commits, for asv; see CONTRIBUTING.md."""

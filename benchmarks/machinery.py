@@ -1,0 +1,165 @@
+"""All that surrounds a solve: instances, blocks of the runner, the store, figures, the import."""
+
+import io
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import sparsebench
+
+
+class Draw:
+    """Seconds to draw a fresh instance."""
+
+    params = [["gaussian", "deconvolution"], [500, 2000]]
+    param_names = ["problem", "n"]
+    version = "1"
+
+    def setup(self, problem, n):
+        self.m = n if problem == "deconvolution" else n // 2
+        self.trial = 0
+        self.time_draw(problem, n)
+
+    def time_draw(self, problem, n):
+        self.trial += 1
+        sparsebench.draw(problem, m=self.m, n=n, k=20, trial=self.trial)
+
+
+class Runner:
+    """A block of the runner: one dictionary, two algorithms, ten sparsities."""
+
+    version = "1"
+    PAIRS = 20
+
+    def setup(self):
+        from sparsebench.registry import choose_algorithms, choose_problem
+        from sparsebench.runner import solve_block
+        from sparsebench.store import Block
+
+        problem = choose_problem("gaussian")
+        pairs = tuple((a, k) for a in choose_algorithms(["omp,htp"]) for k in range(5, 55, 5))
+        self.solve, self.trial = solve_block, 0
+        self.block = lambda trial: Block(problem, 0, 500, 250, trial, pairs, 60.0)
+        self.solve(self.block(0))
+
+    def time_block(self):
+        self.trial += 1
+        self.solve(self.block(self.trial))
+
+
+class Run:
+    """A whole run: plan, instances, solves, store; 20,000 rows of the fastest algorithm."""
+
+    version = "1"
+    unit = "s / 1,000 rows"
+    timeout = 120
+
+    def setup(self):
+        from rich.console import Console
+
+        from sparsebench.experiments.support_distance import SupportDistance
+        from sparsebench.registry import choose_algorithms, choose_problem
+        from sparsebench.runner import run
+
+        self.run, self.console = run, Console(file=io.StringIO())
+        self.experiment = lambda trials: SupportDistance(
+            algorithms=choose_algorithms(["thresholding,omp"]),
+            problem=choose_problem("gaussian"),
+            n=100,
+            m=50,
+            ks=list(range(1, 21)),
+            trials=trials,
+            seed=0,
+            time_limit=60.0,
+        )
+        self._run(1)
+
+    def _run(self, trials):
+        from sparsebench.store import Store
+
+        with tempfile.TemporaryDirectory() as folder, Store(Path(folder)) as store:
+            self.run(
+                self.experiment(trials),
+                store,
+                workers=1,
+                command="asv",
+                environment={},
+                console=self.console,
+            )
+
+    def track_seconds(self):
+        start = time.perf_counter()
+        self._run(500)
+        return (time.perf_counter() - start) / 20
+
+
+class Reading:
+    """Reading a store of a million rows."""
+
+    version = "1"
+    timeout = 600
+    number, repeat, rounds, warmup_time = 1, 2, 1, 0
+
+    def setup_cache(self):
+        from sparsebench.registry import choose_algorithms, choose_problem
+        from sparsebench.runner import solve_block
+        from sparsebench.store import Block, Store
+
+        problem = choose_problem("gaussian")
+        pairs = tuple((a, k) for a in choose_algorithms(["omp,htp"]) for k in range(1, 51))
+        some = solve_block(Block(problem, 0, 100, 50, 0, pairs, 60.0)).outcomes
+        folder = Path(tempfile.mkdtemp())
+        with Store(folder) as store:
+            run = store.start_run("asv", {}, {})
+            for trial in range(10_000):
+                store.add(run, Block(problem, 0, 100, 50, trial, pairs, 60.0), some)
+        return folder
+
+    def time_frame(self, folder):
+        from sparsebench.store import Store
+
+        with Store(folder, writable=False) as store:
+            store.frame()
+
+    def peakmem_frame(self, folder):
+        self.time_frame(folder)
+
+
+class Figure:
+    """Drawing a diagram of sixteen algorithms at nineteen ratios."""
+
+    version = "1"
+    timeout = 120
+
+    def setup(self):
+        families = ["greedy", "thresholding", "local search", "convex"]
+        ms = np.arange(25, 500, 25)
+        curves = [
+            pd.DataFrame({"m": ms, "estimate": (0.1 + 0.02 * i) * ms}).assign(
+                algorithm=f"algorithm {i}", family=families[i % 4]
+            )
+            for i in range(16)
+        ]
+        points = pd.concat(curves).assign(n=500, told="k", level=0.95)
+        self.points = points.assign(lower=points.estimate - 2, upper=points.estimate + 2)
+        self.folder = Path(tempfile.mkdtemp())
+
+    def time_phase_transition(self):
+        from sparsebench.plots import phase_transition
+
+        phase_transition(self.points, 0.95, "footer", self.folder, "figure")
+
+
+class Import:
+    """Seconds of `import sparsebench` in a fresh process."""
+
+    version = "1"
+
+    def timeraw_import(self):
+        return "import sparsebench"
+
+    def timeraw_import_solvers(self):
+        return "import sparsebench.solvers"
