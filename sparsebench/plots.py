@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from sparsebench.theory import donoho_tanner_curve
@@ -789,6 +789,9 @@ def encoder_variants(found: pd.DataFrame, footer: str, folder: Path, name: str) 
                     label=f"encoder, from {start}",
                 )
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.set_title(_ENCODED[problem], fontsize=7.5)
             axes.set_xlabel("prediction error (%)")
         grid[0, 0].set_yticks(range(len(variants)), variants)
