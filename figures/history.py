@@ -28,7 +28,7 @@ SOLVE = "solvers.Solve.time_solve"
 
 def rows(folder):
     """Yield the times of a solve by commit before HEAD: median, and asv's 99 % interval of it."""
-    git = ["git", "-C", str(Path(__file__).parent), "rev-list", "HEAD"]
+    git = ["git", "-C", str(Path(__file__).parent), "rev-list", "--first-parent", "HEAD"]
     known = set(subprocess.run(git, capture_output=True, text=True, check=True).stdout.split())
     for result in iter_results(str(folder)):
         if SOLVE not in result.get_all_result_keys() or result.commit_hash not in known:
@@ -73,6 +73,7 @@ def main():
     frame = pd.DataFrame(rows(chosen.results))
     if frame.empty:
         raise SystemExit(f"error: no times of solves in {chosen.results}: run asv first")
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
     order = ["panel", "algorithm", "date"]
     frame.sort_values(order).to_csv(chosen.out, index=False, float_format="%.6g")
     print(f"wrote {chosen.out}: {frame['commit'].nunique()} commits")

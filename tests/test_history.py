@@ -16,7 +16,7 @@ pytest.importorskip("asv", reason="asv is not installed: pip install -e '.[dev]'
 
 def commits():
     """The last two commits, the older one first."""
-    git = ["git", "-C", str(ROOT), "rev-list", "HEAD", "-n", "2"]
+    git = ["git", "-C", str(ROOT), "rev-list", "--first-parent", "HEAD", "-n", "2"]
     ended = subprocess.run(git, capture_output=True, text=True)
     if len(ended.stdout.split()) < 2:
         pytest.skip("no history here: not a clone with two commits")
