@@ -20,8 +20,8 @@ from asv.results import iter_results
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.solvers import PROBLEMS
-from sparsebench import solvers  # noqa: F401  (registers the algorithms)
-from sparsebench.registry import get_algorithm
+from sparsebench import problems, solvers  # noqa: F401  (registers them)
+from sparsebench.registry import choose_problem, get_algorithm
 
 SOLVE = "solvers.Solve.time_solve"
 
@@ -51,7 +51,7 @@ def rows(folder):
                 "told": "k",
                 "panel": ast.literal_eval(problem),
                 "problem": sizes["problem"],
-                "problem_options": json.dumps({}),
+                "problem_options": json.dumps(dict(choose_problem(sizes["problem"]).options)),
                 "m": sizes["m"],
                 "n": sizes["n"],
                 "k": sizes["k"],

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from sparsebench.theory import donoho_tanner_curve
@@ -636,9 +636,12 @@ def history(times: pd.DataFrame, footer: str, folder: Path, name: str) -> list[P
         figure, panels = _draw(points, lambda axes: None)
         for axes in panels:
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(EngFormatter(unit="s"))
+            axes.yaxis.set_minor_locator(NullLocator())
             axes.set_xticks(range(len(commits)), commits, rotation=90, fontsize=5)
         title = f"time of a solve by commit: {times['panel'].iloc[0]}"
-        labels = ("commit", "seconds")
+        labels = ("commit", "time")
         return _finish(figure, panels, labels, title, footer, folder, name)
 
 
