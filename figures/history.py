@@ -73,6 +73,10 @@ def main():
     frame = pd.DataFrame(rows(chosen.results))
     if frame.empty:
         raise SystemExit(f"error: no times of solves in {chosen.results}: run asv first")
+    # One time is no history.
+    frame = frame[frame.groupby(["panel", "algorithm"])["commit"].transform("nunique") > 1]
+    if frame.empty:
+        raise SystemExit("error: the results hold one commit only: run asv on another one")
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     order = ["panel", "algorithm", "date"]
     frame.sort_values(order).to_csv(chosen.out, index=False, float_format="%.6g")
