@@ -301,6 +301,10 @@ def test_the_committed_figures_can_be_redrawn(folder):
     path = Path(__file__).parent.parent / folder
     found = figures.sources(None, path)
     for source in found:
-        assert not figures._read(source).empty
+        rows = figures._read(source)
+        assert not rows.empty
         stem = {"thresholds": "phase-transition", "distances": "support-distance"}
-        assert (path / f"{stem.get(source.stem, source.stem)}.png").exists()
+        stem = stem.get(source.stem, source.stem)
+        panels = rows["panel"].unique() if stem == "history" else [None]
+        for panel in panels:
+            assert (path / f"{stem}{f'-{panel}' if panel else ''}.png").exists()
