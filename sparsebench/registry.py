@@ -402,6 +402,22 @@ def choose_algorithms(selection: str | Iterable[str]) -> list[Choice]:
     return list(chosen)
 
 
+def choose_algorithm(text: str, options: dict[str, Any]) -> tuple[Algorithm, dict[str, Any]]:
+    """Return the algorithm that a text such as ``htp[step=1.8/L]`` names, and all its options.
+
+    Raises
+    ------
+    InputError
+        As `get_algorithm`, `parse_links` and `choice` do.
+    """
+    named = _ALGORITHMS.get(text)
+    if named is not None and named.ready and not options:  # a solve can be as short as the rest
+        return named, dict(named.options)
+    base, inline = parse_links(text)
+    entry = get_algorithm(base)
+    return entry, dict(choice(entry, {**inline, **options}).options)
+
+
 def choose_problem(text: str) -> Choice:
     """Return the problem that a text such as ``deconvolution[width=3]`` names."""
     parts = split(text)

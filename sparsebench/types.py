@@ -55,14 +55,28 @@ def as_floats(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> F
     except (TypeError, ValueError):
         raise InputError(f"{name} must be a dense array of real numbers") from None
     array = np.array(array, dtype=np.float64, order=order)
-    # NaN and infinity show in the extremes, which need no array of their own.
-    if array.size and not (np.isfinite(array.max()) and np.isfinite(array.min())):
+    if not all_finite(array):
         raise InputError(f"{name} holds NaN or infinite entries: remove them first")
     return array
 
 
+def all_finite(values: NDArray[Any]) -> bool:
+    """Whether no entry is NaN or infinite; one pass over them nearly always."""
+    return math.isfinite(_energy(values)) or bool(np.isfinite(values).all())
+
+
+def _energy(values: NDArray[Any]) -> float:
+    """Return the sum of the squares, infinite or NaN where an entry is."""
+    flat = values.ravel(order="K")
+    with np.errstate(over="ignore"):
+        return float(np.dot(flat, flat))
+
+
 def exponent_to_order_one(values: FloatArray) -> int:
     """Return e such that values * 2**(-e) is safe to square; 0 unless the scale is extreme."""
+    # The largest entry lies between the root of the mean square and that of the sum.
+    if 2.0**-150 <= _energy(values) <= 2.0**150 and values.size < 2.0**40:
+        return 0
     largest = max(float(values.max()), -float(values.min())) if values.size else 0.0
     exponent = math.frexp(largest)[1]
     return exponent if abs(exponent) > LARGEST_EXPONENT else 0

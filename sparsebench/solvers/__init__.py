@@ -11,14 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsebench import devices
-from sparsebench.registry import (
-    Algorithm,
-    algorithms,
-    choice,
-    get_algorithm,
-    parse_links,
-    stage_options,
-)
+from sparsebench.registry import Algorithm, algorithms, choose_algorithm, stage_options
 from sparsebench.solvers import amp as amp
 from sparsebench.solvers import baselines as baselines
 from sparsebench.solvers import basis_pursuit as basis_pursuit
@@ -45,6 +38,7 @@ from sparsebench.types import (
     Result,
     Stage,
     Status,
+    all_finite,
     as_floats,
     exponent_to_order_one,
 )
@@ -103,9 +97,7 @@ def solve(
     InputError
         If a name or an option is unknown, or A, y, k or what else is given cannot be used.
     """
-    base, inline = parse_links(name)
-    entry = get_algorithm(base)
-    chosen = dict(choice(entry, {**inline, **options}).options)
+    entry, chosen = choose_algorithm(name, options)
     dictionary = A if isinstance(A, Dictionary) else Dictionary(A)
     m, n = dictionary.shape
     signals = as_floats(y, "y")
@@ -252,9 +244,9 @@ def solve_checked(
         return _solve_chain(entry, options, dictionary, y, k, given)
     n = dictionary.shape[1]
     exponent = exponent_to_order_one(y)
-    scaled = np.ldexp(y, -exponent)  # a copy of its own
-    # Nearly always the first few atoms settle it.
-    if not (dictionary.atoms[:4] @ scaled).any() and not (dictionary.atoms @ scaled).any():
+    scaled = np.ldexp(y, -exponent) if exponent else y.copy()
+    # Nearly always the first atom settles it.
+    if np.dot(dictionary.atoms[0], scaled) == 0.0 and not (dictionary.atoms @ scaled).any():
         return Result(np.zeros(n), 0, Status.CONVERGED, 0.0)
     # A plain function sees the array as it was given; each gets its own copy of the signal.
     seen: Any = dictionary.A if entry.plain else dictionary
@@ -344,7 +336,7 @@ def _check_estimate(name: str, x: Any, n: int, k: int) -> None:
         raise InputError(f"{name} returned shape {shape}, not ({n},)")
     if not (isinstance(x, np.ndarray) and x.dtype.kind in "biuf"):
         raise InputError(f"{name} did not return an array of real numbers")
-    if not np.isfinite(x).all():
+    if not all_finite(x):
         raise InputError(f"{name} returned NaN or infinite entries")
     if np.count_nonzero(x) > k:
         raise InputError(f"{name} returned {np.count_nonzero(x)} non-zeros, more than k = {k}")

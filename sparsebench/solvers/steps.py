@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from sparsebench.types import Dictionary, InputError
 
@@ -22,6 +23,15 @@ def step_size(rule: str, dictionary: Dictionary) -> float:
     InputError
         If the rule cannot be read or the step is not positive.
     """
+    factor, over_norm = _read(rule)
+    return factor / (
+        dictionary.squared_spectral_norm if over_norm else dictionary.mean_squared_norm
+    )
+
+
+@cache
+def _read(rule: str) -> tuple[float, bool]:
+    """Return c of a rule ``c`` or ``c/L``, and whether it is the second."""
     match = re.fullmatch(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(/\s*L)?\s*", rule)
     try:
         factor = float(match[1]) if match else 0.0
@@ -29,4 +39,4 @@ def step_size(rule: str, dictionary: Dictionary) -> float:
         factor = 0.0
     if match is None or not 0 < factor < float("inf"):
         raise InputError(f"cannot read the step {rule!r}; write a number, or one over L as 1.8/L")
-    return factor / (dictionary.squared_spectral_norm if match[2] else dictionary.mean_squared_norm)
+    return factor, match[2] is not None
