@@ -198,14 +198,24 @@ def residual(atoms, y, support, k, coefficients, out):
 def polished(atoms, gram, y, support, k, n):
     """Return x, shape (n,): least squares on `support` to the accuracy of an orthogonal solve.
 
-    Cholesky of the Gram block, then refinement with residuals computed from A (Björck 1996,
-    "Numerical Methods for Least Squares Problems", section 2.9.3); the orthogonal solve where the
-    pivot test fails or the refinement does not settle.
+    Cholesky of the Gram block, then refinement; the orthogonal solve where the pivot test fails
+    or the refinement does not settle.
+    """
+    factor = np.empty((k, k))
+    sound = k <= y.shape[0] and cholesky(gram, support, k, factor)
+    return refined(atoms, gram, y, support, k, n, factor, sound)
+
+
+@njit(cache=True)
+def refined(atoms, gram, y, support, k, n, factor, sound):
+    """Return x as `polished` does, from the Cholesky factor if that is `sound`.
+
+    Refinement is with residuals computed from A (Björck 1996, "Numerical Methods for Least
+    Squares Problems", section 2.9.3).
     """
     coefficients = np.zeros(k)
-    factor = np.empty((k, k))
     settled = False
-    if k <= y.shape[0] and cholesky(gram, support, k, factor):
+    if sound:
         remainder = y.copy()
         slope, step = np.empty(k), np.empty(k)
         previous = np.inf
