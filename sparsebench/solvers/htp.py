@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate, dot, gram_quadratic, negative_gradient
-from sparsebench.kernels.least_squares import least_squares, polished, residual
+from sparsebench.kernels.least_squares import least_squares, polished, refined, residual
 from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, CYCLED, DIVERGED, ITERATION_LIMIT, ended
@@ -94,34 +94,40 @@ def _pursue(
 ) -> Result:
     atoms, gram = dictionary.atoms, dictionary.gram
     x = np.zeros(atoms.shape[0]) if start is None else start.copy()
-    support, n_iter, code = pursue(atoms, gram, y, k, step, max_iter, tol, x)
-    return ended(polished(atoms, gram, y, support, k, atoms.shape[0]), n_iter, code)
+    factor = np.empty((k, k))
+    support, n_iter, code, held = pursue(atoms, gram, y, k, step, max_iter, tol, x, factor)
+    if held:
+        x = refined(atoms, gram, y, support, k, atoms.shape[0], factor, True)
+    else:
+        x = polished(atoms, gram, y, support, k, atoms.shape[0])
+    return ended(x, n_iter, code)
 
 
 @njit(cache=True)
-def pursue(atoms, gram, y, k, fixed_step, max_iter, tol, x):
-    """Return (best support, iterations, code) from x, which it overwrites.
+def pursue(atoms, gram, y, k, fixed_step, max_iter, tol, x, factor):
+    """Return (best support, iterations, code, held) from x, which it overwrites.
 
-    A `fixed_step` of 0 asks for the normalised one.
+    A `fixed_step` of 0 asks for the normalised one. `held` says whether `factor` ends as the
+    Cholesky factor of the best support.
     """
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
     energy = dot(y, y)
     support, best_support = np.empty(k, dtype=np.intp), np.zeros(k, dtype=np.intp)
     candidate, ascent = np.empty(k, dtype=np.intp), np.empty(k)
-    coefficients, factor = np.empty(k), np.empty((k, k))
+    coefficients = np.empty(k)
     gradient, scratch, remainder = correlations.copy(), np.empty(n), np.empty_like(y)
     visited = np.empty(max_iter, dtype=np.uint64)
-    best = np.inf
+    best, held = np.inf, False
     if x.any():
         top_k(x, k, 0.0, scratch, best_support)
         for j in range(k):
             coefficients[j] = x[best_support[j]]
         negative_gradient(gram, correlations, best_support, coefficients, k, gradient)
-        least_squares(atoms, gram, correlations, y, best_support, k, factor, coefficients)
+        held = least_squares(atoms, gram, correlations, y, best_support, k, factor, coefficients)
         best = residual(atoms, y, best_support, k, coefficients, remainder)
         if best <= tol * tol * energy:
-            return best_support, 0, CONVERGED
+            return best_support, 0, CONVERGED, held
     for iteration in range(1, max_iter + 1):
         step = fixed_step
         if step == 0.0:
@@ -130,26 +136,28 @@ def pursue(atoms, gram, y, k, fixed_step, max_iter, tol, x):
                 ascent[j] = gradient[candidate[j]]
             curvature = gram_quadratic(gram, candidate, ascent, k)
             if not curvature > 0.0:
-                return best_support, iteration, CONVERGED  # the gradient is zero
+                return best_support, iteration, CONVERGED, held  # the gradient is zero
             step = dot(ascent, ascent) / curvature
         for i in range(n):
             x[i] += step * gradient[i]
         if not np.isfinite(dot(x, x)):
-            return best_support, iteration, DIVERGED
+            return best_support, iteration, DIVERGED, held
         top_k(x, k, 0.0, scratch, support)
         visited[iteration - 1] = fingerprint(support, k)
         for last in range(iteration - 2, -1, -1):
             if visited[last] == visited[iteration - 1]:
-                return best_support, iteration, CONVERGED if last == iteration - 2 else CYCLED
-        least_squares(atoms, gram, correlations, y, support, k, factor, coefficients)
+                code = CONVERGED if last == iteration - 2 else CYCLED
+                return best_support, iteration, code, held
+        sound = least_squares(atoms, gram, correlations, y, support, k, factor, coefficients)
         squared = residual(atoms, y, support, k, coefficients, remainder)
+        held = sound and squared < best
         if squared < best:
             best = squared
             copy(support, best_support)
             if squared <= tol * tol * energy:
-                return best_support, iteration, CONVERGED
+                return best_support, iteration, CONVERGED, held
         negative_gradient(gram, correlations, support, coefficients, k, gradient)
         x[:] = 0.0
         for j in range(k):
             x[support[j]] = coefficients[j]
-    return best_support, max_iter, ITERATION_LIMIT
+    return best_support, max_iter, ITERATION_LIMIT, held

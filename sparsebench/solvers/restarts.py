@@ -58,7 +58,8 @@ def htp_restarts(
     size = step_size(step, dictionary)
 
     def run(budget: int, x: FloatArray) -> tuple[IntArray, int]:
-        support, n_iter, _ = pursue(dictionary.atoms, dictionary.gram, y, k, size, budget, tol, x)
+        atoms, gram, factor = dictionary.atoms, dictionary.gram, np.empty((k, k))
+        support, n_iter, _, _ = pursue(atoms, gram, y, k, size, budget, tol, x, factor)
         return support, n_iter
 
     return _restarted(run, dictionary, y, k, max_iter, tol, seed)
