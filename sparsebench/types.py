@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cho_solve, eigvalsh, svd
+from scipy.linalg.blas import ddot
 from scipy.linalg.lapack import dpocon, dpotrf
 
 FloatArray = NDArray[np.float64]
@@ -84,6 +85,8 @@ def all_finite(values: NDArray[Any]) -> bool:
 def _energy(values: NDArray[Any]) -> float:
     """Return the sum of the squares, infinite or NaN where an entry is."""
     flat = values.ravel(order="K")
+    if flat.dtype == np.float64 and 0 < flat.size < 2**31:
+        return float(ddot(flat, flat))  # overflows in silence, in a fifth of the time below
     with np.errstate(over="ignore"):
         return float(np.dot(flat, flat))
 
