@@ -11,9 +11,11 @@ import typer
 from rich import box
 from rich.table import Table
 
+from sparsebench import devices
 from sparsebench.cli import (
     Out,
     Plugins,
+    Precision,
     Seed,
     TimeLimit,
     Workers,
@@ -100,15 +102,20 @@ def compare_algorithms(
     ] = "threshold",
     out: Out = Path("results"),
     plugin: Plugins = None,
+    device: Annotated[
+        str, typer.Option("--device", help="Whose rows: cpu, torch-cpu or cuda.")
+    ] = "cpu",
+    precision: Precision = "float64",
 ) -> None:
     """Compare algorithms on the instances that a folder of results holds: paired differences."""
     if by not in ("threshold", "distance"):
         raise InputError(nearest_name(by, ("threshold", "distance"), "--by"))
     _load_plugins(plugin)
-    one = choose_algorithms(first)
+    one = devices.stored(choose_algorithms(first), device, precision)
     if len(one) != 1:
         raise InputError(f"name one algorithm first, not the {len(one)} that {first!r} selects")
-    rest = [other for other in choose_algorithms(others) if other != one[0]]
+    rest = devices.stored(choose_algorithms(others), device, precision)
+    rest = [other for other in rest if other != one[0]]
     if not rest:
         raise InputError(f"name an algorithm to compare {one[0].label} with")
     with Store(out, writable=False) as store:

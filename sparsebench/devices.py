@@ -107,23 +107,37 @@ def placed(
     """
     device = resolve(name)
     check_precision(device, precision)
-    if device == "cpu":
-        return list(algorithms), device
+    if name == "auto" and device != "cpu":
+        twins = [c for c in algorithms if set(c.name.split("+")) <= set(TWINS)]
+        there = dict(zip(twins, stored(twins, device, precision), strict=True))
+        return [there.get(c, c) for c in algorithms], device
+    return stored(algorithms, device, precision), device
+
+
+def stored(algorithms: Sequence[Choice], device: str, precision: str = "float64") -> list[Choice]:
+    """Return the choices as rows of a device name them; the device need not be there.
+
+    Raises
+    ------
+    InputError
+        If the device is none, or an algorithm has no twin.
+    """
     kind = device.partition(":")[0]
+    if kind not in ("cpu", "torch-cpu", "cuda"):
+        raise InputError(f"rows are of the devices cpu, torch-cpu or cuda, not of {device!r}")
+    check_precision(kind, precision)
+    if kind == "cpu":
+        return list(algorithms)
+    place: dict[str, Any] = {"device": kind}
+    if precision != "float64":
+        place["precision"] = precision
     found = []
     for chosen in algorithms:
-        links = chosen.name.split("+")
-        if name == "auto" and not set(links) <= set(TWINS):
-            found.append(chosen)
-            continue
-        check_twins(links)
-        place: dict[str, Any] = {"device": kind}
-        if precision != "float64":
-            place["precision"] = precision
+        check_twins(chosen.name.split("+"))
         options = tuple(sorted((dict(chosen.options) | place).items()))
         label = f"{chosen.label} on {', '.join(place.values())}"
         found.append(replace(chosen, options=options, label=label))
-    return found, device
+    return found
 
 
 def own_options(chosen: Choice) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import sparsebench
@@ -369,3 +370,13 @@ def test_the_command_line_takes_a_device(tmp_path):
     refused = CliRunner().invoke(app, [*given, "-a", "bp"])
     assert isinstance(refused.exception, InputError)
     assert "bp runs on the processor only" in str(refused.exception)
+    asked = ["compare", "omp", "htp", "--by", "distance", "-o", str(tmp_path)]
+    compared = CliRunner().invoke(app, [*asked, "--device", "torch-cpu"])
+    assert compared.exit_code == 0, compared.output
+    table = pd.read_csv(tmp_path / "comparison-distance.csv")
+    assert set(table["other"]) == {"htp on torch-cpu"}
+    absent = CliRunner().invoke(app, asked)  # the kernels have solved nothing here
+    assert isinstance(absent.exception, InputError)
+    for device, said in (("cuda:0", "omp on cuda"), ("gpu", "not of 'gpu'")):
+        refused = CliRunner().invoke(app, [*asked, "--device", device])
+        assert isinstance(refused.exception, InputError) and said in str(refused.exception)
