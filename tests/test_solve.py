@@ -58,6 +58,14 @@ def test_a_scaled_dictionary_keeps_its_array(scale):
     assert np.isfinite(dictionary.gram).all()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["omp", "htp"])
+@pytest.mark.parametrize("signals", [Y, np.stack([Y, Y], axis=1)])
+def test_an_estimate_beyond_double_precision_is_refused(name, signals):
+    with pytest.raises(InputError, match="A is too small for this y"):
+        sparsebench.solve(name, 1e-300 * A, 1e150 * signals, 2)
+
+
 def with_nan(array):
     array = np.array(array, dtype=float)
     array.flat[3] = np.nan

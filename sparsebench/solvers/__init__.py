@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from sparsebench import devices
 from sparsebench.registry import Algorithm, algorithms, choose_algorithm, stage_options
@@ -177,7 +177,7 @@ def _solve_together(
     estimates, n_iter = entry.several(dictionary, scaled, k, **options)
     seconds = time.perf_counter() - begin
     shifts = exponents - dictionary.exponent
-    x = np.ldexp(estimates, shifts[:, None]) if shifts.any() else estimates
+    x = _rescaled(estimates, shifts[:, None]) if shifts.any() else estimates
     return Result(x.T, n_iter, (Status.CONVERGED,) * len(signals), seconds)
 
 
@@ -264,11 +264,20 @@ def solve_checked(
         _check_estimate(entry.name, x, n, k)
         x = np.array(x, dtype=np.float64)
     if shift:
-        x = np.ldexp(x, shift)
-        if status != Status.DIVERGED and not np.isfinite(x).all():
-            raise InputError("x does not fit into double precision: A is too small for this y")
+        x = _rescaled(x, shift, diverged=status == Status.DIVERGED)
     history = answer.history if isinstance(answer, Result) else None
     return Result(x, n_iter, status, seconds, history=history)
+
+
+def _rescaled(
+    x: FloatArray, exponent: int | NDArray[np.intc], diverged: bool = False
+) -> FloatArray:
+    """Return x * 2**exponent, refusing what overflows unless x has diverged anyway."""
+    with np.errstate(over="ignore"):
+        x = np.ldexp(x, exponent)
+    if not diverged and not all_finite(x):
+        raise InputError("x does not fit into double precision: A is too small for this y")
+    return x
 
 
 def _scaled_start(start: FloatArray, exponent: int) -> FloatArray:
