@@ -39,8 +39,8 @@ def main():
     parser.add_argument("--draws", type=int, default=300)
     parser.add_argument("-o", "--out", default="")
     chosen = parser.parse_args()
-    names = [e.name for e in sparsebench.algorithms() if e.installed] + CHAINS
-    starts = [e.name for e in sparsebench.algorithms() if e.accepts("start")]
+    names = [e.name for e in sparsebench.algorithms() if e.ready] + CHAINS
+    starts = [e.name for e in sparsebench.algorithms() if e.ready and e.accepts("start")]
     rows, worse = [], dict.fromkeys(starts, 0)
     for coherent in (False, True):
         reached = dict.fromkeys(names, 0)
