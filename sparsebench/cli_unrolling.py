@@ -31,6 +31,10 @@ Measurements = Annotated[int | None, typer.Option("--m", help="Measurements.")]
 Atoms = Annotated[int | None, typer.Option("--n", help="Atoms.")]
 Depth = Annotated[int | None, typer.Option("--depth", help="Stages K.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Most steps of a phase of training.")]
+Patience = Annotated[
+    int | None,
+    typer.Option("--patience", help="Checks of the loss without gain that end a phase."),
+]
 Threads = Annotated[
     int | None, typer.Option("-j", "--jobs", help="Threads; by default one a core.")
 ]
@@ -54,11 +58,12 @@ def train(
     n: Atoms = None,
     depth: Depth = None,
     steps: Steps = None,
+    patience: Patience = None,
     seed: Seed = 0,
     jobs: Threads = None,
 ) -> None:
     """Train a network, keep its weights in the cache, and print the name they have there."""
-    settings = _settings(presets.TRAINING, preset, problem, m, n, depth, steps, seed)
+    settings = _settings(presets.TRAINING, preset, problem, m, n, depth, steps, patience, seed)
     weights = _learned(jobs)
     plan = weights.Plan(**settings["plan"])
     sizes = (settings["m"], settings["n"], settings["depth"])
@@ -89,12 +94,13 @@ def unrolling(
     n: Atoms = None,
     depth: Depth = None,
     steps: Steps = None,
+    patience: Patience = None,
     seed: Seed = 0,
     jobs: Threads = None,
     out: Out = Path("results"),
 ) -> None:
     """Train networks, and draw their error and that of iterative algorithms against products."""
-    settings = _settings(presets.UNROLLING, preset, problem, m, n, depth, steps, seed)
+    settings = _settings(presets.UNROLLING, preset, problem, m, n, depth, steps, patience, seed)
     weights = _learned(jobs)
     from sparsebench.experiments.unrolling import Shift, Unrolling
 
@@ -147,6 +153,7 @@ def _settings(
     n: int | None,
     depth: int | None,
     steps: int | None,
+    patience: int | None,
     seed: int,
 ) -> dict[str, Any]:
     """Return the settings of a preset with what was stated on the command line, checked."""
@@ -157,8 +164,9 @@ def _settings(
     for name, value in (("m", m), ("n", n), ("depth", depth)):
         if value is not None:
             settings[name] = _at_least_one(f"--{name}", value)
-    if steps is not None:
-        settings["plan"] = settings["plan"] | {"steps": _at_least_one("--steps", steps)}
+    for name, value in (("steps", steps), ("patience", patience)):
+        if value is not None:
+            settings["plan"] = settings["plan"] | {name: _at_least_one(f"--{name}", value)}
     check_sizes(settings["m"], settings["n"], 1)
     check_seed(seed)
     return settings

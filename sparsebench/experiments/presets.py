@@ -169,7 +169,7 @@ _SHIFTS = [
 ]
 
 #: Settings of `unrolling`: plan is that of the training (batch and validation in signals, steps a
-#: phase at most), tests in signals a panel.
+#: phase at most, patience in checks), tests in signals a panel.
 UNROLLING: dict[str, dict[str, Any]] = {
     "quick": {
         "networks": "lista,lista-cpss,alista,hyperlista",
@@ -191,14 +191,21 @@ UNROLLING: dict[str, dict[str, Any]] = {
         "shifts": _SHIFTS,
         "tests": 1000,
     },
-    # As long as in Chen et al. 2018, as far as that is known: days on a processor.
+    # The training of Chen et al. 2018 (github.com/VITA-Group/LISTA-CPSS, config.py): weeks on a
+    # processor.
     "paper": {
         "networks": _LEARNED,
         "problem": "lista[snr=40]",
         "m": 250,
         "n": 500,
         "depth": 16,
-        "plan": {"batch": 64, "steps": 20_000, "patience": 20},
+        "plan": {
+            "batch": 64,
+            "validation": 1000,
+            "steps": 200_000,
+            "patience": 400,
+            "check_every": 10,
+        },
         "shifts": _SHIFTS,
         "tests": 1000,
     },
