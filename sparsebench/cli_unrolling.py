@@ -32,8 +32,7 @@ Atoms = Annotated[int | None, typer.Option("--n", help="Atoms.")]
 Depth = Annotated[int | None, typer.Option("--depth", help="Stages K.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Most steps of a phase of training.")]
 Patience = Annotated[
-    int | None,
-    typer.Option("--patience", help="Checks of the loss without gain that end a phase."),
+    int | None, typer.Option("--patience", help="Checks of the loss without gain that end a phase.")
 ]
 Threads = Annotated[
     int | None, typer.Option("-j", "--jobs", help="Threads; by default one a core.")

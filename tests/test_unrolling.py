@@ -11,9 +11,9 @@ import torch
 from typer.testing import CliRunner
 
 import sparsebench
-from sparsebench import problems
+from sparsebench import cli_unrolling, problems
 from sparsebench.cli import app
-from sparsebench.experiments import unrolling
+from sparsebench.experiments import presets, unrolling
 from sparsebench.learned import weights
 from sparsebench.learned.catalogue import blueprint
 from sparsebench.learned.networks import analytic_weight
@@ -241,6 +241,17 @@ def test_a_trained_network_stands_in_support_distance(tmp_path):
     assert rows.loc[(label, 2), "estimate"] < rows.loc[("thresholding", 2), "estimate"] - 0.1
 
 
+def test_patience_is_in_the_recipe():
+    given = (None, None, None, None, 30, 7, 0)
+    plan = cli_unrolling._settings(presets.UNROLLING, "default", *given)["plan"]
+    assert (plan["steps"], plan["patience"]) == (30, 7)
+    weights.Plan(**plan)
+    with pytest.raises(InputError, match="--patience must be at least 1"):
+        cli_unrolling._settings(presets.UNROLLING, "default", *given[:5], 0, 0)
+    for settings in presets.UNROLLING.values():
+        weights.Plan(**settings["plan"])
+
+
 def test_the_figure_of_unrolling(tmp_path, monkeypatch):
     small = {
         "networks": "lista,alista",
@@ -252,7 +263,7 @@ def test_the_figure_of_unrolling(tmp_path, monkeypatch):
         "shifts": [("as trained", {}, 0.0), ("A off", {}, 0.1)],
         "tests": 100,
     }
-    monkeypatch.setitem(unrolling_presets(), "quick", small)
+    monkeypatch.setitem(presets.UNROLLING, "quick", small)
     out = command("unrolling", "--preset", "quick", "-j", "1", "-o", str(tmp_path))
     assert "alista" in out
     assert (tmp_path / "unrolling.png").stat().st_size > 10_000
@@ -273,9 +284,3 @@ def test_the_figure_of_unrolling(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(
         rows.drop(columns="command"), again.drop(columns="command"), check_exact=True
     )
-
-
-def unrolling_presets():
-    from sparsebench.experiments import presets
-
-    return presets.UNROLLING
