@@ -82,9 +82,10 @@ def ols(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) ->
 
 def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise: bool) -> Result:
     atoms = dictionary.atoms
-    m, n = dictionary.shape
+    n = dictionary.shape[1]
     correlation = correlate(atoms, y)
-    shared = dictionary.knows("gram") or 3 * k > m
+    # From k = n / 6 on, all of the Gram matrix costs less than the rows that are needed.
+    shared = dictionary.knows("gram") or 6 * k > n
     if shared:
         rows, places = dictionary.gram, np.arange(n)
     else:
