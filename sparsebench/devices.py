@@ -71,6 +71,11 @@ def resolve(name: str) -> str:
     return f"cuda:{index or 0}"
 
 
+def has_twin(name: str) -> bool:
+    """Whether an algorithm, or every link of a chain, has a twin."""
+    return set(name.split("+")) <= set(TWINS)
+
+
 def check_twins(names: Sequence[str]) -> None:
     """Refuse algorithms without a twin.
 
@@ -107,11 +112,11 @@ def placed(
     """
     device = resolve(name)
     check_precision(device, precision)
-    if name == "auto" and device != "cpu":
-        twins = [c for c in algorithms if set(c.name.split("+")) <= set(TWINS)]
-        there = dict(zip(twins, stored(twins, device, precision), strict=True))
-        return [there.get(c, c) for c in algorithms], device
-    return stored(algorithms, device, precision), device
+    found = []
+    for chosen in algorithms:
+        stays = name == "auto" and not has_twin(chosen.name)
+        found += [chosen] if stays else stored([chosen], device, precision)
+    return found, device
 
 
 def stored(algorithms: Sequence[Choice], device: str, precision: str = "float64") -> list[Choice]:

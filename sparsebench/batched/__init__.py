@@ -22,7 +22,7 @@ from sparsebench.batched import amp, htp, iht, ista, local_search, omp, pursuit,
 from sparsebench.batched.batch import Batch, Ending, Stack
 from sparsebench.batched.least_squares import polished
 from sparsebench.batched.selection import top_k
-from sparsebench.registry import Algorithm, choice, get_algorithm, parse_links, stage_options
+from sparsebench.registry import Algorithm, choose_algorithm, stage_options
 from sparsebench.solvers.endings import _STATUS, DIVERGED
 from sparsebench.types import Dictionary, FloatArray, InputError, Result, Stage, Status, as_floats
 
@@ -105,9 +105,7 @@ def solve(
     MemoryError
         If a single problem does not fit on the device.
     """
-    base, inline = parse_links(name)
-    entry = get_algorithm(base)
-    chosen = dict(choice(entry, {**inline, **options}).options)
+    entry, chosen = choose_algorithm(name, options)
     dictionaries = _dictionaries(A)
     m, n = dictionaries[0].shape
     signals = as_floats(y, "y")

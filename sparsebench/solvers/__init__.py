@@ -109,7 +109,7 @@ def solve(
         raise InputError(f"k must lie in 1 .. min(m, n) = {min(m, n)}, not {k}")
     given = _checked_given(entry, n, int(k), start, support, history)
     place = devices.resolve(device)
-    if device == "auto" and not (set(entry.name.split("+")) <= set(devices.TWINS) and not history):
+    if device == "auto" and (history or not devices.has_twin(entry.name)):
         place = "cpu"
     if place != "cpu":
         return _solve_on(place, precision, entry, chosen, dictionary, signals, int(k), given)
