@@ -12,6 +12,7 @@ from scipy.stats import norm
 from sparsebench.types import InputError
 
 
+@cache
 def donoho_tanner(delta: float) -> float:
     """Return the weak threshold rho = k/m of l1 minimisation at undersampling delta = m/n.
 

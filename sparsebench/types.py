@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cho_solve, eigvalsh, svd
+from scipy.linalg import LinAlgError, cho_solve, eigvalsh, svd
 from scipy.linalg.blas import ddot
 from scipy.linalg.lapack import dpocon, dpotrf
 
@@ -179,14 +179,22 @@ class Dictionary:
         """The largest eigenvalue of AᵀA, written L or ||A||² in step rules."""
         m, n = self.shape
         small = self.gram if n <= m else self.atoms.T @ self.atoms
-        size = small.shape[0]
-        top = eigvalsh(small, subset_by_index=[size - 1, size - 1], check_finite=False)
-        return float(top[0])
+        last = small.shape[0] - 1
+        try:
+            top = eigvalsh(small, subset_by_index=[last, last], check_finite=False)
+        except LinAlgError:  # so on equal eigenvalues: orthonormal bases, tight frames
+            top = eigvalsh(small, driver="evd", check_finite=False)
+        return float(top[-1])
 
     @cached_property
     def svd(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """U, s, Vᵀ of the scaled dictionary, thin: shapes (m, p), (p,), (p, n), p = min(m, n)."""
-        left, values, right = svd(self.atoms.T, full_matrices=False, check_finite=False)
+        try:
+            left, values, right = svd(self.atoms.T, full_matrices=False, check_finite=False)
+        except LinAlgError:  # divide and conquer gave up; QR iteration does not
+            left, values, right = svd(
+                self.atoms.T, full_matrices=False, check_finite=False, lapack_driver="gesvd"
+            )
         return _frozen(left), _frozen(values), _frozen(right)
 
     @cached_property

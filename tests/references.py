@@ -60,12 +60,17 @@ def htp(A, y, k, step, max_iter=1000):
 
 
 def iht(A, y, k, step, max_iter=1000):
-    x = np.zeros(A.shape[1])
+    x, pace, safe = np.zeros(A.shape[1]), step, spectral_step(A)
     for _ in range(max_iter):
-        u = x + step * A.T @ (y - A @ x)
+        u = x + pace * A.T @ (y - A @ x)
         new = np.zeros_like(x)
         S = largest(u, k)
         new[S] = u[S]
+        before, after = np.sum((y - A @ x) ** 2), np.sum((y - A @ new) ** 2)
+        if pace > safe and after - before > 1e-12 * np.sum(y**2):
+            pace = safe
+            continue
+        pace = step
         same = np.array_equal(new != 0, x != 0)
         change = np.linalg.norm(new - x) / np.linalg.norm(new)
         x = new
@@ -189,13 +194,22 @@ def cgiht(A, y, k, restart=False, max_iter=1000, x=None):
 
 
 def iht_l0(A, y, k, lam=3e-3, step=None, max_iter=1000, x=None):
-    step = 1.8 * spectral_step(A) if step is None else step
+    safe = spectral_step(A)
+    step = 1.8 * safe if step is None else step
     top = step * np.abs(A.T @ y).max() ** 2 / 2
     level = top / 2 if x is None else lam * top
     x = np.zeros(A.shape[1]) if x is None else x
+    pace = step
     for _ in range(max_iter):
-        new = x + step * A.T @ (y - A @ x)
-        new[np.abs(new) <= np.sqrt(2 * level * step)] = 0
+        new = x + pace * A.T @ (y - A @ x)
+        new[np.abs(new) <= np.sqrt(2 * level * pace)] = 0
+        before, after = (
+            np.sum((y - A @ z) ** 2) / 2 + level * np.count_nonzero(z) for z in (x, new)
+        )
+        if pace > safe and after - before > 1e-12 * np.sum(y**2):
+            pace = safe
+            continue
+        pace = step
         same = np.array_equal(new != 0, x != 0)
         change = np.linalg.norm(new - x) / max(np.linalg.norm(new), 1e-300)
         x = new

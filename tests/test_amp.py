@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import references
+import structured
 from scipy.stats import norm
 
 import sparsebench
@@ -87,6 +88,34 @@ def test_it_succeeds_below_the_threshold_of_l1_and_fails_above():
         assert np.array_equal(found, instance.support) == recovered
         error = np.linalg.norm(x - instance.x) / np.linalg.norm(instance.x)
         assert error < 0.01 if recovered else error > 0.1
+
+
+@pytest.mark.parametrize("device", ["cpu", "torch-cpu"])
+def test_converged_is_never_said_of_a_fit_that_others_beat(device):
+    """Dictionaries outside its theory, where least squares on the true support leaves nothing."""
+    outside = ("scaled", "non-negative", "pulses", "sparse binary", "repeated", "rank deficient")
+    for name in outside:
+        for trial in range(5):
+            A, _, y = structured.draw(name, trial)
+            result = sparsebench.solve("amp", A, y, 3, device=device)
+            if result.status == "converged":
+                assert np.linalg.norm(y - A @ result.x) <= 1e-5 * np.linalg.norm(y), name
+    for k in (100, 120):  # beyond the threshold of l1, 96
+        instance = sparsebench.draw("gaussian", m=250, n=500, k=k)
+        result = sparsebench.solve("amp", instance.A, instance.y, k, device=device)
+        assert result.status == "iteration limit"
+
+
+def test_converged_is_said_where_the_noise_is_all_that_is_left():
+    """A few never settle; every one that does leaves the noise alone, and says converged."""
+    settled = 0
+    for trial in range(8):
+        instance = sparsebench.draw("gaussian", m=250, n=500, k=20, trial=trial, snr=20.0)
+        result = sparsebench.solve("amp", instance.A, instance.y, 20)
+        assert np.array_equal(result.support, instance.support)
+        assert (result.status == "converged") == (result.n_iter < 1000)
+        settled += result.n_iter < 1000
+    assert settled >= 5
 
 
 @pytest.mark.filterwarnings("error")

@@ -2,6 +2,7 @@
 
 from itertools import combinations
 
+import mpmath
 import numpy as np
 import pytest
 import references
@@ -189,6 +190,46 @@ def test_the_history_of_an_exploration():
     np.testing.assert_array_equal(chain.history["best_residual"], best[:9])
     with pytest.raises(sparsebench.InputError, match="omp takes no history"):
         sparsebench.solve("omp", instance.A, instance.y, 8, history=True)
+
+
+def exact_ridge(A, y, k):
+    """Ridge at the lambda of least generalised cross-validation score, with 60 digits."""
+    with mpmath.workdps(60):
+        matrix, signal = mpmath.matrix(A.tolist()), mpmath.matrix(y.tolist())
+        outer = matrix * matrix.T
+        values, vectors = mpmath.eigsy(outer)
+        top = max(values)
+        shares = [max(value / top, mpmath.mpf(0)) for value in values]
+        projections = vectors.T * signal
+
+        def score(log_level):
+            level = mpmath.mpf(10) ** log_level
+            lost = [level / (share + level) for share in shares]
+            missed = sum((a * b) ** 2 for a, b in zip(lost, projections, strict=True))
+            return mpmath.log(missed) - 2 * mpmath.log(sum(lost))
+
+        grid = [mpmath.mpf(-28) + mpmath.mpf(i) / 2 for i in range(57)]
+        best = min(grid, key=score)
+        low, high = max(best - 0.5, grid[0]), min(best + 0.5, grid[-1])
+        golden = (mpmath.sqrt(5) - 1) / 2
+        for _ in range(50):
+            left, right = high - golden * (high - low), low + golden * (high - low)
+            low, high = (low, right) if score(left) < score(right) else (left, high)
+        level = top * mpmath.mpf(10) ** ((low + high) / 2)
+        x = matrix.T * mpmath.lu_solve(outer + level * mpmath.eye(len(A)), signal)
+        return references.largest(np.array([float(value) for value in x]), k)
+
+
+@pytest.mark.parametrize(("m", "n"), [(4, 6), (6, 4)])
+def test_ridge_is_that_of_exact_cross_validation_in_any_order_of_columns(m, n):
+    for seed in (92, *range(30)):
+        rng = np.random.default_rng(seed)
+        A = rng.standard_normal((m, n))
+        y = 2 * A[:, 0] - A[:, 1] + 0.01 * rng.standard_normal(m)
+        found = sparsebench.solve("ridge", A, y, 2).support
+        backwards = sparsebench.solve("ridge", A[:, ::-1], y, 2).support
+        assert set(n - 1 - backwards) == set(found)
+        assert set(found) == set(exact_ridge(A, y, 2)), seed
 
 
 def test_restarts_never_end_above_the_algorithm_they_restart():

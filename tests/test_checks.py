@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import structured
 
 import sparsebench
 from sparsebench.registry import FAMILIES
@@ -156,6 +157,20 @@ def check_orders_and_types(name):
         assert np.array_equal(sparsebench.solve(name, other, y, 2).x, expected)
 
 
+def check_structured_dictionaries(name):
+    """What one step of thresholding finds, everything finds; AMP on i.i.d. dictionaries only."""
+    for dictionary in structured.DICTIONARIES:
+        for trial in range(2):
+            A, x, y = structured.draw(dictionary, trial)
+            result = sparsebench.solve(name, A, y, 3)
+            assert np.isfinite(result.x).all()
+            assert np.count_nonzero(result.x) <= 3
+            largest = np.argsort(-np.abs(A.T @ y), kind="stable")[:3]
+            if set(largest) == set(np.flatnonzero(x)) and (name, dictionary) != UNSUITED:
+                np.testing.assert_allclose(result.x, x, atol=1e-8, err_msg=dictionary)
+
+
+UNSUITED = ("amp", "sparse binary")
 CHECKS = [value for key, value in sorted(globals().items()) if key.startswith("check_")]
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import references
+import structured
 from scipy.linalg import hadamard
 from scipy.optimize import linprog
 from sklearn.linear_model import Lasso
@@ -10,6 +11,7 @@ from sklearn.linear_model import Lasso
 import sparsebench
 from sparsebench.kernels.homotopy import lasso_path
 from sparsebench.solvers.basis_pursuit import basis_pursuit
+from sparsebench.solvers.endings import CONVERGED
 from sparsebench.solvers.ista import lasso
 from sparsebench.types import Dictionary
 
@@ -201,3 +203,42 @@ def test_basis_pursuit_succeeds_and_fails_around_its_threshold():
             won[k] += np.array_equal(result.support, instance.support)
     assert won[30] >= 19
     assert won[68] <= 1
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e9])
+def test_the_linear_program_of_basis_pursuit_finds_spikes_on_coherent_pulses(scale):
+    """Ten breakpoints force the fallback; HiGHS at tolerances of 1e-10 was wrong in each."""
+    places = np.arange(200)
+    A = np.exp(-0.5 * ((places[:, None] - places) / 3.0) ** 2)
+    A /= np.linalg.norm(A, axis=0)
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        x = np.zeros(200)
+        x[rng.choice(200, 8, replace=False)] = rng.uniform(1, 2, 8) * rng.choice([-1, 1], 8)
+        result = sparsebench.solve("bp", A, scale * (A @ x), 8, max_iter=10)
+        np.testing.assert_allclose(result.x, scale * x, rtol=1e-6, atol=1e-9 * scale)
+
+
+def test_basis_pursuit_that_falls_back_projects_what_it_cannot_reach():
+    rng = np.random.default_rng(0)
+    A, y = rng.standard_normal((30, 10)), rng.standard_normal(30)
+    x, _, code = basis_pursuit(Dictionary(A), y, max_iter=1)
+    assert code == CONVERGED
+    np.testing.assert_allclose(x, np.linalg.lstsq(A, y)[0], atol=1e-8)
+
+
+@pytest.mark.parametrize("name", structured.DICTIONARIES)
+def test_the_end_of_the_path_is_optimal_on_structured_dictionaries(name):
+    """By the duality gap, relative to the objective."""
+    for noise in (0.0, 0.05):
+        A, _, y = structured.draw(name, 0, k=6)
+        y = y + noise * np.linalg.norm(y) * np.sin(np.arange(y.size)) / np.sqrt(y.size)
+        for lam in (0.1, 1e-3, 1e-5):
+            level = lam * np.abs(A.T @ y).max()
+            dictionary = Dictionary(A)
+            x, _, _, last = lasso_path(dictionary.atoms, dictionary.gram, y, level, False, 10_000)
+            assert last <= level
+            r = y - A @ x
+            objective = 0.5 * r @ r + level * np.abs(x).sum()
+            scale = min(1.0, level / np.abs(A.T @ r).max())
+            assert objective - (scale * r @ y - 0.5 * scale**2 * r @ r) <= 1e-9 * objective

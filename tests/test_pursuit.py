@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import references
+import structured
 
 import sparsebench
 from sparsebench.kernels.least_squares import least_squares
 from sparsebench.solvers.cgiht import _products
 from sparsebench.solvers.l0_penalty import l0_penalised
+from sparsebench.solvers.steps import step_size
 from sparsebench.types import Dictionary
 
 PURSUITS = ["cosamp", "sp", "cgiht", "iht-l0"]
@@ -224,9 +226,64 @@ def test_iht_l0_of_an_orthogonal_dictionary_is_one_hard_threshold():
     np.testing.assert_allclose(x, expected, atol=1e-12)
 
 
-def test_iht_l0_says_when_it_diverges_and_refuses_a_lambda_without_meaning():
+@pytest.mark.parametrize("step", ["1.8/L", "8/L", "1"])
+def test_iht_l0_never_raises_its_objective_whatever_its_step(step):
+    instance, _ = draw(GAUSSIAN[0])
+    dictionary, y = Dictionary(instance.A), instance.y + np.sin(np.arange(instance.y.size))
+    size = step_size(step, dictionary)
+    level = 0.05 * 0.5 * size * np.abs(instance.A.T @ y).max() ** 2
+    objectives = []
+    for budget in range(1, 60):
+        x, _, _ = l0_penalised(dictionary, y, level, size, budget, 0.0, 0.0, instance.x[::-1])
+        objectives.append(0.5 * np.sum((y - instance.A @ x) ** 2) + level * np.count_nonzero(x))
+    assert np.all(np.diff(objectives) <= 1e-10 * objectives[0])
+    assert objectives[-1] < objectives[0]
+
+
+@pytest.mark.parametrize("max_iter", [1000, 1001])
+@pytest.mark.parametrize("name", ["identity", "cosines", "hadamard", "orthonormal", "1 x 1"])
+def test_iht_l0_of_an_orthonormal_basis_beats_zero(name, max_iter):
+    """The minimiser is Aᵀy where it exceeds sqrt(2 lambda); zero, at ½||y||², is far worse."""
+    for trial in range(10):
+        A, x, y = (
+            (np.eye(1), np.ones(1), np.ones(1)) if name == "1 x 1" else structured.draw(name, trial)
+        )
+        found = sparsebench.solve("iht-l0", A, y, min(3, y.size), max_iter=max_iter)
+        assert found.status == "converged"
+        np.testing.assert_allclose(found.x, x, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["cosines", "orthonormal"])
+def test_iht_of_a_noisy_orthonormal_basis_is_one_threshold(name):
+    """The best k-sparse fit keeps the k largest |aᵀy|; at 1.8/L the plain loop cycles."""
+    for trial in range(10):
+        A, _, y = structured.draw(name, trial)
+        y = y + 0.3 * np.random.default_rng(trial).standard_normal(y.size)
+        best = references.largest(A.T @ y, 10)
+        result = sparsebench.solve("iht", A, y, 10)
+        assert result.status == "converged"
+        assert np.array_equal(result.support, np.sort(best))
+
+
+def test_no_residual_of_iht_rises_from_any_start():
+    for trial in range(5):
+        instance = sparsebench.draw("deconvolution", m=100, n=100, k=8, trial=trial)
+        start = sparsebench.solve("omp", instance.A, instance.y, 8).x
+        left = [
+            np.linalg.norm(
+                instance.y
+                - instance.A
+                @ sparsebench.solve(
+                    "iht", instance.A, instance.y, 8, start=start, max_iter=budget
+                ).x
+            )
+            for budget in (1, 3, 10, 100, 1000)
+        ]
+        assert max(left) <= np.linalg.norm(instance.y - instance.A @ start) * (1 + 1e-9)
+
+
+def test_iht_l0_refuses_a_lambda_without_meaning():
     instance, k = draw(GAUSSIAN[0])
-    assert sparsebench.solve("iht-l0", instance.A, instance.y, k, step="8/L").status == "diverged"
     for lam in (0.0, 1.0, -0.5):
         with pytest.raises(sparsebench.InputError, match="fraction"):
             sparsebench.solve("iht-l0", instance.A, instance.y, k, lam=lam)

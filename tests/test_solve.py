@@ -5,9 +5,11 @@ import sys
 
 import numpy as np
 import pytest
+import structured
+from scipy.linalg import LinAlgError
 
 import sparsebench
-from sparsebench import registry
+from sparsebench import registry, types
 from sparsebench.types import InputError
 
 RNG = np.random.default_rng(0)
@@ -49,6 +51,37 @@ def test_a_dictionary_computes_its_quantities_once_and_copies():
     np.testing.assert_allclose(dictionary.coherence, cosines.max())
     with pytest.raises(ValueError, match="read-only"):
         dictionary.A[0, 0] = 1.0
+
+
+@pytest.mark.parametrize("name", structured.DICTIONARIES)
+def test_the_spectral_norm_of_a_structured_dictionary(name):
+    """Equal eigenvalues, as of an orthonormal basis, make LAPACK's search for one of them fail."""
+    for trial in range(10 if name == "orthonormal" else 1):
+        A, _, _ = structured.draw(name, trial)
+        top = sparsebench.Dictionary(A).squared_spectral_norm
+        np.testing.assert_allclose(top, np.linalg.svd(A)[1][0] ** 2, rtol=1e-12)
+
+
+def test_what_lapack_gives_up_on_is_one_line(monkeypatch):
+    def fail(*_, **__):
+        raise LinAlgError("Internal Error.")
+
+    monkeypatch.setattr(types, "eigvalsh", fail)
+    with pytest.raises(InputError, match="iht cannot factor this dictionary"):
+        sparsebench.solve("iht", A, Y, 2)
+
+
+def test_singular_values_come_by_qr_iteration_where_divide_and_conquer_fails(monkeypatch):
+    real = types.svd
+
+    def fail(*arguments, lapack_driver="gesdd", **options):
+        if lapack_driver == "gesdd":
+            raise LinAlgError("SVD did not converge")
+        return real(*arguments, lapack_driver=lapack_driver, **options)
+
+    monkeypatch.setattr(types, "svd", fail)
+    left, values, right = sparsebench.Dictionary(A).svd
+    np.testing.assert_allclose((left * values) @ right, A, atol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-150, 1.0, 1e150, 1e300])

@@ -21,7 +21,7 @@ from sparsebench import devices
 from sparsebench.batched import amp, htp, iht, ista, local_search, omp, pursuit, sea
 from sparsebench.batched.batch import Batch, Ending, Stack
 from sparsebench.batched.least_squares import polished
-from sparsebench.batched.selection import top_k
+from sparsebench.batched.selection import support_of
 from sparsebench.registry import Algorithm, choose_algorithm, stage_options
 from sparsebench.solvers.endings import _STATUS, DIVERGED
 from sparsebench.types import Dictionary, FloatArray, InputError, Result, Stage, Status, as_floats
@@ -351,8 +351,5 @@ def _estimates(batch: Batch, ending: Ending) -> Tensor:
     """Return x, float64 of shape (B, n): least squares on the support, or on the k largest."""
     support = ending.answers
     if support.is_floating_point():
-        scores = support
-        support = top_k(scores, batch.k, int(batch.k.max()))
-        kept = scores.gather(1, support.clamp(max=batch.n - 1)) != 0
-        support = torch.where(kept, support, batch.n).sort(dim=1).values
+        support = support_of(support, batch.k)
     return polished(batch, support)

@@ -9,15 +9,39 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from sparsebench.batched.batch import Batch, Ending, end, running
-from sparsebench.solvers.amp import _DIVERGED, _MOST_SAMPLED
+from sparsebench.batched.least_squares import refined
+from sparsebench.batched.selection import support_of
+from sparsebench.solvers.amp import _DIVERGED, _EXPLAINED, _MOST_SAMPLED
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT
-from sparsebench.theory import minimax_threshold
+from sparsebench.theory import donoho_tanner, minimax_threshold
 
 
 def amp(batch: Batch, *, max_iter: int, tol: float) -> Ending:
     """Approximate message passing, as `solvers.amp.amp`: the scores are x."""
+    taus = torch.zeros_like(batch.energy)
+    ending = _pass_messages(batch, max_iter, tol, taus)
+    claimed = torch.nonzero(ending.code == CONVERGED)[:, 0]
+    if len(claimed):
+        found = _explained(batch.only(claimed), ending.answers[claimed], tol, taus[claimed])
+        ending.code[claimed[~found]] = ITERATION_LIMIT
+    return ending
+
+
+def _explained(batch: Batch, scores: Tensor, tol: float, taus: Tensor) -> Tensor:
+    """Whether least squares on the support found leaves no more than a converged run may."""
+    support = support_of(scores, batch.k)
+    left = batch.residual(support, refined(batch, support).to(scores.dtype))
+    promised = batch.k < batch.m * donoho_tanner(min(batch.m / batch.n, _MOST_SAMPLED))
+    noise = _EXPLAINED**2 * batch.m * taus.square()
+    zero = batch.zero(tol)
+    return left <= torch.where(promised, torch.maximum(zero, noise), zero)
+
+
+def _pass_messages(batch: Batch, max_iter: int, tol: float, taus: Tensor) -> Ending:
+    """Run the iteration; `taus` receives the last noise level that each problem assumed."""
     ending, m, n = Ending.of_scores(batch), batch.m, batch.n
     alpha = minimax_threshold(min(m / n, _MOST_SAMPLED))
     norms = batch.stack.norms[batch.owner]
@@ -39,12 +63,13 @@ def amp(batch: Batch, *, max_iter: int, tol: float) -> Ending:
             batch = batch.packed()
         if t == max_iter:
             break
-        moved = torch.where(scale > 0, x / scale, 0.0) + scale * batch.correlate(z)
+        taus[batch.rows] = tau
+        old = torch.where(scale > 0, x / scale, 0.0)  # the coefficients of unit-norm columns
+        moved = old + scale * batch.correlate(z)
         level = (alpha * tau)[:, None]
         shrunk = (moved - level).clamp(min=0.0) - (-moved - level).clamp(min=0.0)
-        new = scale * shrunk
-        change, size = (new - x).square().sum(1), new.square().sum(1)
-        x = new
+        change, size = (shrunk - old).square().sum(1), shrunk.square().sum(1)
+        x = scale * shrunk
         code = end(running(batch), change <= tol * tol * size, CONVERGED)
         keep = ending.record(batch, code, x, t + 1)
         if keep is not None:

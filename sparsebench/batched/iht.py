@@ -14,6 +14,7 @@ from sparsebench.batched.batch import Batch, Ending, end, running
 from sparsebench.batched.htp import quadratic
 from sparsebench.batched.selection import indices_of, members, spread, take, top_k
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT
+from sparsebench.solvers.iht import RISE
 from sparsebench.types import InputError
 
 
@@ -29,6 +30,8 @@ def iht(
     """Iterative hard thresholding, as `solvers.iht.iht`."""
     ending, n = Ending.of_supports(batch), batch.n
     step_sizes = batch.stack.steps(step)[batch.owner, None]
+    safe = torch.minimum(batch.stack.steps("1/L")[batch.owner, None], step_sizes)
+    rounding = max(RISE, 1e2 * torch.finfo(batch.y.dtype).eps)
     support = torch.zeros_like(ending.answers)
     support = support.masked_fill(_beyond(batch), n)
     coefficients = batch.y.new_zeros(support.shape)
@@ -38,21 +41,30 @@ def iht(
         coefficients = take(start, support)
         gradient = batch.gradient(support, coefficients)
     x = spread(coefficients, support, n)
+    squared, pace = _squared_residual(batch, gradient, support, coefficients), step_sizes
     for iteration in range(1, max_iter + 1):
-        moved = x + step_sizes * gradient
+        moved = x + pace * gradient
         code = end(running(batch), ~moved.square().sum(1).isfinite(), DIVERGED)
         new = top_k(moved, batch.k, batch.most)
         coefficients = take(moved, new)
-        gradient = batch.gradient(new, coefficients)
-        done = _solves(batch, gradient, new, coefficients, tol)
+        new_gradient = batch.gradient(new, coefficients)
+        new_squared = _squared_residual(batch, new_gradient, new, coefficients)
+        rises = new_squared - squared > rounding * batch.energy
+        again = ((pace > safe) & rises[:, None] & (code < 0)[:, None])[:, 0]
+        done = _solves(batch, new_squared, new, coefficients, tol)
         new_x = spread(coefficients, new, n)
         done |= _settles(new_x, x, new, support, settled)
-        support = torch.where((code < 0)[:, None], new, support)
-        code, x = end(code, done, CONVERGED), new_x
+        support = torch.where(((code < 0) & ~again)[:, None], new, support)
+        code = end(code, done & ~again, CONVERGED)
+        x = torch.where(again[:, None], x, new_x)
+        gradient = torch.where(again[:, None], gradient, new_gradient)
+        squared = torch.where(again, squared, new_squared)
+        pace = torch.where(again[:, None], safe, step_sizes)
         keep = ending.record(batch, code, support, iteration)
         if keep is not None:
             batch, x, gradient = batch.only(keep), x[keep], gradient[keep]
             support, step_sizes = support[keep], step_sizes[keep]
+            squared, pace, safe = squared[keep], pace[keep], safe[keep]
             if not len(batch):
                 return ending
     return ending.rest(batch, ITERATION_LIMIT, support, max_iter)
@@ -95,7 +107,8 @@ def niht(
         coefficients = take(moved, new)
         gradient = batch.gradient(new, coefficients)
         new_x = spread(coefficients, new, n)
-        done = _solves(batch, gradient, new, coefficients, tol)
+        squared = _squared_residual(batch, gradient, new, coefficients)
+        done = _solves(batch, squared, new, coefficients, tol)
         done |= _settles(new_x, x, new, support, settled)
         support = torch.where((code < 0)[:, None], new, support)
         code, x = end(code, done, CONVERGED), new_x
@@ -113,15 +126,21 @@ def _beyond(batch: Batch) -> Tensor:
     return torch.arange(batch.most, device=batch.k.device) >= batch.k[:, None]
 
 
+def _squared_residual(
+    batch: Batch, gradient: Tensor, support: Tensor, coefficients: Tensor
+) -> Tensor:
+    """Return ||y - A x||² = yᵀy - xᵀAᵀy - xᵀg, with g the negative gradient at x."""
+    both = take(batch.correlations, support) + take(gradient, support)
+    return batch.energy - (coefficients * both).sum(1)
+
+
 def _solves(
-    batch: Batch, gradient: Tensor, support: Tensor, coefficients: Tensor, tol: float
+    batch: Batch, squared: Tensor, support: Tensor, coefficients: Tensor, tol: float
 ) -> Tensor:
     """Whether ||y - A x|| <= tol ||y||; the residual itself is computed only where it is small.
 
-    Otherwise ||y - A x||² = yᵀy - xᵀAᵀy - xᵀg, with g the negative gradient, is exact enough.
+    Otherwise `squared`, that of `_squared_residual`, is exact enough.
     """
-    both = take(batch.correlations, support) + take(gradient, support)
-    squared = batch.energy - (coefficients * both).sum(1)
     lost = max(1e-8, 1e3 * torch.finfo(squared.dtype).eps)
     small = torch.nonzero(squared <= lost * batch.energy)[:, 0]
     found = torch.zeros_like(squared, dtype=torch.bool)

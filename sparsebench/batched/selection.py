@@ -35,6 +35,14 @@ def top_magnitudes(magnitudes: Tensor, k: Tensor, most: int) -> Tensor:
     return indices_of(above | (ties & (ties.cumsum(1) <= left[:, None])), most)
 
 
+def support_of(scores: Tensor, k: Tensor) -> Tensor:
+    """Return the support of the k largest ``|scores|`` of each row, zeros left out."""
+    n = scores.shape[1]
+    support = top_k(scores, k, int(k.max()))
+    kept = scores.gather(1, support.clamp(max=n - 1)) != 0
+    return torch.where(kept, support, n).sort(dim=1).values
+
+
 def indices_of(mask: Tensor, most: int) -> Tensor:
     """Return the indices of the True entries of each row, filled up with n to `most` columns."""
     count, n = mask.shape

@@ -255,7 +255,14 @@ def solve_checked(
     if "start" in given:
         given["start"] = _scaled_start(given["start"], -shift)
     begin = time.perf_counter()
-    answer = entry.function(seen, signal, k, **options, **given)
+    try:
+        answer = entry.function(seen, signal, k, **options, **given)
+    except np.linalg.LinAlgError as error:
+        if entry.plain:
+            raise
+        raise InputError(
+            f"{entry.name} cannot factor this dictionary: LAPACK says {error}"
+        ) from error
     seconds = time.perf_counter() - begin
     if entry.family == "peer":  # what makes its estimate comparable with ours is not its doing
         seconds = answer.seconds

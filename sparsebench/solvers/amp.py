@@ -12,13 +12,15 @@ from sparsebench.kernels.least_squares import residual
 from sparsebench.kernels.selection import soft_threshold
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended, read_off
-from sparsebench.theory import minimax_threshold
+from sparsebench.theory import donoho_tanner, minimax_threshold
 from sparsebench.types import Dictionary, FloatArray, Result
 
 # The threshold depends on m/n; from here on it is that of here, as it vanishes at m = n.
 _MOST_SAMPLED = 0.9
 # A residual that has grown to this multiple of the first does not come back.
 _DIVERGED = 1e3
+# Least squares on the support found leaves at most the noise that was assumed, give or take.
+_EXPLAINED = 2.0
 
 
 @algorithm(
@@ -28,6 +30,7 @@ _DIVERGED = 1e3
     family="message passing",
     cost="2*m*n + 2*m*k",
     source="Donoho, Maleki and Montanari, PNAS 106, 2009, doi:10.1073/pnas.0909892106",
+    version="2",
 )
 def amp(
     dictionary: Dictionary,
@@ -43,8 +46,12 @@ def amp(
     On unit-norm columns (the others are scaled to it inside), with tau = ||z|| / sqrt(m) and the
     minimax alpha of m/n, or of m/n = .9 where m/n is larger. It reaches where basis pursuit does,
     on i.i.d. dictionaries; on coherent ones it diverges. Ends when ||z|| has fallen to `tol`
-    times ||y|| or x moves by less than `tol`, relatively; the estimate is least squares on the k
-    largest entries.
+    times ||y|| or x moves by less than `tol`, relatively, on unit-norm columns; the estimate is
+    least squares on the k largest entries.
+
+    Converged if that estimate fits y to `tol`, or leaves at most twice the noise ||z|| that the
+    iteration ended with and k/m is below the Donoho-Tanner threshold, beyond which the theory has
+    no fixed point to promise; a fixed point that is neither counts as the iteration limit.
 
     Parameters
     ----------
@@ -66,8 +73,18 @@ def amp(
         dictionary.atoms, y, inverse_norms, alpha, max_iter, tol, np.empty((0, n))
     )
     x = read_off(dictionary, y, k, x)
+    if code == CONVERGED:
+        left = float(np.linalg.norm(y - dictionary.atoms.T @ x))
+        if left > explained(m, n, k, tol * float(np.linalg.norm(y)), float(taus[-1])):
+            code = ITERATION_LIMIT
     result = ended(x, n_iter, code)
     return dataclasses.replace(result, history={"tau": taus}) if history else result
+
+
+def explained(m: int, n: int, k: int, zero: float, tau: float) -> float:
+    """Return the largest residual norm of a converged estimate: `zero`, or the noise assumed."""
+    promised = k < m * donoho_tanner(min(m / n, _MOST_SAMPLED))
+    return max(zero, _EXPLAINED * tau * m**0.5) if promised else zero
 
 
 @njit(cache=True)
@@ -95,8 +112,8 @@ def message_passing(atoms, y, inverse_norms, alpha, max_iter, tol, iterates):
             if scale == 0.0:
                 continue
             new = scale * soft_threshold(x[j] / scale + scale * correlation[j], alpha * tau)
-            moved += (new - x[j]) ** 2
-            length += new * new
+            moved += ((new - x[j]) / scale) ** 2
+            length += (new / scale) ** 2
             x[j] = new
             if new != 0.0:
                 support[size], values[size] = j, new

@@ -67,6 +67,7 @@ def pinv(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     cost="2*m*n",
     source="Golub, Heath and Wahba (generalised cross-validation), Technometrics 21, 1979, "
     "doi:10.1080/00401706.1979.10489751",
+    version="2",
 )
 def ridge(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     """Ridge regression: the k largest |(AᵀA + lambda)⁻¹Aᵀy|, least squares on them.
@@ -84,12 +85,14 @@ def ridge(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     left, values, right = dictionary.svd
     squares = (values / values[0]) ** 2
     projections = left.T @ y
-    outside = max(float(y @ y - projections @ projections), 0.0)
+    beyond = y - left @ projections if y.size > values.size else np.zeros(1)
+    outside = float(beyond @ beyond)
 
     def score(log_level: float) -> float:
-        kept = squares / (squares + 10.0**log_level)
-        missed = float(np.sum(((1 - kept) * projections) ** 2)) + outside
-        freedom = y.size - kept.sum()
+        # Neither 1 - kept nor m - Σ kept, which cancel where lambda is small.
+        lost = 10.0**log_level / (squares + 10.0**log_level)
+        missed = float(np.sum((lost * projections) ** 2)) + outside
+        freedom = (y.size - values.size) + float(lost.sum())
         return np.log(max(missed, 1e-300)) - 2 * np.log(max(freedom, 1e-300))
 
     grid = np.linspace(-28.0, 0.0, 57)

@@ -13,6 +13,9 @@ from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, en
 from sparsebench.solvers.steps import step_size
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
+# A residual or an objective rises where it does by more than this fraction of ||y||², its rounding.
+RISE = 1e-12
+
 
 @algorithm(
     "iht",
@@ -21,6 +24,7 @@ from sparsebench.types import Dictionary, FloatArray, InputError, Result
     cost="2*n*k",
     source="Blumensath and Davies, Appl. Comput. Harmon. Anal. 27, 2009, "
     "doi:10.1016/j.acha.2009.04.002",
+    version="2",
 )
 def iht(
     dictionary: Dictionary,
@@ -36,7 +40,9 @@ def iht(
     """Iterative hard thresholding: x ← H_k(x + step · Aᵀ(y - A x)) from x = 0.
 
     Ends with least squares on the last support, so that estimates are compared by their supports
-    and not by the digits that a linear convergence had still to gain.
+    and not by the digits that a linear convergence had still to gain. A step beyond 1/||A||² may
+    raise the residual, and cycle (on an orthonormal basis, 1.8/L does): where it would, that
+    iteration is made again with 1/||A||², which cannot.
 
     Parameters
     ----------
@@ -57,7 +63,8 @@ def iht(
     atoms, gram = dictionary.atoms, dictionary.gram
     size = step_size(step, dictionary)
     x = np.zeros(atoms.shape[0]) if start is None else start.copy()
-    support, n_iter, code = threshold(atoms, gram, y, k, size, max_iter, tol, settled, x)
+    safe = step_size("1/L", dictionary)
+    support, n_iter, code = threshold(atoms, gram, y, k, size, safe, max_iter, tol, settled, x)
     return ended(polished(atoms, gram, y, support, k, atoms.shape[0]), n_iter, code)
 
 
@@ -110,22 +117,25 @@ def niht(
 
 
 @njit(cache=True)
-def threshold(atoms, gram, y, k, step, max_iter, tol, settled, x):
-    """Return (last support, iterations, code) from x, which it overwrites."""
+def threshold(atoms, gram, y, k, step, safe, max_iter, tol, settled, x):
+    """Return (last support, iterations, code) from x, which it overwrites; no residual rises."""
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
+    energy = dot(y, y)
     support, old_support = np.empty(k, dtype=np.intp), np.zeros(k, dtype=np.intp)
     coefficients, old_coefficients = np.zeros(k), np.zeros(k)
-    gradient, scratch, remainder = correlations.copy(), np.empty(n), np.empty_like(y)
-    level = 0.0
+    gradient, new_gradient = correlations.copy(), np.empty(n)
+    scratch, remainder = np.empty(n), np.empty_like(y)
+    level, squared, pace = 0.0, energy, step
     if x.any():
         top_k(x, k, 0.0, scratch, old_support)
         for j in range(k):
             old_coefficients[j] = x[old_support[j]]
         negative_gradient(gram, correlations, old_support, old_coefficients, k, gradient)
+        squared = squared_residual(correlations, gradient, energy, old_support, old_coefficients, k)
     for iteration in range(1, max_iter + 1):
         for i in range(n):
-            x[i] = step * gradient[i]
+            x[i] = pace * gradient[i]
         for j in range(k):
             x[old_support[j]] += old_coefficients[j]
         if not np.isfinite(dot(x, x)):
@@ -133,8 +143,14 @@ def threshold(atoms, gram, y, k, step, max_iter, tol, settled, x):
         level = top_k(x, k, 0.9 * level, scratch, support)
         for j in range(k):
             coefficients[j] = x[support[j]]
-        negative_gradient(gram, correlations, support, coefficients, k, gradient)
-        if _solves(atoms, y, correlations, gradient, support, coefficients, k, tol, remainder):
+        negative_gradient(gram, correlations, support, coefficients, k, new_gradient)
+        new_squared = squared_residual(correlations, new_gradient, energy, support, coefficients, k)
+        if pace > safe and new_squared - squared > RISE * energy:
+            pace = safe
+            continue
+        pace, squared = step, new_squared
+        gradient, new_gradient = new_gradient, gradient
+        if solves(atoms, y, squared, energy, support, coefficients, k, tol, remainder):
             return support, iteration, CONVERGED
         if _relative_change(support, coefficients, old_support, old_coefficients, k) <= settled:
             return support, iteration, CONVERGED
@@ -147,6 +163,7 @@ def threshold(atoms, gram, y, k, step, max_iter, tol, settled, x):
 def _niht(atoms, gram, y, k, max_iter, tol, settled, c, kappa):
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
+    energy = dot(y, y)
     support, old_support = np.empty(k, dtype=np.intp), np.empty(k, dtype=np.intp)
     coefficients, old_coefficients = np.zeros(k), np.zeros(k)
     gradient, x, ascent = correlations.copy(), np.zeros(n), np.empty(k)
@@ -181,7 +198,8 @@ def _niht(atoms, gram, y, k, max_iter, tol, settled, c, kappa):
                 break
             step /= kappa * (1.0 - c)
         negative_gradient(gram, correlations, support, coefficients, k, gradient)
-        if _solves(atoms, y, correlations, gradient, support, coefficients, k, tol, remainder):
+        squared = squared_residual(correlations, gradient, energy, support, coefficients, k)
+        if solves(atoms, y, squared, energy, support, coefficients, k, tol, remainder):
             return support, iteration, CONVERGED
         if _relative_change(support, coefficients, old_support, old_coefficients, k) <= settled:
             return support, iteration, CONVERGED
@@ -191,15 +209,20 @@ def _niht(atoms, gram, y, k, max_iter, tol, settled, c, kappa):
 
 
 @njit(cache=True)
-def _solves(atoms, y, correlations, gradient, support, coefficients, k, tol, remainder):
-    """Whether ||y - A x|| <= tol ||y||; the residual itself is computed only where it is small.
-
-    Otherwise ||y - A x||² = yᵀy - xᵀAᵀy - xᵀg, with g the negative gradient, is exact enough.
-    """
-    energy = dot(y, y)
+def squared_residual(correlations, gradient, energy, support, coefficients, k):
+    """Return ||y - A x||² = yᵀy - xᵀAᵀy - xᵀg, with g the negative gradient at x."""
     squared = energy
     for j in range(k):
         squared -= coefficients[j] * (correlations[support[j]] + gradient[support[j]])
+    return squared
+
+
+@njit(cache=True)
+def solves(atoms, y, squared, energy, support, coefficients, k, tol, remainder):
+    """Whether ||y - A x|| <= tol ||y||; the residual itself is computed only where it is small.
+
+    Otherwise `squared`, that of `squared_residual`, is exact enough.
+    """
     if squared > 1e-8 * energy:
         return False
     return residual(atoms, y, support, k, coefficients, remainder) <= tol * tol * energy

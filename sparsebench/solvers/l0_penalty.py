@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import correlate, negative_gradient
+from sparsebench.kernels.gram import correlate, dot, negative_gradient
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended, read_off
-from sparsebench.solvers.iht import _solves
+from sparsebench.solvers.iht import RISE, solves, squared_residual
 from sparsebench.solvers.steps import step_size
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
@@ -24,6 +24,7 @@ _PATH_SETTLED = 1e-2
     family="thresholding",
     cost="2*n*k",
     source="Blumensath and Davies, J. Fourier Anal. Appl. 14, 2008, doi:10.1007/s00041-008-9035-z",
+    version="2",
 )
 def iht_l0(
     dictionary: Dictionary,
@@ -42,9 +43,10 @@ def iht_l0(
     For ½||y - A x||² + lambda ||x||_0. H keeps what exceeds sqrt(2 lambda step), so that from
     x = 0 nothing is kept at lambda >= ½ step ||Aᵀy||∞². lambda is the fraction `lam` of that,
     approached from above by factors of a half: without these stages the first x is dense and few
-    supports are found. The objective falls for steps below 1 / ||A||²; the default, longer one
-    finds as many in half the iterations. The support is that of the k largest |x|, and the
-    estimate returned is least squares on it.
+    supports are found. The objective falls for steps up to 1 / ||A||²; the default, longer one
+    finds as many in half the iterations, and where it would raise the objective, that iteration
+    is made again with 1 / ||A||²: no x is worse than the one before. The support is that of the k
+    largest |x|, and the estimate returned is least squares on it.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ def iht_l0(
     lam : float
         lambda as a fraction of ½ step ||Aᵀy||∞², 0 < lam < 1.
     step : str
-        ``c/L`` with c < 2 for c / ||A||², or a multiple of one over the mean squared column norm.
+        ``c/L`` for c / ||A||², or a multiple of one over the mean squared column norm.
     max_iter : int
         Over all values of lambda.
     tol : float
@@ -88,31 +90,38 @@ def l0_penalised(
 ) -> tuple[FloatArray, int, int]:
     """Return (x, iterations, ending) for min ½||y - A x||² + level ||x||_0."""
     x = np.zeros(dictionary.shape[1]) if start is None else start.copy()
+    safe = step_size("1/L", dictionary)
     x, n_iter, code = _penalised(
-        dictionary.atoms, dictionary.gram, y, level, step, max_iter, tol, settled, x
+        dictionary.atoms, dictionary.gram, y, level, step, safe, max_iter, tol, settled, x
     )
     return x, int(n_iter), int(code)
 
 
 @njit(cache=True)
-def _penalised(atoms, gram, y, level, step, max_iter, tol, settled, x):
-    """Return (x, iterations, code) from x, which it overwrites."""
+def _penalised(atoms, gram, y, level, step, safe, max_iter, tol, settled, x):
+    """Return (x, iterations, code) from x, which it overwrites; the objective never rises."""
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
-    gradient, remainder = np.empty(n), np.empty_like(y)
+    energy = dot(y, y)
+    gradient, new_gradient, remainder = np.empty(n), np.empty(n), np.empty_like(y)
     current = level
     if not x.any():
         current = max(level, _PATH_FACTOR * 0.5 * step * np.abs(correlations).max() ** 2)
-    support, size = np.flatnonzero(x), np.count_nonzero(x)
-    values = x[support]
-    negative_gradient(gram, correlations, support, values, size, gradient)
     support, values = np.empty(n, dtype=np.intp), np.empty(n)
+    size = 0
+    for i in range(n):
+        if x[i] != 0.0:
+            support[size], values[size] = i, x[i]
+            size += 1
+    negative_gradient(gram, correlations, support, values, size, gradient)
+    squared = squared_residual(correlations, gradient, energy, support, values, size)
+    old_size, pace = size, step
     for iteration in range(1, max_iter + 1):
-        threshold = np.sqrt(2.0 * current * step)
+        threshold = np.sqrt(2.0 * current * pace)
         change, length, same, size = 0.0, 0.0, True, 0
         for i in range(n):
             old = x[i]
-            new = old + step * gradient[i]
+            new = old + pace * gradient[i]
             if abs(new) <= threshold:
                 new = 0.0
             else:
@@ -121,11 +130,20 @@ def _penalised(atoms, gram, y, level, step, max_iter, tol, settled, x):
             same &= (old != 0.0) == (new != 0.0)
             change += (new - old) * (new - old)
             length += new * new
-            x[i] = new
         if not np.isfinite(length):
             return x, iteration, DIVERGED
-        negative_gradient(gram, correlations, support, values, size, gradient)
-        if _solves(atoms, y, correlations, gradient, support, values, size, tol, remainder):
+        negative_gradient(gram, correlations, support, values, size, new_gradient)
+        new_squared = squared_residual(correlations, new_gradient, energy, support, values, size)
+        rise = 0.5 * (new_squared - squared) + current * (size - old_size)
+        if pace > safe and rise > RISE * energy:
+            pace = safe
+            continue
+        pace, squared, old_size = step, new_squared, size
+        gradient, new_gradient = new_gradient, gradient
+        x[:] = 0.0
+        for j in range(size):
+            x[support[j]] = values[j]
+        if solves(atoms, y, squared, energy, support, values, size, tol, remainder):
             return x, iteration, CONVERGED
         if current == level and same and change <= settled * settled * length:
             return x, iteration, CONVERGED

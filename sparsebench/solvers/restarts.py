@@ -72,6 +72,7 @@ def htp_restarts(
     cost="2*n*k",
     source="this package: IHT (doi:10.1016/j.acha.2009.04.002) restarted, a control for "
     "exploration",
+    version="2",
 )
 def iht_restarts(
     dictionary: Dictionary,
@@ -106,12 +107,12 @@ def iht_restarts(
     seed : int
         Of the random supports.
     """
-    size = step_size(step, dictionary)
+    size, safe = step_size(step, dictionary), step_size("1/L", dictionary)
     budget = int(max_iter * (1 + k**2 / (6 * dictionary.shape[1])))
 
     def run(budget: int, x: FloatArray) -> tuple[IntArray, int]:
         support, n_iter, _ = threshold(
-            dictionary.atoms, dictionary.gram, y, k, size, budget, tol, settled, x
+            dictionary.atoms, dictionary.gram, y, k, size, safe, budget, tol, settled, x
         )
         return support, n_iter
 
