@@ -14,6 +14,7 @@ STUDIES = Path(__file__).parent / "studies"
     [
         ("optimum.py --draws 2", "ended above their start"),
         ("agreement.py --gaussian 2 --spikes 1 -j 1 -a omp", "gaussian"),
+        ("structured.py --trials 1", "thresholding"),
         ("batched.py agreement --gaussian 2 --spikes 2 -a omp", "deconvolution"),
         ("batched.py speed --seconds 0.01 --most 2 -a omp", "kernel"),
         ("encoder_cost.py --epochs 1 --size 8 --p 64", "encoder"),
@@ -21,7 +22,7 @@ STUDIES = Path(__file__).parent / "studies"
 )
 def test_a_study_runs(command, said):
     name, *options = command.split()
-    if name in ("batched.py", "encoder_cost.py"):
+    if name in ("batched.py", "encoder_cost.py", "structured.py"):
         pytest.importorskip("torch")
     given = [sys.executable, str(STUDIES / name), *options]
     found = subprocess.run(given, capture_output=True, text=True)
