@@ -532,6 +532,7 @@ def status(out: Out = Path("results")) -> None:
     with Store(out, writable=False) as store:
         table = Table("problem", "seed", "algorithm", "rows", "exact", "failures", "core seconds")
         summary = store.summary()
+        row: Any
         for row in summary.itertuples(index=False):
             table.add_row(
                 str(row.problem),
@@ -540,7 +541,7 @@ def status(out: Out = Path("results")) -> None:
                 f"{row.rows:,}",
                 f"{row.exact:,}",
                 f"{row.failures:,}",
-                f"{row.seconds:.1f}",
+                _number(row.seconds, ".1f"),
             )
         _out.print(table)
         runs = store.runs()

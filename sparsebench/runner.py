@@ -11,7 +11,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any, Protocol, TypeVar
 
@@ -347,7 +347,7 @@ def solve_blocks(blocks: Sequence[Block], device: str) -> list[_Solved]:
         spent += time.perf_counter() - begin
         for position, (index, k) in enumerate(wanted):
             if isinstance(found, Outcome):
-                outcome = replace(found, seconds=found.seconds / len(wanted))
+                outcome = replace(found, seconds=(found.seconds or 0.0) / len(wanted))
             else:
                 outcome = _read(instances[index, k], found[position], device, ordered)
             if ordered and Status(outcome.status).failed:
@@ -491,23 +491,36 @@ def attempt(
 def _measured(instance: Instance, result: Result, ordered: bool) -> Outcome:
     """Compare an estimate with the planted solution."""
     if result.status == Status.DIVERGED:
-        return _failure(Status.DIVERGED, "", result.seconds, int(result.n_iter))
+        return _failure(Status.DIVERGED, "", _known(result.seconds), _count(result.n_iter))
+    stages = [(stage.name, _count(stage.n_iter), _known(stage.seconds)) for stage in result.stages]
     return Outcome(
         support_distance(instance.x, result.x),
         exact_recovery(instance.x, result.x),
         relative_error(instance.x, result.x),
         relative_residual(instance.A, instance.y, result.x),
-        int(result.n_iter),
+        _count(result.n_iter),
         str(result.status),
         "",
-        result.seconds,
-        json.dumps([astuple(stage) for stage in result.stages]) if result.stages else "",
+        _known(result.seconds),
+        json.dumps(stages) if stages else "",
         near_distance(instance.x, result.x, 1) if ordered else None,
         near_distance(instance.x, result.x, 2) if ordered else None,
     )
 
 
-def _failure(status: Status, message: str, seconds: float, n_iter: int = 0) -> Outcome:
+def _known(seconds: Any) -> float | None:
+    """Return the seconds that a result states, None where it states none."""
+    return None if seconds is None or np.isnan(seconds) else float(seconds)
+
+
+def _count(n_iter: Any) -> int | None:
+    """Return the iterations that a result states, None where it states none."""
+    return None if n_iter is None or np.isnan(n_iter) else int(n_iter)
+
+
+def _failure(
+    status: Status, message: str, seconds: float | None, n_iter: int | None = None
+) -> Outcome:
     return Outcome(1.0, False, None, None, n_iter, str(status), message, seconds)
 
 
@@ -589,8 +602,8 @@ class _Bar:
         for (algorithm, _), outcome in zip(block.pairs, solved.outcomes, strict=True):
             cell = self._spent[algorithm, block.m]
             cell[0] += 1
-            cell[1] += outcome.seconds + shared
-            self._done += outcome.seconds + shared
+            cell[1] += (outcome.seconds or 0.0) + shared
+            self._done += (outcome.seconds or 0.0) + shared
             self._waiting[algorithm, block.m] -= 1
         self._rows += len(block.pairs)
         self._show()

@@ -19,10 +19,29 @@ from sparsebench.registry import Choice
 from sparsebench.seeding import canonical
 from sparsebench.types import InputError
 
-FORMAT = 3
+FORMAT = 4
 FILE_NAME = "results.db"
 
-_SCHEMA = """
+# `seconds` and `n_iter` are NULL where they are unknown: some peers do not tell, and no solve began
+# where no instance could be drawn.
+_ROWS_4 = """
+CREATE TABLE rows (
+    problem INTEGER NOT NULL REFERENCES problems, n INTEGER NOT NULL, m INTEGER NOT NULL,
+    trial INTEGER NOT NULL, algorithm INTEGER NOT NULL REFERENCES algorithms, k INTEGER NOT NULL,
+    run INTEGER NOT NULL REFERENCES runs,
+    support_distance REAL NOT NULL, exact INTEGER NOT NULL, relative_error REAL,
+    relative_residual REAL, n_iter INTEGER, status TEXT NOT NULL, message TEXT NOT NULL,
+    seconds REAL, stages TEXT NOT NULL DEFAULT '',
+    near_1 REAL, near_2 REAL,
+    PRIMARY KEY (problem, n, m, trial, algorithm, k)
+) WITHOUT ROWID;
+"""
+_COLUMNS_4 = (
+    "problem, n, m, trial, algorithm, k, run, support_distance, exact, relative_error, "
+    "relative_residual, n_iter, status, message, seconds, stages, near_1, near_2"
+)
+_SCHEMA = (
+    """
 CREATE TABLE format (version INTEGER NOT NULL);
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, started TEXT NOT NULL, finished TEXT, command TEXT NOT NULL,
@@ -35,21 +54,16 @@ CREATE TABLE problems (
     id INTEGER PRIMARY KEY, recipe TEXT UNIQUE NOT NULL, name TEXT NOT NULL, label TEXT NOT NULL,
     seed INTEGER NOT NULL
 );
-CREATE TABLE rows (
-    problem INTEGER NOT NULL REFERENCES problems, n INTEGER NOT NULL, m INTEGER NOT NULL,
-    trial INTEGER NOT NULL, algorithm INTEGER NOT NULL REFERENCES algorithms, k INTEGER NOT NULL,
-    run INTEGER NOT NULL REFERENCES runs,
-    support_distance REAL NOT NULL, exact INTEGER NOT NULL, relative_error REAL,
-    relative_residual REAL, n_iter INTEGER NOT NULL, status TEXT NOT NULL, message TEXT NOT NULL,
-    seconds REAL NOT NULL, stages TEXT NOT NULL DEFAULT '',
-    near_1 REAL, near_2 REAL,
-    PRIMARY KEY (problem, n, m, trial, algorithm, k)
-) WITHOUT ROWID;
 """
+    + _ROWS_4
+)
 # What brings a file of an older format up to the next one.
 _MIGRATIONS = {
     1: "ALTER TABLE rows ADD COLUMN stages TEXT NOT NULL DEFAULT ''",
     2: "ALTER TABLE rows ADD COLUMN near_1 REAL; ALTER TABLE rows ADD COLUMN near_2 REAL",
+    # A column cannot lose its NOT NULL in place.
+    3: f"ALTER TABLE rows RENAME TO older; {_ROWS_4}"
+    f"INSERT INTO rows ({_COLUMNS_4}) SELECT {_COLUMNS_4} FROM older; DROP TABLE older",
 }
 
 
@@ -58,20 +72,21 @@ class Outcome:
     """The raw metrics of one solve; what a row holds beside its key.
 
     A failed solve (an exception, NaN, a wrong shape, a time-out, divergence) has support distance
-    1 and no relative error or residual; it counts as not recovered. `stages` is empty, or for a
-    chain a JSON list of [name, iterations, seconds], one item a link. `near_1` and `near_2` are the
-    support distances that forgive one and two indices, where atoms are ordered along a line; None
-    where they are not, and in rows older than these columns.
+    1 and no relative error or residual; it counts as not recovered. `n_iter` and `seconds` are None
+    where they are unknown. `stages` is empty, or for a chain a JSON list of
+    [name, iterations, seconds], one item a link. `near_1` and `near_2` are the support distances
+    that forgive one and two indices, where atoms are ordered along a line; None where they are not,
+    and in rows older than these columns.
     """
 
     support_distance: float
     exact: bool
     relative_error: float | None
     relative_residual: float | None
-    n_iter: int
+    n_iter: int | None
     status: str
     message: str
-    seconds: float
+    seconds: float | None
     stages: str = ""
     near_1: float | None = None
     near_2: float | None = None
@@ -154,9 +169,7 @@ class Store:
         version = execute("SELECT version FROM format").fetchone()
         if version is None:
             raise sqlite3.DatabaseError("it has no version")
-        if version[0] in _MIGRATIONS:
-            version = self._migrate(version[0])
-        if version[0] != FORMAT:
+        if version[0] not in (*_MIGRATIONS, FORMAT):
             raise InputError(
                 f"{self.path} has format {version[0]}, this version of sparsebench reads "
                 f"{FORMAT}: choose another --out, or export it with the version that wrote it"
@@ -164,10 +177,12 @@ class Store:
         found = execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise sqlite3.DatabaseError(found)
+        if version[0] != FORMAT:
+            self._migrate()
         if writable:
             execute("PRAGMA journal_mode = WAL")
 
-    def _migrate(self, version: int) -> tuple[int]:
+    def _migrate(self) -> None:
         """Bring the file up to this format, in one transaction; no row changes."""
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -177,7 +192,6 @@ class Store:
                 for statement in _MIGRATIONS[old].split(";"):
                     self._connection.execute(statement)
             self._connection.execute("UPDATE format SET version = ?", (FORMAT,))
-        return (FORMAT,)
 
     def __enter__(self) -> Store:
         return self
@@ -209,35 +223,41 @@ class Store:
 
     def add(self, run: int, block: Block, outcomes: Sequence[Outcome]) -> None:
         """Append the rows of a finished block, all or none."""
-        with self._connection:
-            problem = self._enter(
-                "problems",
-                _problem_recipe(block),
-                name=block.problem.name,
-                label=block.problem.label,
-                seed=block.seed,
-            )
-            keys = [
-                (
-                    problem,
-                    block.n,
-                    block.m,
-                    block.trial,
-                    self._enter(
-                        "algorithms",
-                        _algorithm_recipe(block, chosen),
-                        name=chosen.name,
-                        label=chosen.label,
-                    ),
-                    k,
-                    run,
+        try:
+            with self._connection:
+                problem = self._enter(
+                    "problems",
+                    _problem_recipe(block),
+                    name=block.problem.name,
+                    label=block.problem.label,
+                    seed=block.seed,
                 )
-                for chosen, k in block.pairs
-            ]
-            self._connection.executemany(
-                f"INSERT OR IGNORE INTO rows VALUES ({','.join('?' * 18)})",
-                [key + astuple(o) for key, o in zip(keys, outcomes, strict=True)],
-            )
+                keys = [
+                    (
+                        problem,
+                        block.n,
+                        block.m,
+                        block.trial,
+                        self._enter(
+                            "algorithms",
+                            _algorithm_recipe(block, chosen),
+                            name=chosen.name,
+                            label=chosen.label,
+                        ),
+                        k,
+                        run,
+                    )
+                    for chosen, k in block.pairs
+                ]
+                # Another run may have been first; nothing else is passed over.
+                self._connection.executemany(
+                    f"INSERT INTO rows ({_COLUMNS_4}) VALUES ({','.join('?' * 18)}) "
+                    "ON CONFLICT (problem, n, m, trial, algorithm, k) DO NOTHING",
+                    [key + astuple(o) for key, o in zip(keys, outcomes, strict=True)],
+                )
+        except BaseException:
+            self._ids.clear()  # those entered here have been taken back
+            raise
 
     def find(self, block: Block) -> dict[tuple[Choice, int], Outcome]:
         """Return those outcomes of a block that are stored."""
@@ -293,16 +313,17 @@ class Store:
             "ORDER BY p.recipe, r.n, r.m, a.recipe, r.k, r.trial",
             self._connection,
         )
-        frame["exact"] = frame["exact"].astype(bool)
-        return frame
+        measured = ("relative_error", "relative_residual", "seconds", "near_1", "near_2")
+        types = {"exact": "bool", "n_iter": "Int64", **dict.fromkeys(measured, "float64")}
+        return frame.astype(types)
 
     def runs(self) -> pd.DataFrame:
         """Return the runs: when, which command, which recipe, on what."""
         return pd.read_sql_query("SELECT * FROM runs ORDER BY id", self._connection)
 
     def summary(self) -> pd.DataFrame:
-        """Return rows, failures and seconds by problem and algorithm."""
-        return pd.read_sql_query(
+        """Return rows, failures and seconds by problem and algorithm; NaN where none are known."""
+        frame = pd.read_sql_query(
             "SELECT p.label AS problem, p.seed, a.label AS algorithm, count(*) AS rows, "
             "sum(r.exact) AS exact, "
             "sum(r.status IN ('error', 'time-out', 'diverged')) AS failures, "
@@ -311,6 +332,7 @@ class Store:
             "ORDER BY p.label, p.seed, a.label",
             self._connection,
         )
+        return frame.astype({"seconds": "float64"})
 
 
 def _problem_recipe(block: Block) -> str:

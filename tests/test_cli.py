@@ -257,6 +257,48 @@ def test_failures_are_shown(command, tmp_path):
     assert "RuntimeError: the [moon] is full" in out
 
 
+def test_what_a_peer_does_not_tell_is_empty(command, tmp_path):
+    file = tmp_path / "peer.py"
+    file.write_text(
+        "import numpy as np\nfrom sparsebench import Result, algorithm\n"
+        "@algorithm('timeless', family='peer')\ndef f(dictionary, y, k):\n"
+        "    return Result(np.eye(dictionary.shape[1])[0], 2, 'converged')\n"
+    )
+    run = [
+        "support-distance",
+        "-p",
+        "gaussian",
+        "--plugin",
+        file,
+        "--n",
+        "20",
+        "--ks",
+        "1,2",
+        "--trials",
+        "10",
+        "-j",
+        "1",
+        "-o",
+    ]
+    assert command(*run, tmp_path, "-a", "timeless,omp")[0] == 0
+    code, out, err = command(*run, tmp_path, "-a", "timeless,omp")
+    assert code == 0, err
+    assert "nothing to compute: all 40 rows" in out
+    code, out, err = command("status", "--out", tmp_path)
+    assert code == 0, err
+    cells = {
+        line.split("│")[3].strip(): line.split("│") for line in out.splitlines() if "│" in line
+    }
+    assert cells["timeless"][4].strip() == "20"
+    assert cells["timeless"][7].strip() == ""
+    assert float(cells["omp"][7]) >= 0
+    assert command("export", tmp_path / "rows.csv", "--out", tmp_path)[0] == 0
+    rows = pd.read_csv(tmp_path / "rows.csv").set_index("algorithm")
+    assert rows.loc["timeless", "seconds"].isna().all()
+    assert (rows.loc["omp", "seconds"] > 0).all()
+    assert (rows.loc["timeless", "n_iter"] == 2).all()
+
+
 def test_list_shows_everything(command):
     code, out, _ = command("list")
     assert code == 0

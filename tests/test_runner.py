@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.metrics import near_distance
 from sparsebench.registry import choose_algorithms, choose_problem
 from sparsebench.runner import run
-from sparsebench.store import Store
+from sparsebench.store import Block, Outcome, Store
 from sparsebench.types import InputError, Result
 
 PLUGIN = str(Path(__file__).parent / "plugin_example.py")
@@ -174,19 +175,136 @@ def test_rows_of_ordered_atoms_have_distances_that_forgive(tmp_path):
         assert row.near_2 == near_distance(instance.x, x, 2)
 
 
-@pytest.mark.parametrize(
-    ("version", "newer"), [(1, ["stages", "near_1", "near_2"]), (2, ["near_1", "near_2"])]
-)
-def test_a_store_of_an_older_format_is_brought_up_to_date(tmp_path, version, newer):
-    first = execute(distances("htp"), tmp_path)
-    with closing(sqlite3.connect(tmp_path / "results.db")) as connection, connection:
-        for column in newer:
+# The table as stores of format 3 have it; 1 and 2 lack the last columns.
+FORMAT_3 = """
+CREATE TABLE old (
+    problem INTEGER NOT NULL REFERENCES problems, n INTEGER NOT NULL, m INTEGER NOT NULL,
+    trial INTEGER NOT NULL, algorithm INTEGER NOT NULL REFERENCES algorithms, k INTEGER NOT NULL,
+    run INTEGER NOT NULL REFERENCES runs,
+    support_distance REAL NOT NULL, exact INTEGER NOT NULL, relative_error REAL,
+    relative_residual REAL, n_iter INTEGER NOT NULL, status TEXT NOT NULL, message TEXT NOT NULL,
+    seconds REAL NOT NULL, stages TEXT NOT NULL DEFAULT '',
+    near_1 REAL, near_2 REAL,
+    PRIMARY KEY (problem, n, m, trial, algorithm, k)
+) WITHOUT ROWID;
+INSERT INTO old SELECT * FROM rows;
+DROP TABLE rows;
+ALTER TABLE old RENAME TO rows;
+"""
+
+
+def age(folder, version):
+    """Make a store one of an older format."""
+    newer = {1: ["stages", "near_1", "near_2"], 2: ["near_1", "near_2"], 3: []}
+    with closing(sqlite3.connect(folder / "results.db")) as connection, connection:
+        connection.executescript(FORMAT_3)
+        for column in newer[version]:
             connection.execute(f"ALTER TABLE rows DROP COLUMN {column}")
         connection.execute("UPDATE format SET version = ?", (version,))
+
+
+def table_of(folder):
+    with closing(sqlite3.connect(folder / "results.db")) as connection:
+        rows = connection.execute("SELECT * FROM rows ORDER BY 1, 2, 3, 4, 5, 6").fetchall()
+        nullable = [row[1] for row in connection.execute("PRAGMA table_info(rows)") if not row[3]]
+    return rows, nullable
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_store_of_an_older_format_is_brought_up_to_date(tmp_path, version):
+    first = execute(distances("htp"), tmp_path)
+    age(tmp_path, version)
+    old, _ = table_of(tmp_path)
     before = rows_of(tmp_path)
+    rows, nullable = table_of(tmp_path)
+    assert [row[: len(other)] for row, other in zip(rows, old, strict=True)] == old
+    assert {"n_iter", "seconds"} <= set(nullable)
     kept = execute(distances("htp,omp+htp"), tmp_path)
     assert kept.found == first.computed == kept.computed
     assert set(before) <= set(rows_of(tmp_path))
+
+
+def test_a_damaged_store_of_an_older_format_is_left_as_it_is(tmp_path):
+    execute(distances("htp,omp", trials=60), tmp_path)
+    age(tmp_path, 3)
+    path = tmp_path / "results.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("VACUUM")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 4096 // 2 * 4096])
+    damaged = path.read_bytes()
+    with pytest.raises(InputError, match="is damaged or no store"):
+        Store(tmp_path)
+    assert path.read_bytes() == damaged
+
+
+def block(names, trial=0, k=2):
+    pairs = tuple((chosen, k) for chosen in choose_algorithms(names))
+    return Block(choose_problem("gaussian"), 0, 32, 16, trial, pairs, 60.0)
+
+
+SOUND = Outcome(0.5, False, 0.25, 0.125, 3, "converged", "", 1.5)
+
+
+def test_what_is_unknown_is_stored_as_missing(tmp_path):
+    unknown = replace(SOUND, n_iter=None, seconds=None)
+    wanted = block("omp,htp")
+    pairs = dict(zip(wanted.pairs, (unknown, SOUND), strict=True))
+    with Store(tmp_path) as store:
+        run_id = store.start_run("test", {}, {})
+        store.add(run_id, wanted, list(pairs.values()))
+        assert store.find(wanted) == pairs
+        frame = store.frame().set_index("algorithm")
+        assert frame["n_iter"].isna().to_dict() == {"omp": True, "htp": False}
+        assert frame.loc["htp", "n_iter"] == 3
+        assert frame["seconds"].isna().to_dict() == {"omp": True, "htp": False}
+        summary = store.summary().set_index("algorithm")["seconds"]
+        assert np.isnan(summary["omp"])
+        assert summary["htp"] == 1.5
+
+
+def test_a_row_that_cannot_be_is_an_error_and_leaves_nothing(tmp_path):
+    """Nor does a recipe that was taken back with it leave its id to another."""
+    nameless = replace(SOUND, status=None)
+    with Store(tmp_path) as store:
+        run_id = store.start_run("test", {}, {})
+        for bad in (replace(SOUND, support_distance=float("nan")), nameless):
+            with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
+                store.add(run_id, block("omp,htp"), [SOUND, bad])
+            assert store.frame().empty
+        store.add(run_id, block("sea"), [SOUND])
+        store.add(run_id, block("omp"), [replace(SOUND, n_iter=4)])
+        assert dict(store.frame()[["algorithm", "n_iter"]].to_numpy()) == {"omp": 4, "sea": 3}
+        assert not store.find(block("htp"))
+
+
+def test_of_two_runs_that_solve_the_same_the_first_is_kept(tmp_path):
+    with Store(tmp_path) as one, Store(tmp_path) as two:
+        one.add(one.start_run("one", {}, {}), block("omp"), [SOUND])
+        two.add(two.start_run("two", {}, {}), block("omp,htp"), [replace(SOUND, n_iter=4)] * 2)
+        for store in (one, two):
+            assert [row.n_iter for row in store.find(block("omp,htp")).values()] == [3, 4]
+
+
+def test_a_peer_that_tells_no_seconds_is_solved_once(tmp_path):
+    @registry.algorithm("timeless", family="peer")
+    def timeless(dictionary, y, k, *, start=None):
+        return Result(np.eye(dictionary.shape[1])[0], 3, "converged")
+
+    names = "timeless,timeless+htp"
+    first = execute(distances(names, trials=2), tmp_path)
+    again = execute(distances(names, trials=2), tmp_path)
+    assert (first.computed, again.computed, again.found) == (8, 0, 8)
+    with Store(tmp_path, writable=False) as store:
+        frame = store.frame()
+    assert frame["seconds"].isna().all()
+    assert (frame.loc[frame["algorithm"] == "timeless", "n_iter"] == 3).all()
+    for stages in frame.loc[frame["stages"] != "", "stages"]:
+        (name, n_iter, seconds), (_, _, known) = json.loads(stages)
+        assert (name, n_iter, seconds) == ("timeless", 3, None)
+        assert known > 0
+    del registry._ALGORITHMS["timeless"]
 
 
 SCRIPT = """

@@ -14,7 +14,7 @@ from sparsebench import cli, figures, registry, runner, solvers
 from sparsebench.experiments import studies
 from sparsebench.experiments.study import Point, Study
 from sparsebench.registry import choose_algorithms, choose_problem, flops
-from sparsebench.store import Store
+from sparsebench.store import Outcome, Store
 from sparsebench.types import InputError
 
 CURVES = {"omp": "omp", "htp, short": "htp[max_iter=2]", "chain": "omp+sea[max_iter=5]"}
@@ -92,6 +92,33 @@ def test_flops_are_iterations_times_the_stated_cost_summed_over_a_chain(tmp_path
         costs = [a.n_iter * 30 * k + b.n_iter * (2 * 30 * k + k**3 / 3) for a, b in stages]
         assert rows.loc[("chain", k), "flops"] == pytest.approx(np.mean(costs))
     assert np.isnan(flops(sparsebench.registry.get_algorithm("sklearn-omp"), 30, 30, 2))
+
+
+def test_iterations_that_are_not_told_have_no_mean():
+    study = tiny({"omp": "omp", "htp": "htp", "chain": "omp+htp"}, panels=("a",))
+    waves = study.waves()
+    stages = {"omp+htp": '[["omp", null, null], ["htp", 2, 0.1]]'}
+    rows = [
+        (
+            block,
+            {
+                (chosen, k): Outcome(
+                    *(0.0, True, 0.0, 0.0, 2 if chosen.name == "htp" else None),
+                    *("converged", "", None, stages.get(chosen.name, "")),
+                )
+                for chosen, k in block.pairs
+            },
+        )
+        for block in next(waves)
+    ]
+    with pytest.raises(StopIteration):
+        waves.send(rows)
+    found = study.estimates().query("metric == 'exact'").set_index(["curve", "x"])
+    assert (found["estimate"] == 1).all()
+    for k in (2, 6):
+        assert found.loc[("htp", k), "iterations"] == 2
+        assert found.loc[("htp", k), "flops"] == pytest.approx(2 * (2 * 30 * k + k**3 / 3))
+        assert found.loc[["omp", "chain"]][["iterations", "flops"]].isna().all(axis=None)
 
 
 def test_every_algorithm_meets_the_same_instances_and_none_is_solved_twice(tmp_path, monkeypatch):

@@ -132,7 +132,7 @@ class Study:
 
         A failed solve counts as distance 1 and as not recovered; ``iterations`` and ``flops``
         (iterations times the stated flops of one, summed over the links of a chain) are means
-        over those that returned an estimate.
+        over those that returned an estimate, NaN where one of them does not tell.
 
         Raises
         ------
@@ -160,7 +160,7 @@ class Study:
                             "upper": upper,
                             "trials": len(outcomes),
                             "failures": len(outcomes) - len(returned),
-                            "iterations": _mean([o.n_iter for o in returned]),
+                            "iterations": _mean([_told(o.n_iter) for o in returned]),
                             "flops": _mean([_flops(chosen, o, point) for o in returned]),
                             "algorithm": chosen.label,
                             "options": json.dumps(dict(chosen.options)),
@@ -197,15 +197,19 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
+def _told(n_iter: int | None) -> float:
+    return float("nan") if n_iter is None else n_iter
+
+
 def _flops(chosen: Choice, outcome: Outcome, point: Point) -> float:
     """Return the stated flops of a solve, NaN where none are stated."""
     entry, sizes = get_algorithm(chosen.name), (point.m, point.n, point.k)
     if not entry.stages:
-        return flops(entry, *sizes) * outcome.n_iter
+        return flops(entry, *sizes) * _told(outcome.n_iter)
     if not outcome.stages:  # a row of the oldest stores
         return float("nan")
     iterations = [n_iter for _, n_iter, _ in json.loads(outcome.stages)]
     return sum(
-        flops(stage, *sizes) * n_iter
+        flops(stage, *sizes) * _told(n_iter)
         for stage, n_iter in zip(entry.stages, iterations, strict=False)
     )
