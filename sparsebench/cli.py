@@ -87,7 +87,10 @@ Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for all that a ru
 Plugins = Annotated[
     list[str] | None,
     typer.Option(
-        "--plugin", metavar="FILE", help="A Python file with your own functions (A, y, k) -> x."
+        "--plugin",
+        metavar="FILE",
+        help="A Python file with your own functions (A, y, k) -> x. What the file contains is "
+        "their version, part of the key of their rows; what it reads or imports is not.",
     ),
 ]
 TimeLimit = Annotated[

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from sparsebench.registry import Choice, get_algorithm
+from sparsebench.registry import Choice
 from sparsebench.types import InputError
 
 #: Algorithms with a twin in `sparsebench.batched`.
@@ -154,8 +154,7 @@ def own_options(chosen: Choice) -> dict[str, Any]:
 def place(chosen: Choice) -> tuple[str, str]:
     """Return (kind of device, precision) of a choice; ``("cpu", "float64")`` of the kernels."""
     options = dict(chosen.options)
-    own = get_algorithm(chosen.name).options
-    if "device" in own or "device" not in options:  # a plug-in may have an option of that name
+    if "device" not in options:
         return "cpu", "float64"
     return str(options["device"]), str(options.get("precision", "float64"))
 

@@ -12,9 +12,11 @@ import inspect
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -175,10 +177,19 @@ class Choice:
         return {"name": self.name, "version": self.version, "options": dict(self.options)}
 
 
+@dataclass(frozen=True)
+class _Plugin:
+    """What a plug-in file has registered, and the version of the file."""
+
+    version: str
+    entries: tuple[Algorithm | ProblemGenerator, ...]
+
+
 _ALGORITHMS: dict[str, Algorithm] = {}
 _PROBLEMS: dict[str, ProblemGenerator] = {}
-# What each plug-in file registered.
-_PLUGIN_NAMES: dict[Path, list[tuple[dict[str, Any], str]]] = {}
+_PLUGINS: dict[Path, _Plugin] = {}
+# What the names of the modules that plug-in files become begin with.
+_PLUGIN_MODULE = "sparsebench_plugin_"
 # The version of whatever registers itself without one: set while a plug-in file is loaded.
 _default_version = "1"
 
@@ -216,7 +227,6 @@ def algorithm(
         if unknown:
             raise InputError(f"a Dictionary has no quantity {unknown[0]!r} to share")
         _add(
-            _ALGORITHMS,
             Algorithm(
                 name=name if isinstance(name, str) else function.__name__,
                 function=function,
@@ -229,7 +239,7 @@ def algorithm(
                 cost=cost,
                 requires=requires,
                 several=several,
-            ),
+            )
         )
         return function
 
@@ -257,12 +267,11 @@ def problem(name: str, *, source: str = "", version: str | None = None) -> Any:
         for method in ("dictionary", "signal"):
             if not callable(getattr(factory, method, None)):
                 raise InputError(f"problem {name!r} needs a method {method!r}")
-        options = {f.name: f.default for f in dataclasses.fields(factory)}
+        options = {f.name: f.default for f in dataclasses.fields(factory) if f.init}
         _add(
-            _PROBLEMS,
             ProblemGenerator(
                 name, factory, _check_defaults(name, options), source, version or _default_version
-            ),
+            )
         )
         return factory
 
@@ -299,6 +308,25 @@ def get_algorithm(name: str) -> Algorithm:
                 f"'sparsebench[{'learned' if entry.family == 'learned' else 'peers'}]'"
             )
     return entries[0] if len(entries) == 1 else _chain(entries)
+
+
+def algorithm_of(chosen: Choice) -> Algorithm:
+    """Return the algorithm of a choice, or raise `InputError` if another has its name by now."""
+    return _unchanged(get_algorithm(chosen.name), chosen)
+
+
+def problem_of(chosen: Choice) -> ProblemGenerator:
+    """Return the problem of a choice, or raise `InputError` if another has its name by now."""
+    return _unchanged(get_problem(chosen.name), chosen)
+
+
+def _unchanged(entry: Any, chosen: Choice) -> Any:
+    if entry.version != chosen.version:
+        raise InputError(
+            f"{chosen.name} has changed since it was chosen (version {entry.version}, not "
+            f"{chosen.version}): choose it again, or run the same command again"
+        )
+    return entry
 
 
 def _chain(stages: Sequence[Algorithm]) -> Algorithm:
@@ -510,11 +538,13 @@ def parse_choice(text: str) -> tuple[str, dict[str, str]]:
 
 
 def load_plugin(path: str | Path) -> list[str]:
-    """Run a user's Python file and register the algorithms and problems in it.
+    """Run a user's Python file and register the algorithms and problems in it, all or none.
 
     Decorated functions keep the name they were given. Every other public function defined in the
     file whose first parameters are ``(A, y, k)`` is registered under its own name. The version of
-    each is the hash of the file, so that an edited file is never mistaken for an older one.
+    each is the hash of the file, so that an edited file is never mistaken for an older one; what
+    the file reads or imports is not in it. A file that is loaded again replaces what it
+    registered before.
 
     Returns
     -------
@@ -524,10 +554,42 @@ def load_plugin(path: str | Path) -> list[str]:
     Raises
     ------
     InputError
-        If the file does not exist, does not run, or registers nothing.
+        If the file does not exist, does not run, registers nothing, or a name is taken.
     """
     file = Path(path).resolve()
-    return list(_load_plugin(file, plugin_fingerprint(file)))
+    source = _content(file)
+    load_entry_points()  # what is installed comes first, in whichever order things are asked for
+    with _all_or_nothing():
+        older = _PLUGINS.get(file, _Plugin("", ()))
+        _remove(older)
+        plugin = _load_plugin(file, source)
+        for entry in plugin.entries:
+            if _table(entry).setdefault(entry.name, entry) is not entry:
+                raise InputError(f"{file}: {_taken(entry.name)}")
+        # What modules that the file imports have registered: they are not run again.
+        imported = tuple(
+            replace(entry, version=plugin.version) if entry.version == older.version else entry
+            for entry in older.entries
+            if not _made_by(entry).startswith(_PLUGIN_MODULE) and entry.name not in _table(entry)
+        )
+        for entry in imported:
+            _table(entry)[entry.name] = entry
+        plugin = replace(plugin, entries=plugin.entries + imported)
+    _PLUGINS[file] = plugin
+    return sorted(entry.name for entry in plugin.entries if isinstance(entry, Algorithm))
+
+
+def forget_plugins(but: Iterable[str]) -> None:
+    """Take back what all files but these have registered."""
+    kept = {Path(path).resolve() for path in but}
+    for file in _PLUGINS.keys() - kept:
+        _remove(_PLUGINS.pop(file))
+
+
+def _remove(plugin: _Plugin) -> None:
+    for entry in plugin.entries:
+        if _table(entry).get(entry.name) is entry:
+            del _table(entry)[entry.name]
 
 
 def plugin_fingerprint(path: str | Path) -> str:
@@ -538,47 +600,87 @@ def plugin_fingerprint(path: str | Path) -> str:
     InputError
         If the file cannot be read.
     """
+    return _fingerprint(_content(path))
+
+
+def _content(path: str | Path) -> bytes:
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
+        return Path(path).read_bytes()
     except OSError:
         raise InputError(f"no plug-in file {path}") from None
 
 
+def _fingerprint(source: bytes) -> str:
+    return hashlib.sha256(source).hexdigest()[:12]
+
+
 @cache
-def _load_plugin(file: Path, fingerprint: str) -> tuple[str, ...]:
+def _load_plugin(file: Path, source: bytes) -> _Plugin:
+    """Run a file for the first time with this content, and return what it registered."""
     global _default_version
-    for table, name in _PLUGIN_NAMES.pop(file, []):  # an older version of the same file
-        table.pop(name, None)
-    module_name = f"sparsebench_plugin_{fingerprint}"
+    version, place = _fingerprint(source), _fingerprint(str(file).encode())
+    module_name = f"{_PLUGIN_MODULE}{version}_{place}"
     spec = importlib.util.spec_from_file_location(module_name, file)
     if spec is None or spec.loader is None:
         raise InputError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    before = {id(table): set(table) for table in (_ALGORITHMS, _PROBLEMS)}
-    _default_version = fingerprint
+    before = {id(entry) for entry in _entries()}
+    outer, _default_version = _default_version, version
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
-        _register_plain_functions(module, before[id(_ALGORITHMS)])
-    except InputError:
+        # Not by the loader: its cache takes an edit of the same second and size for no edit.
+        exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)
+        _register_plain_functions(module, before)
+        added = [entry for entry in _entries() if id(entry) not in before]
+        others = {id(entry) for plugin in _PLUGINS.values() for entry in plugin.entries}
+        if not added:
+            raise InputError("it defines no function (A, y, k) -> x and registers nothing")
+    except BaseException as error:
+        del sys.modules[module_name]
+        if isinstance(error, InputError):
+            raise InputError(f"{file}: {error}") from error
+        if isinstance(error, Exception | SystemExit):
+            raise InputError(f"{file} failed to load: {_one_line(error)}") from error
         raise
-    except (Exception, SystemExit) as error:
-        raise InputError(f"{file} failed to load: {_one_line(error)}") from error
     finally:
-        _default_version = "1"
-    added = sorted(set(_ALGORITHMS) - before[id(_ALGORITHMS)])
-    added_problems = sorted(set(_PROBLEMS) - before[id(_PROBLEMS)])
-    if not added and not added_problems:
-        raise InputError(f"{file} defines no function (A, y, k) -> x and registers nothing")
-    _PLUGIN_NAMES[file] = [
-        *((_ALGORITHMS, name) for name in added),
-        *((_PROBLEMS, name) for name in added_problems),
-    ]
-    return tuple(added)
+        _default_version = outer
+    return _Plugin(version, tuple(entry for entry in added if id(entry) not in others))
 
 
-def _register_plain_functions(module: ModuleType, before: set[str]) -> None:
-    decorated = {_ALGORITHMS[name].function for name in set(_ALGORITHMS) - before}
+@contextmanager
+def _all_or_nothing() -> Iterator[None]:
+    """Take back what is registered inside if an error ends it, with the modules that did it."""
+    _own_parameters()
+    tables = (_ALGORITHMS, dict(_ALGORITHMS)), (_PROBLEMS, dict(_PROBLEMS))
+    modules = set(sys.modules)
+    try:
+        yield
+    except BaseException:
+        for table, before in tables:
+            for name, entry in table.items():
+                if before.get(name) is not entry and _made_by(entry) not in modules:
+                    sys.modules.pop(_made_by(entry), None)  # so that an import runs it again
+            table.clear()
+            table.update(before)  # type: ignore[arg-type]
+        raise
+
+
+def _entries() -> list[Algorithm | ProblemGenerator]:
+    return [*_ALGORITHMS.values(), *_PROBLEMS.values()]
+
+
+def _table(entry: Algorithm | ProblemGenerator) -> dict[str, Any]:
+    return _ALGORITHMS if isinstance(entry, Algorithm) else _PROBLEMS
+
+
+def _made_by(entry: Algorithm | ProblemGenerator) -> str:
+    """Return the name of the module that an entry comes from."""
+    maker = entry.function if isinstance(entry, Algorithm) else entry.factory
+    return str(getattr(maker, "__module__", ""))
+
+
+def _register_plain_functions(module: ModuleType, before: set[int]) -> None:
+    decorated = {entry.function for entry in _ALGORITHMS.values() if id(entry) not in before}
     for name, function in inspect.getmembers(module, _is_function):
         own = function.__module__ == module.__name__ and not name.startswith("_")
         if own and function not in decorated:
@@ -596,8 +698,9 @@ def load_entry_points() -> None:
     """Import the plug-ins of installed packages; a broken one is a warning, not a crash."""
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         try:
-            entry.load()
-        except Exception as error:
+            with _all_or_nothing():
+                entry.load()
+        except (Exception, SystemExit) as error:
             warnings.warn(
                 f"plug-in {entry.name!r} failed to load: {_one_line(error)}", stacklevel=2
             )
@@ -607,12 +710,58 @@ def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _add(table: dict[str, Any], entry: Any) -> None:
+@cache
+def _own_parameters() -> tuple[frozenset[str], frozenset[str]]:
+    """Return what `solve` and `draw` call their own parameters: no option of those names arrives.
+
+    Importing them registers everything of ours, so that no plug-in can take its names first.
+    """
+    calls = (import_module("sparsebench.solvers").solve, import_module("sparsebench.problems").draw)
+    solve, draw = (
+        frozenset(
+            p.name for p in inspect.signature(call).parameters.values() if p.kind != p.VAR_KEYWORD
+        )
+        for call in calls
+    )
+    return solve, draw
+
+
+def _add(entry: Algorithm | ProblemGenerator) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", entry.name):
         raise InputError(f"{entry.name!r} is no name: use letters, digits, '_', '-' and '.'")
+    if not _made_by(entry).startswith("sparsebench."):
+        _check_reserved(entry)
+    table = _table(entry)
     if entry.name in table:
-        raise InputError(f"the name {entry.name!r} is taken already; choose another")
+        raise InputError(_taken(entry.name))
     table[entry.name] = entry
+
+
+def _taken(name: str) -> str:
+    return f"the name {name!r} is taken already; choose another"
+
+
+def _check_reserved(entry: Algorithm | ProblemGenerator) -> None:
+    """Refuse options that the call they are passed to would keep for itself."""
+    solve, draw = _own_parameters()
+    call, reserved = ("solve", solve) if isinstance(entry, Algorithm) else ("draw", draw)
+    options = set(entry.options)
+    if isinstance(entry, Algorithm):
+        # One of `GIVEN` whose default says more than that nothing is given.
+        parameters = inspect.signature(entry.function).parameters
+        options |= {
+            name
+            for name in GIVEN
+            if name in parameters
+            and not any(
+                parameters[name].default is none for none in (None, False, inspect.Parameter.empty)
+            )
+        }
+    for option in sorted(options & reserved):
+        raise InputError(
+            f"option {option!r} of {entry.name} is a parameter of {call} itself; "
+            f"choose another name than {', '.join(sorted(reserved))}"
+        )
 
 
 def _get(table: dict[str, Any], kind: str, name: str) -> Any:

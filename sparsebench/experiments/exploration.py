@@ -16,8 +16,8 @@ from sparsebench.problems import draw_dictionary, draw_signal
 from sparsebench.registry import (
     Algorithm,
     Choice,
+    algorithm_of,
     choose_problem,
-    get_algorithm,
     load_plugin,
     stage_options,
 )
@@ -151,7 +151,7 @@ def _explored(
 
 def _links(chosen: Choice) -> list[tuple[Algorithm, dict[str, Any]]]:
     """Return the links of a chain with their options, or the algorithm alone with its own."""
-    entry, options = get_algorithm(chosen.name), dict(chosen.options)
+    entry, options = algorithm_of(chosen), dict(chosen.options)
     if entry.stages:
         return list(zip(entry.stages, stage_options(entry, options), strict=True))
     return [(entry, options)]
