@@ -35,7 +35,7 @@ from sparsebench.registry import (
     load_plugin,
     nearest_name,
 )
-from sparsebench.runner import Report, compile_all, default_workers
+from sparsebench.runner import Report, compile_all, default_workers, first_coherence
 from sparsebench.runner import run as run_experiment
 from sparsebench.seeding import digest
 from sparsebench.store import Store, plain_columns
@@ -94,7 +94,12 @@ Plugins = Annotated[
     ),
 ]
 TimeLimit = Annotated[
-    float, typer.Option("--time-limit", help="Seconds a solve may take before it counts as failed.")
+    float,
+    typer.Option(
+        "--time-limit",
+        help="Seconds a solve may take before it counts as failed. Drawing an instance may take "
+        "as long, or a minute; a dictionary that all trials share, an hour.",
+    ),
 ]
 Device = Annotated[
     str,
@@ -197,7 +202,8 @@ def phase_transition(
         time_limit=_positive("--time-limit", time_limit),
     )
     coherences = [
-        problems.draw_dictionary(experiment.problem, m, n, 0, seed).coherence for m in experiment.ms
+        first_coherence(experiment.problem, m, n, seed, experiment.time_limit)
+        for m in experiment.ms
     ]
     report = _run(experiment, out, jobs, plugin, device)
     thresholds = _told(experiment.thresholds(), experiment.algorithms)
@@ -211,7 +217,8 @@ def phase_transition(
     _print_stops(thresholds, half_widths)
     _print_savings(thresholds)
     _out.print(
-        "mutual coherence of the first dictionaries: " + ", ".join(f"{c:.2f}" for c in coherences)
+        "mutual coherence of the first dictionaries: "
+        + ", ".join(_number(c, ".2f") or "not drawn" for c in coherences)
     )
     _print_report(report, [*drawn, out / "thresholds.csv", out / "cells.csv"], out)
 
@@ -268,7 +275,7 @@ def support_distance(
     )
     for k in experiment.ks:
         problems.check_sizes(m, n, k)
-    coherence = problems.draw_dictionary(generator, m, n, 0, seed).coherence
+    coherence = first_coherence(generator, experiment.m, n, seed, experiment.time_limit)
     report = _run(experiment, out, jobs, plugin, device)
     distances = _told(experiment.distances(), experiment.algorithms)
     _write_csv(_traced(distances, experiment.recipe()), out / "distances.csv")
@@ -277,7 +284,7 @@ def support_distance(
     drawn = figures.draw(out / "distances.csv", out)
     _print_distances(distances, experiment)
     which = "of the dictionary" if problems.is_fixed(generator) else "of the first dictionary"
-    _out.print(f"mutual coherence {which}: {coherence:.4f}")
+    _out.print(f"mutual coherence {which}: {_number(coherence, '.4f') or 'not drawn'}")
     _print_report(report, [*drawn, out / "distances.csv"], out)
 
 
@@ -879,6 +886,16 @@ def _print_report(report: Report, written: list[Path], out: Path) -> None:
             _out.print(f"{label}: {counts} of {total:,} solves, counted as failures")
             for message, count in report.messages[label].most_common(3):
                 _out.print(f"    {count:,} times: {message}")
+    if report.undrawn:
+        total = report.computed + report.found
+        _out.print(
+            f"no instance could be drawn at all: the failures of all {total:,} rows are the "
+            "problem's, and say nothing of the algorithms"
+            if report.undrawn == total
+            else f"{report.undrawn:,} of {total:,} rows are failures because the problem could not "
+            "draw their instance",
+            soft_wrap=True,
+        )
     if report.computed:
         core_seconds = (report.wall - report.compiling) * report.workers
         shares = ", ".join(

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any, Protocol, TypeVar
@@ -30,8 +30,15 @@ from sparsebench.metrics import (
     relative_residual,
     support_distance,
 )
-from sparsebench.problems import draw_dictionary, draw_signal, is_ordered
-from sparsebench.registry import Choice, get_algorithm, load_plugin, plugin_fingerprint
+from sparsebench.problems import DrawError, draw_dictionary, draw_signal, is_fixed, is_ordered
+from sparsebench.registry import (
+    Algorithm,
+    Choice,
+    algorithm_of,
+    forget_plugins,
+    load_plugin,
+    plugin_fingerprint,
+)
 from sparsebench.solvers import compile_kernels, solve_checked
 from sparsebench.store import Block, Outcome, Store
 from sparsebench.types import Dictionary, InputError, Instance, Result, Status
@@ -40,10 +47,17 @@ from sparsebench.types import Dictionary, InputError, Instance, Result, Status
 # blocks of a group: what a run that is stopped computes again.
 _DICTIONARIES = 0.25
 _MOST_BLOCKS = 1024
+# Seconds that drawing may take at least, whatever the limit of a solve: a dictionary that all
+# trials share may be learnt from images.
+_DRAWING, _LEARNING = 60.0, 3600.0
+# What the message of a row begins with that has no instance, and so says nothing of its algorithm.
+_NO_INSTANCE = "no instance: "
 _Solution = TypeVar("_Solution")
 Outcomes = dict[tuple[Choice, int], Outcome]
 # Rows of one wave: a block and its outcomes by (algorithm, k).
 Wave = list[tuple[Block, Outcomes]]
+# Plug-in files, with what each of them was when the run began.
+_Versions = tuple[tuple[str, str], ...]
 
 
 class Experiment(Protocol):
@@ -71,10 +85,14 @@ class DeviceError(OSError):
 
 @dataclass
 class Report:
-    """What a run did: rows computed and found, failures, and where its time went (seconds)."""
+    """What a run did: rows computed and found, failures, and where its time went (seconds).
+
+    `undrawn` are those rows, computed or found, whose instance could not be drawn.
+    """
 
     computed: int = 0
     found: int = 0
+    undrawn: int = 0
     wall: float = 0.0
     drawing: float = 0.0
     deriving: float = 0.0
@@ -87,6 +105,7 @@ class Report:
     def count(self, algorithm: Choice, outcome: Outcome) -> None:
         """Add one row's status and message."""
         self.statuses[algorithm.label][outcome.status] += 1
+        self.undrawn += outcome.message.startswith(_NO_INSTANCE)
         if outcome.message:
             self.messages[algorithm.label][outcome.message] += 1
 
@@ -131,9 +150,13 @@ def run(
     ------
     DeviceError
         If the device stops answering. Finished blocks are in the store.
+    InputError
+        If the problem refuses the sizes, the dictionary that all trials share cannot be drawn, or a
+        plug-in has changed since its algorithms were chosen.
     """
     console = console or Console(stderr=True)
     report = Report(workers=workers)
+    versions = tuple((path, plugin_fingerprint(path)) for path in plugins)
     run_id = 0
     waves = experiment.waves()
     start = time.perf_counter()
@@ -156,7 +179,7 @@ def run(
                     run_id = store.start_run(command, experiment.recipe(), environment)
                     report.compiling = compile_all(experiment.algorithms, console)
                 bar.start_wave([block for _, block in missing])
-                for index, block, done in _solve_everywhere(missing, pool, plugins, device):
+                for index, block, done in _solve_everywhere(missing, pool, versions, device):
                     store.add(run_id, block, done.outcomes)
                     rows[index].update(zip(block.pairs, done.outcomes, strict=True))
                     report.computed += len(done.outcomes)
@@ -240,7 +263,7 @@ def _pool(workers: int) -> Iterator[joblib.Parallel]:
 
 
 def _solve_everywhere(
-    missing: list[tuple[int, Block]], pool: joblib.Parallel, plugins: Sequence[str], device: str
+    missing: list[tuple[int, Block]], pool: joblib.Parallel, plugins: _Versions, device: str
 ) -> Iterator[tuple[int, Block, _Solved]]:
     """Yield each block, or its part for the workers and its part for the device, as it is done."""
     ours: list[tuple[int, Block]] = []
@@ -303,29 +326,35 @@ def solve_blocks(blocks: Sequence[Block], device: str) -> list[_Solved]:
     from sparsebench import batched
 
     start = time.perf_counter()
+    ordered = is_ordered(blocks[0].problem)
     dictionaries: list[Dictionary] = []
     instances: dict[tuple[int, int], Instance] = {}
-    owners, known = [], {}
+    outcomes: list[Outcomes] = [{} for _ in blocks]
+    owners: dict[int, int] = {}
+    known: dict[int, int] = {}
     for index, block in enumerate(blocks):
-        drawn_one = draw_dictionary(block.problem, block.m, block.n, block.trial, block.seed)
-        if id(drawn_one) not in known:  # a fixed dictionary is one for all blocks
-            known[id(drawn_one)] = len(dictionaries)
-            dictionaries.append(drawn_one)
-        owners.append(known[id(drawn_one)])
-        for k in sorted({k for _, k in block.pairs}):
-            instances[index, k] = draw_signal(block.problem, drawn_one, k, block.trial, block.seed)
+        for k, drawn_one in _draw(block, ordered).items():
+            if isinstance(drawn_one, Outcome):
+                outcomes[index].update((pair, drawn_one) for pair in block.pairs if pair[1] == k)
+                continue
+            instances[index, k] = drawn_one
+            shared = drawn_one.dictionary  # a fixed dictionary is one for all blocks
+            if id(shared) not in known:
+                known[id(shared)] = len(dictionaries)
+                dictionaries.append(shared)
+            owners[index] = known[id(shared)]
     drawn = time.perf_counter()
     stacks: dict[str, Any] = {}
-    ordered = is_ordered(blocks[0].problem)
-    outcomes: list[Outcomes] = [{} for _ in blocks]
     spent = 0.0
     for chosen in dict.fromkeys(chosen for block in blocks for chosen, _ in block.pairs):
         wanted = [
             (index, k)
             for index, block in enumerate(blocks)
             for other, k in block.pairs
-            if other == chosen
+            if other == chosen and (index, k) in instances
         ]
+        if not wanted:
+            continue
         _, precision = place(chosen)
         if precision not in stacks:
             stacks[precision] = batched.stack(dictionaries, device, precision)
@@ -333,7 +362,7 @@ def solve_blocks(blocks: Sequence[Block], device: str) -> list[_Solved]:
 
         solve = partial(
             batched.solve_problems,
-            get_algorithm(chosen.name),
+            algorithm_of(chosen),
             own_options(chosen),
             stacks[precision],
             np.array([owners[index] for index, _ in wanted]),
@@ -350,9 +379,7 @@ def solve_blocks(blocks: Sequence[Block], device: str) -> list[_Solved]:
                 outcome = replace(found, seconds=(found.seconds or 0.0) / len(wanted))
             else:
                 outcome = _read(instances[index, k], found[position], device, ordered)
-            if ordered and Status(outcome.status).failed:
-                outcome = replace(outcome, near_1=1.0, near_2=1.0)
-            outcomes[index][chosen, k] = outcome
+            outcomes[index][chosen, k] = _with_near(outcome, ordered)
     share = 1 / len(blocks)
     total = time.perf_counter() - drawn
     return [
@@ -380,22 +407,22 @@ def _first_line(error: BaseException) -> str:
 
 
 def _solve_all(
-    missing: list[tuple[int, Block]], pool: joblib.Parallel, plugins: Sequence[str]
+    missing: list[tuple[int, Block]], pool: joblib.Parallel, plugins: _Versions
 ) -> Iterator[tuple[int, Block, _Solved]]:
     """Yield each block as it is done; large ones first, so that none is left over at the end."""
     ordered = sorted(missing, key=lambda item: -sum(k * item[1].m for _, k in item[1].pairs))
-    versions = tuple((path, plugin_fingerprint(path)) for path in plugins)
     parent = os.getpid()
     yield from pool(
-        joblib.delayed(_solve_one)(index, block, versions, parent) for index, block in ordered
+        joblib.delayed(_solve_one)(index, block, plugins, parent) for index, block in ordered
     )
 
 
 def _solve_one(
-    index: int, block: Block, plugins: tuple[tuple[str, str], ...], parent: int
+    index: int, block: Block, plugins: _Versions, parent: int
 ) -> tuple[int, Block, _Solved]:
     if os.getpid() != parent:
         _die_with(parent)
+        forget_plugins(but=[path for path, _ in plugins])  # those of the run it worked for before
     for path, version in plugins:
         if plugin_fingerprint(path) != version:
             raise InputError(f"{path} changed during the run; run the same command again")
@@ -419,47 +446,115 @@ def _die_with(parent: int) -> None:
 def _compile(chosen: Choice) -> None:
     """Load the compiled kernels into this process before anything is timed."""
     if place(chosen)[0] == "cpu":
-        compile_kernels(get_algorithm(chosen.name), dict(chosen.options))
+        compile_kernels(algorithm_of(chosen), dict(chosen.options))
 
 
 def solve_block(block: Block) -> _Solved:
     """Draw the dictionary of a block once and solve all of its pairs on it."""
     start = time.perf_counter()
-    dictionary = draw_dictionary(block.problem, block.m, block.n, block.trial, block.seed)
-    instances = {
-        k: draw_signal(block.problem, dictionary, k, block.trial, block.seed)
-        for k in sorted({k for _, k in block.pairs})
-    }
+    ordered = is_ordered(block.problem)
+    entries = {chosen: algorithm_of(chosen) for chosen, _ in block.pairs}
+    instances = _draw(block, ordered)
     drawn = time.perf_counter()
-    shared = {name for chosen, _ in block.pairs for name in get_algorithm(chosen.name).shares}
-    for quantity in sorted(shared):
-        getattr(dictionary, quantity)
-    for chosen in {chosen for chosen, _ in block.pairs}:
+    dictionaries = {
+        id(i.dictionary): i.dictionary for i in instances.values() if isinstance(i, Instance)
+    }
+    for dictionary in dictionaries.values():  # one, unless none could be drawn
+        for quantity in sorted({name for entry in entries.values() for name in entry.shares}):
+            with suppress(Exception):  # it fails again where it is a row with its message
+                getattr(dictionary, quantity)
+    for chosen in entries:
         _compile(chosen)
     derived = time.perf_counter()
-    ordered = is_ordered(block.problem)
     outcomes = [
-        _outcome(chosen, instances[k], k, block.time_limit, ordered) for chosen, k in block.pairs
+        _outcome(chosen, entries[chosen], instances[k], k, block.time_limit, ordered)
+        for chosen, k in block.pairs
     ]
     solved = time.perf_counter()
     return _Solved(outcomes, drawn - start, derived - drawn, solved - derived)
 
 
+def _draw(block: Block, ordered: bool) -> dict[int, Instance | Outcome]:
+    """Draw the instance of every k of a block, or say in a failed row why there is none."""
+    ks = sorted({k for _, k in block.pairs})
+    recipe = block.trial, block.seed
+    dictionary = _dictionary(block.problem, block.m, block.n, *recipe, block.time_limit)
+    if isinstance(dictionary, Outcome):
+        return dict.fromkeys(ks, _undrawn(dictionary, ordered))
+    limit = _drawing_limit(block.problem, block.time_limit)
+    drawn = {
+        k: attempt(partial(draw_signal, block.problem, dictionary, k, *recipe), limit, _not_its_own)
+        for k in ks
+    }
+    return {k: _undrawn(i, ordered) if isinstance(i, Outcome) else i for k, i in drawn.items()}
+
+
+def _dictionary(
+    problem: Choice, m: int, n: int, trial: int, seed: int, time_limit: float
+) -> Dictionary | Outcome:
+    """Draw the dictionary of a trial, or say in a failed row why there is none."""
+    draw = partial(draw_dictionary, problem, m, n, trial, seed)
+    found = attempt(draw, _drawing_limit(problem, time_limit), _not_its_own)
+    if isinstance(found, Outcome) and is_fixed(problem):
+        raise InputError(f"{problem.label} has no dictionary: {found.message}")
+    return found
+
+
+def _drawing_limit(problem: Choice, time_limit: float) -> float:
+    """Return the seconds that drawing a dictionary or a signal may take."""
+    return max(_LEARNING if is_fixed(problem) else _DRAWING, time_limit)
+
+
+def _not_its_own(error: BaseException) -> bool:
+    """Whether a draw was refused, for sizes that cannot be, or memory was short: the run ends."""
+    return isinstance(error, InputError | MemoryError) and not isinstance(error, DrawError)
+
+
+def first_coherence(problem: Choice, m: int, n: int, seed: int, time_limit: float) -> float:
+    """Return the mutual coherence of the first dictionary, NaN where that one cannot be drawn.
+
+    Raises
+    ------
+    InputError
+        If the problem refuses the sizes, or the dictionary that all trials share cannot be drawn.
+    """
+    dictionary = _dictionary(problem, m, n, 0, seed, time_limit)
+    return float("nan") if isinstance(dictionary, Outcome) else dictionary.coherence
+
+
+def _undrawn(failure: Outcome, ordered: bool) -> Outcome:
+    """Return the row of an instance that could not be drawn: no solve began."""
+    return _with_near(
+        replace(failure, seconds=None, message=_NO_INSTANCE + failure.message), ordered
+    )
+
+
+def _with_near(outcome: Outcome, ordered: bool) -> Outcome:
+    """Return a row with the distances that forgive of a failure, where atoms are ordered."""
+    failed = ordered and Status(outcome.status).failed
+    return replace(outcome, near_1=1.0, near_2=1.0) if failed else outcome
+
+
 def _outcome(
-    chosen: Choice, instance: Instance, k: int, time_limit: float, ordered: bool
+    chosen: Choice,
+    entry: Algorithm,
+    instance: Instance | Outcome,
+    k: int,
+    time_limit: float,
+    ordered: bool,
 ) -> Outcome:
     """Solve one instance; whatever goes wrong becomes a failed row with its message."""
-    entry = get_algorithm(chosen.name)
-    dictionary: Dictionary = instance.dictionary
+    if isinstance(instance, Outcome):
+        return instance
     given = {"support": instance.support} if entry.accepts("support") else {}
 
     def solve() -> Outcome:
-        result = solve_checked(entry, dict(chosen.options), dictionary, instance.y, k, **given)
+        result = solve_checked(
+            entry, dict(chosen.options), instance.dictionary, instance.y, k, **given
+        )
         return _measured(instance, result, ordered)
 
-    outcome = attempt(solve, time_limit)
-    failed = Status(outcome.status).failed
-    return replace(outcome, near_1=1.0, near_2=1.0) if failed and ordered else outcome
+    return _with_near(attempt(solve, time_limit), ordered)
 
 
 def attempt(
@@ -478,11 +573,11 @@ def attempt(
     except _TimeOut:
         seconds = time.perf_counter() - start
         return _failure(Status.TIME_OUT, f"stopped after {time_limit:g} s", seconds)
-    except MemoryError:
-        return _failure(Status.ERROR, "out of memory", time.perf_counter() - start)
     except (Exception, SystemExit) as error:
         if passing(error):
             raise
+        if isinstance(error, MemoryError):
+            return _failure(Status.ERROR, "out of memory", time.perf_counter() - start)
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         message = f"{kind}{error}"
         return _failure(Status.ERROR, " ".join(message.split())[:300], time.perf_counter() - start)

@@ -18,10 +18,12 @@ SMALL = ["--n", "32", "--ratios", "0.4,0.7", "--max-trials", "20", "-j", "1"]
 
 @pytest.fixture(autouse=True)
 def no_plugins_left():
-    known = set(registry._ALGORITHMS)
+    tables = registry._ALGORITHMS, registry._PROBLEMS
+    known = [set(table) for table in tables]
     yield
-    for name in set(registry._ALGORITHMS) - known:
-        del registry._ALGORITHMS[name]
+    for table, names in zip(tables, known, strict=True):
+        for name in set(table) - names:
+            del table[name]
     registry._load_plugin.cache_clear()
 
 
@@ -257,6 +259,77 @@ def test_failures_are_shown(command, tmp_path):
     assert "RuntimeError: the [moon] is full" in out
 
 
+FRAGILE = """
+import numpy as np, sparsebench
+from dataclasses import dataclass
+
+@sparsebench.problem("fragile")
+@dataclass(frozen=True)
+class Fragile:
+    share: float = 1.0
+    fixed_dictionary = {fixed}
+    def dictionary(self, rng, m, n):
+        if rng.random() < self.share:
+            raise RuntimeError("no such luck")
+        return rng.standard_normal((m, n))
+    def signal(self, rng, n, k):
+        return 1.0 * (np.arange(n) < k)
+    def measurements(self, n):
+        return {measurements}
+"""
+
+
+def fragile(folder, fixed=False, measurements="n // 2"):
+    file = folder / "fragile.py"
+    file.write_text(FRAGILE.format(fixed=fixed, measurements=measurements))
+    return ["--plugin", file, "-p", "fragile", "-a", "omp,htp", "--n", "20"]
+
+
+SHORT = ["--ks", "1,2", "--trials", "10", "-j", "1"]
+
+
+def test_a_run_without_a_single_instance_says_so(command, tmp_path):
+    arguments = ["support-distance", *fragile(tmp_path), *SHORT, "--out", tmp_path / "r"]
+    for _ in range(2):  # the rows that were there say it again
+        code, out, err = command(*arguments)
+        assert code == 0, err
+        assert "no instance could be drawn at all: the failures of all 40 rows" in out
+        assert "20 times: no instance: problem 'fragile' failed to draw a dictionary" in out
+        assert "first dictionary: not drawn" in out
+    assert "nothing to compute" in out
+    assert set(pd.read_csv(tmp_path / "r" / "distances.csv")["failures"]) == {10}
+    code, out, err = command("status", "--out", tmp_path / "r")
+    assert code == 0, err
+    assert "40 rows" in out
+    code, out, err = command("phase-transition", *fragile(tmp_path), *SMALL[2:], "-o", tmp_path)
+    assert code == 0, err
+    assert "no instance could be drawn at all" in out
+    assert "first dictionaries: not drawn, not drawn" in out
+
+
+def test_rows_without_an_instance_are_counted(command, tmp_path):
+    arguments = fragile(tmp_path)
+    arguments[3] = "fragile[share=.5]"
+    code, out, err = command("support-distance", *arguments, *SHORT, "--out", tmp_path / "r")
+    assert code == 0, err
+    distances = pd.read_csv(tmp_path / "r" / "distances.csv")
+    (failures,) = set(distances["failures"])
+    assert 0 < failures < 10
+    words = f"{4 * failures} of 40 rows are failures because the problem could not draw"
+    assert words in out
+
+
+@pytest.mark.parametrize("name", ["support-distance", "instance"])
+def test_a_problem_that_never_can_is_one_line(command, tmp_path, name):
+    where = ["--out", tmp_path / "r"]
+    for plugin in (fragile(tmp_path, fixed=True), fragile(tmp_path, measurements="1 // 0")):
+        code, out, err = command(name, *plugin, *where)
+        assert code == 2
+        assert "problem 'fragile' failed to" in err
+        assert err.count("\n") == 1
+        assert not out
+
+
 def test_what_a_peer_does_not_tell_is_empty(command, tmp_path):
     file = tmp_path / "peer.py"
     file.write_text(
@@ -264,22 +337,7 @@ def test_what_a_peer_does_not_tell_is_empty(command, tmp_path):
         "@algorithm('timeless', family='peer')\ndef f(dictionary, y, k):\n"
         "    return Result(np.eye(dictionary.shape[1])[0], 2, 'converged')\n"
     )
-    run = [
-        "support-distance",
-        "-p",
-        "gaussian",
-        "--plugin",
-        file,
-        "--n",
-        "20",
-        "--ks",
-        "1,2",
-        "--trials",
-        "10",
-        "-j",
-        "1",
-        "-o",
-    ]
+    run = ["support-distance", "-p", "gaussian", "--plugin", file, "--n", "20", *SHORT, "-o"]
     assert command(*run, tmp_path, "-a", "timeless,omp")[0] == 0
     code, out, err = command(*run, tmp_path, "-a", "timeless,omp")
     assert code == 0, err

@@ -1,6 +1,7 @@
 """Plug-ins: registered whole or not at all; a row's version is that of the code that made it."""
 
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -9,12 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import sparsebench
 from sparsebench import registry
+from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.problems import draw
 from sparsebench.registry import choose_algorithms, choose_problem
+from sparsebench.runner import run
 from sparsebench.solvers import solve
+from sparsebench.store import Store
 from sparsebench.types import InputError
 
 A, Y = np.eye(4), np.arange(1.0, 5.0)
@@ -237,6 +242,86 @@ def test_our_names_come_first_whatever_is_loaded_first(tmp_path, way):
         "assert (result.support == instance.support).all()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def distances(names, trials, ks=(1,)):
+    return SupportDistance(
+        choose_algorithms(names) if isinstance(names, str) else names,
+        choose_problem("gaussian"),
+        n=8,
+        m=6,
+        ks=list(ks),
+        trials=trials,
+        seed=0,
+        time_limit=60.0,
+    )
+
+
+def execute(experiment, folder, file, workers=1):
+    with Store(folder) as store:
+        return run(
+            experiment,
+            store,
+            workers=workers,
+            command="test",
+            environment={},
+            plugins=[str(file)],
+            console=Console(quiet=True),
+        )
+
+
+def values_of(folder):
+    """Return, by version, the values that its rows were made with: x = value * e_0."""
+    with Store(folder, writable=False) as store:
+        rows = store.frame()
+    found = {}
+    for row in rows.itertuples():
+        x = draw("gaussian", m=6, n=8, k=row.k, trial=row.trial).x
+        errors = [np.linalg.norm(value * np.eye(8)[0] - x) / np.linalg.norm(x) for value in (1, 2)]
+        assert abs(errors[0] - errors[1]) > 1e-6
+        value = 1 + int(np.argmin(np.abs(np.array(errors) - row.relative_error)))
+        found.setdefault(json.loads(row.algorithm_recipe)["version"], []).append(value)
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_live_on_run_the_version_of_the_row(tmp_path, workers):
+    file = tmp_path / "mine.py"
+    versions = []
+    for value, trials in ((1, 4), (2, 4), (1, 8)):
+        write(file, PLAIN.format(name="mine", value=value))
+        versions.append(registry.plugin_fingerprint(file))
+        sparsebench.load_plugin(file)
+        execute(distances("mine", trials), tmp_path / "r", file, workers)
+    assert values_of(tmp_path / "r") == {versions[0]: [1] * 8, versions[1]: [2] * 4}
+
+
+def test_workers_forget_the_plugins_of_an_earlier_run(tmp_path):
+    one = write(tmp_path / "one.py", PLAIN.format(name="mine", value=1))
+    two = write(tmp_path / "two.py", PLAIN.format(name="mine", value=2))
+    versions = [registry.plugin_fingerprint(file) for file in (one, two)]
+    sparsebench.load_plugin(one)
+    execute(distances("mine", 2), tmp_path / "r", one, workers=2)
+    sparsebench.load_plugin(write(one, PLAIN.format(name="renamed", value=1)))
+    sparsebench.load_plugin(two)
+    execute(distances("mine", 4), tmp_path / "r", two, workers=2)
+    assert values_of(tmp_path / "r") == {versions[0]: [1] * 2, versions[1]: [2] * 4}
+
+
+@pytest.mark.parametrize("kind", ["algorithm", "problem"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_choice_whose_code_has_changed_makes_no_row(tmp_path, kind, workers):
+    text = PLAIN if kind == "algorithm" else PROBLEM
+    file = write(tmp_path / "mine.py", text.format(name="mine", value=1))
+    sparsebench.load_plugin(file)
+    experiment = distances("mine" if kind == "algorithm" else "omp", trials=2)
+    if kind == "problem":
+        experiment.problem = choose_problem("mine")
+    write(file, text.format(name="mine", value=2))
+    with pytest.raises(InputError, match="mine has changed since it was chosen"):
+        execute(experiment, tmp_path / "r", file, workers)
+    with Store(tmp_path / "r", writable=False) as store:
+        assert store.frame().empty
 
 
 SOLVE = [name for name in inspect.signature(solve).parameters if name != "options"]

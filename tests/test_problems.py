@@ -1,11 +1,14 @@
 """Instances: what they are made of, and that nothing but their recipe decides them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 import sparsebench
+from sparsebench import registry
 from sparsebench.metrics import (
     exact_recovery,
     near_distance,
@@ -232,3 +235,28 @@ def test_near_distance_by_hand():
         near_distance(np.zeros(12), true, 1)
     with pytest.raises(InputError, match="tolerance"):
         near_distance(true, estimate, -1)
+
+
+@pytest.mark.parametrize(("snr", "finite"), [(10.0, True), (np.inf, True), (np.nan, False)])
+def test_noise_of_no_ratio_is_refused(monkeypatch, snr, finite):
+    @dataclass(frozen=True)
+    class Noisy:
+        snr: float = 0.0
+
+        def dictionary(self, rng, m, n):
+            return np.eye(m, n)
+
+        def signal(self, rng, n, k):
+            return np.arange(n) < k
+
+    monkeypatch.setitem(registry._PROBLEMS, "noisy", None)
+    del registry._PROBLEMS["noisy"]
+    registry.problem("noisy")(Noisy)
+    if finite:
+        instance = sparsebench.draw("noisy", m=4, n=6, k=2, snr=snr)
+        assert instance.x.dtype == float
+        noise = instance.y - [1, 1, 0, 0]
+        np.testing.assert_allclose(noise @ noise, 2 * 10 ** (-snr / 10), rtol=1e-12)
+    else:
+        with pytest.raises(InputError, match=r"problem 'noisy' drew a signal .* y holds NaN"):
+            sparsebench.draw("noisy", m=4, n=6, k=2, snr=snr)

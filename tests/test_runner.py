@@ -2,21 +2,24 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 import sparsebench
-from sparsebench import registry, runner
+from sparsebench import devices, registry, runner
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.metrics import near_distance
@@ -305,6 +308,157 @@ def test_a_peer_that_tells_no_seconds_is_solved_once(tmp_path):
         assert (name, n_iter, seconds) == ("timeless", 3, None)
         assert known > 0
     del registry._ALGORITHMS["timeless"]
+
+
+@dataclass(frozen=True)
+class Fragile:
+    """Draws as it should, but for the third dictionary or the second signal of each."""
+
+    how: str = ""
+    fixed: bool = False
+
+    calls: ClassVar[Counter[str]] = Counter()
+
+    @property
+    def fixed_dictionary(self):
+        return self.fixed
+
+    def dictionary(self, rng, m, n):
+        self.calls["dictionary"] += 1
+        A = rng.standard_normal((m, n))
+        if self.calls["dictionary"] != 3:
+            return A
+        if self.how == "raises":
+            raise RuntimeError("the [moon] is\n full")
+        if self.how == "exits":
+            raise SystemExit(3)
+        if self.how == "sleeps":
+            time.sleep(30)
+        if self.how == "NaN":
+            A[0, 0] = np.nan
+        return {"transposed": A.T, "nothing": None, "wide": A[:, 1:]}.get(self.how, A)
+
+    def signal(self, rng, n, k):
+        self.calls["signal"] += 1
+        x = 2.0 * (np.arange(n) < k)
+        if self.calls["signal"] % 2 and self.how.startswith("signal"):
+            if self.how == "signal raises":
+                raise KeyError("lost")
+            if self.how == "signal sleeps":
+                time.sleep(30)
+            if self.how == "signal NaN":
+                x[0] = np.nan
+            if self.how == "signal huge":
+                x[:k] = np.finfo(float).max
+            if self.how == "signal dense":
+                x[k] = 1.0
+            if self.how == "signal sparse":
+                x[0] = 0.0
+            return {"signal short": x[1:], "signal complex": 1j * x}.get(self.how, x)
+        return x
+
+
+@pytest.fixture
+def fragile(monkeypatch):
+    monkeypatch.setitem(registry._PROBLEMS, "fragile", None)
+    del registry._PROBLEMS["fragile"]
+    registry.problem("fragile")(Fragile)
+    Fragile.calls.clear()
+    monkeypatch.setattr(runner, "_DRAWING", 0.5, raising=False)
+
+
+BAD_DRAWS = {
+    "raises": "problem 'fragile' failed to draw a dictionary: RuntimeError: the [moon] is full",
+    "exits": "problem 'fragile' failed to draw a dictionary: SystemExit: 3",
+    "sleeps": "stopped after 0.5 s",
+    "NaN": "problem 'fragile' drew a dictionary that is no use: A holds NaN or infinite entries",
+    "transposed": "A has shape (32, 16), not (16, 32)",
+    "wide": "A has shape (16, 31), not (16, 32)",
+    "nothing": "A must be a dense array of real numbers",
+    "signal raises": "problem 'fragile' failed to draw a signal: KeyError: 'lost'",
+    "signal sleeps": "stopped after 0.5 s",
+    "signal NaN": "problem 'fragile' drew a signal that is no use: x holds NaN or infinite entries",
+    "signal huge": "y holds NaN or infinite entries",
+    "signal dense": "x has 3 non-zeros, not k = 2",
+    "signal sparse": "x has 1 non-zeros, not k = 2",
+    "signal short": "x has shape (31,), not (32,)",
+    "signal complex": "x must be a dense array of real numbers",
+}
+
+
+@pytest.mark.parametrize("how", BAD_DRAWS)
+def test_a_bad_draw_is_a_failed_row_of_all_that_wanted_it(tmp_path, fragile, how):
+    names, ks, trials = "omp,htp,oracle", (2, 5), 4
+    experiment = distances(names, ks, trials, problem=f"fragile[how={how}]", time_limit=0.4)
+    report = execute(experiment, tmp_path)
+    assert report.computed == 3 * 2 * 4
+    with Store(tmp_path, writable=False) as store:
+        rows = store.frame()
+    if how.startswith("signal"):
+        bad = rows["k"] == 2
+        assert report.undrawn == bad.sum() == 3 * 4
+    else:
+        bad = rows["trial"] == 2
+        assert report.undrawn == bad.sum() == 3 * 2
+    assert set(rows.loc[bad, "status"]) == {"time-out" if "sleeps" in how else "error"}
+    (message,) = set(rows.loc[bad, "message"])
+    assert message.startswith("no instance: ") and BAD_DRAWS[how] in message
+    assert (rows.loc[bad, "support_distance"] == 1).all()
+    missing = ["relative_error", "relative_residual", "n_iter", "seconds"]
+    assert rows.loc[bad, missing].isna().all(axis=None)
+    assert (rows.loc[~bad, "message"] == "").all()
+    assert rows.loc[~bad & (rows["algorithm"] == "oracle"), "exact"].all()
+    failures = experiment.distances().groupby("algorithm")["failures"].sum()
+    assert (failures == bad.sum() / 3).all()
+    assert report.messages["omp"] == {message: bad.sum() / 3}
+    calls = Fragile.calls.copy()
+    again = execute(distances(names, ks, trials, f"fragile[how={how}]", None, 0.4), tmp_path)
+    assert (again.computed, again.found, again.undrawn) == (0, 24, report.undrawn)
+    assert Fragile.calls == calls
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_no_trial_can_have_ends_the_run(tmp_path, fragile, monkeypatch, workers):
+    """Sizes that a problem refuses, and a failure of the dictionary that all trials share."""
+    for problem, m, words in (
+        ("deconvolution", 16, "deconvolution needs m = n"),
+        ("fragile[how=raises,fixed=true]", 16, "the [moon] is full"),
+        ("fragile[how=sleeps,fixed=true]", 16, "has no dictionary: stopped after 0.5 s"),
+    ):
+        monkeypatch.setattr(runner, "_LEARNING", 0.5)
+        monkeypatch.setitem(Fragile.calls, "dictionary", 2)
+        if workers == 1 or problem == "deconvolution":
+            experiment = distances("omp", trials=2, problem=problem, m=m, time_limit=0.4)
+            with pytest.raises(InputError, match=re.escape(words)):
+                execute(experiment, tmp_path, workers)
+    with Store(tmp_path, writable=False) as store:
+        assert store.frame().empty
+
+
+def test_a_dictionary_drawn_for_a_device_may_be_bad(tmp_path, fragile):
+    pytest.importorskip("torch")
+    experiment = distances("omp,htp", trials=4, problem="fragile[how=raises]")
+    experiment.algorithms, device = devices.placed(experiment.algorithms, "torch-cpu")
+    with Store(tmp_path) as store:
+        report = run(
+            experiment, store, workers=1, command="", environment={}, console=QUIET, device=device
+        )
+        rows = store.frame()
+    bad = rows["trial"] == 2
+    assert report.undrawn == bad.sum() == 2 * 2
+    assert set(rows.loc[bad, "message"]) == {"no instance: " + BAD_DRAWS["raises"]}
+    assert (rows.loc[~bad, "message"] == "").all()
+    assert len(rows) == 2 * 2 * 4
+
+
+def test_a_quantity_that_cannot_be_derived_fails_those_that_read_it(tmp_path, monkeypatch):
+    def gram(self):
+        raise np.linalg.LinAlgError("no Gram matrix")
+
+    monkeypatch.setattr(sparsebench.Dictionary, "gram", property(gram))
+    report = execute(distances("htp,matched_filter", ks=(2,), trials=2), tmp_path)
+    assert dict(report.messages["htp"]) == {"LinAlgError: no Gram matrix": 2}
+    assert not report.messages["matched_filter"]
 
 
 SCRIPT = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -12,15 +14,24 @@ from sparsebench.problems import digits as digits
 from sparsebench.problems import gaussian as gaussian
 from sparsebench.problems import lista as lista
 from sparsebench.problems import super_resolution as super_resolution
-from sparsebench.registry import Choice, choice, get_problem, parse_choice, problems
+from sparsebench.registry import Choice, choice, get_problem, parse_choice, problem_of, problems
 from sparsebench.seeding import generator
-from sparsebench.types import Dictionary, FloatArray, InputError, Instance, check_whole
+from sparsebench.types import (
+    Dictionary,
+    FloatArray,
+    InputError,
+    Instance,
+    all_finite,
+    as_floats,
+    check_whole,
+)
 
 # A store keeps whole numbers in 64 bits; larger dictionaries than this do not fit into memory.
 _LARGEST_INTEGER = 2**63 - 1
 _MOST_ATOMS = 1_000_000
 
 __all__ = [
+    "DrawError",
     "add_noise",
     "check_seed",
     "check_sizes",
@@ -33,6 +44,10 @@ __all__ = [
     "is_ordered",
     "problems",
 ]
+
+
+class DrawError(InputError):
+    """A problem's own code failed on one instance, or drew what cannot be used."""
 
 
 def draw(
@@ -59,7 +74,7 @@ def draw(
     Raises
     ------
     InputError
-        If a name, an option or a size cannot be used.
+        If a name, an option or a size cannot be used, or the problem fails (`DrawError`).
     """
     name, inline = parse_choice(problem)
     chosen = choice(get_problem(name), {**inline, **options})
@@ -75,8 +90,7 @@ def draw_dictionary(chosen: Choice, m: int, n: int, trial: int, seed: int) -> Di
     """Return the dictionary of a trial; a fixed one is built once a process and shared."""
     if is_fixed(chosen):
         return _fixed_dictionary(chosen, m, n)
-    recipe = _recipe(chosen, m, n, trial, seed)
-    return Dictionary(_generator(chosen).dictionary(generator(recipe), m, n))
+    return _dictionary(chosen, _recipe(chosen, m, n, trial, seed), m, n)
 
 
 def draw_signal(chosen: Choice, dictionary: Dictionary, k: int, trial: int, seed: int) -> Instance:
@@ -85,16 +99,45 @@ def draw_signal(chosen: Choice, dictionary: Dictionary, k: int, trial: int, seed
     source = _generator(chosen)
     recipe = _recipe(chosen, m, n, trial, seed) | {"k": k}
     rng = generator(recipe)
-    x = source.signal(rng, n, k)
-    if np.shape(x) != (n,) or np.count_nonzero(x) != k:
-        raise InputError(f"problem {chosen.name!r} drew a signal without exactly k = {k} non-zeros")
-    y = dictionary.A @ x
-    snr = getattr(source, "snr", np.inf)
-    if snr < np.inf:
-        noise = rng.standard_normal(m)
-        y = y + noise * (np.linalg.norm(y) / np.linalg.norm(noise) * 10 ** (-snr / 20))
+    with _running(chosen, "draw a signal"):
+        drawn = source.signal(rng, n, k)
+        snr = float(getattr(source, "snr", np.inf))
+    with _checking(chosen, "a signal"):
+        x = as_floats(drawn, "x")
+        if x.shape != (n,):
+            raise InputError(f"x has shape {x.shape}, not ({n},)")
+        if np.count_nonzero(x) != k:
+            raise InputError(f"x has {np.count_nonzero(x)} non-zeros, not k = {k}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            y = dictionary.A @ x
+            if snr != np.inf:
+                noise = rng.standard_normal(m)
+                y = y + noise * (np.linalg.norm(y) / np.linalg.norm(noise) * 10 ** (-snr / 20))
+        if not all_finite(y):
+            raise InputError("y holds NaN or infinite entries")
     y.flags.writeable = False
     return Instance(dictionary, x, y, recipe)
+
+
+@contextmanager
+def _running(chosen: Choice, doing: str) -> Iterator[None]:
+    """Say in one line what a problem's own code raised; what it refuses it has said itself."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        raised = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DrawError(f"problem {chosen.name!r} failed to {doing}: {raised}") from error
+
+
+@contextmanager
+def _checking(chosen: Choice, what: str) -> Iterator[None]:
+    """Say whose `what` it is that cannot be used."""
+    try:
+        yield
+    except InputError as error:
+        raise DrawError(f"problem {chosen.name!r} drew {what} that is no use: {error}") from None
 
 
 def draw_batch(
@@ -147,7 +190,8 @@ def default_measurements(chosen: Choice, n: int) -> int:
     """
     source = _generator(chosen)
     if hasattr(source, "measurements"):
-        return int(source.measurements(n))
+        with _running(chosen, "say how many measurements"):
+            return int(source.measurements(n))
     return n if is_fixed(chosen) else max(1, n // 2)
 
 
@@ -174,12 +218,23 @@ def _recipe(chosen: Choice, m: int, n: int, trial: int, seed: int) -> dict[str, 
     return {"seed": seed, "problem": chosen.recipe, "m": m, "n": n, "trial": trial}
 
 
+def _dictionary(chosen: Choice, recipe: dict[str, Any], m: int, n: int) -> Dictionary:
+    with _running(chosen, "draw a dictionary"):
+        A = _generator(chosen).dictionary(generator(recipe), m, n)
+    with _checking(chosen, "a dictionary"):
+        dictionary = Dictionary(A)
+        if dictionary.shape != (m, n):
+            raise InputError(f"A has shape {dictionary.shape}, not ({m}, {n})")
+    return dictionary
+
+
 @lru_cache(maxsize=64)
 def _generator(chosen: Choice) -> Any:
-    return get_problem(chosen.name).factory(**dict(chosen.options))
+    factory = problem_of(chosen).factory
+    with _running(chosen, "take its options"):
+        return factory(**dict(chosen.options))
 
 
 @lru_cache(maxsize=4)
 def _fixed_dictionary(chosen: Choice, m: int, n: int) -> Dictionary:
-    unused: FloatArray = _generator(chosen).dictionary(generator(chosen.recipe), m, n)
-    return Dictionary(unused)
+    return _dictionary(chosen, chosen.recipe, m, n)
