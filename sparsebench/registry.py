@@ -556,8 +556,8 @@ def load_plugin(path: str | Path) -> list[str]:
     InputError
         If the file does not exist, does not run, registers nothing, or a name is taken.
     """
+    source = _content(path)
     file = Path(path).resolve()
-    source = _content(file)
     load_entry_points()  # what is installed comes first, in whichever order things are asked for
     with _all_or_nothing():
         older = _PLUGINS.get(file, _Plugin("", ()))
