@@ -59,8 +59,14 @@ def htp(A, y, k, step, max_iter=1000):
     return best_x
 
 
+def safe_step(A, step):
+    """1/||A||² where the step is longer, but below twice that."""
+    shortest = spectral_step(A)
+    return min(step, shortest) if step < 2 * shortest else step
+
+
 def iht(A, y, k, step, max_iter=1000):
-    x, pace, safe = np.zeros(A.shape[1]), step, spectral_step(A)
+    x, pace, safe = np.zeros(A.shape[1]), step, safe_step(A, step)
     for _ in range(max_iter):
         u = x + pace * A.T @ (y - A @ x)
         new = np.zeros_like(x)
@@ -194,8 +200,8 @@ def cgiht(A, y, k, restart=False, max_iter=1000, x=None):
 
 
 def iht_l0(A, y, k, lam=3e-3, step=None, max_iter=1000, x=None):
-    safe = spectral_step(A)
-    step = 1.8 * safe if step is None else step
+    step = 1.8 * spectral_step(A) if step is None else step
+    safe = safe_step(A, step)
     top = step * np.abs(A.T @ y).max() ** 2 / 2
     level = top / 2 if x is None else lam * top
     x = np.zeros(A.shape[1]) if x is None else x

@@ -226,8 +226,8 @@ def test_iht_l0_of_an_orthogonal_dictionary_is_one_hard_threshold():
     np.testing.assert_allclose(x, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("step", ["1.8/L", "8/L", "1"])
-def test_iht_l0_never_raises_its_objective_whatever_its_step(step):
+@pytest.mark.parametrize("step", ["1/L", "1.8/L", "1.99/L"])
+def test_iht_l0_never_raises_its_objective(step):
     instance, _ = draw(GAUSSIAN[0])
     dictionary, y = Dictionary(instance.A), instance.y + np.sin(np.arange(instance.y.size))
     size = step_size(step, dictionary)
@@ -282,8 +282,9 @@ def test_no_residual_of_iht_rises_from_any_start():
         assert max(left) <= np.linalg.norm(instance.y - instance.A @ start) * (1 + 1e-9)
 
 
-def test_iht_l0_refuses_a_lambda_without_meaning():
+def test_iht_l0_says_when_it_diverges_and_refuses_a_lambda_without_meaning():
     instance, k = draw(GAUSSIAN[0])
+    assert sparsebench.solve("iht-l0", instance.A, instance.y, k, step="8/L").status == "diverged"
     for lam in (0.0, 1.0, -0.5):
         with pytest.raises(sparsebench.InputError, match="fraction"):
             sparsebench.solve("iht-l0", instance.A, instance.y, k, lam=lam)

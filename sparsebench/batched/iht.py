@@ -30,7 +30,9 @@ def iht(
     """Iterative hard thresholding, as `solvers.iht.iht`."""
     ending, n = Ending.of_supports(batch), batch.n
     step_sizes = batch.stack.steps(step)[batch.owner, None]
-    safe = torch.minimum(batch.stack.steps("1/L")[batch.owner, None], step_sizes)
+    shortest = batch.stack.steps("1/L")[batch.owner, None]
+    bounded = (shortest < step_sizes) & (step_sizes < 2.0 * shortest)
+    safe = torch.where(bounded, shortest, step_sizes)
     rounding = max(RISE, 1e2 * torch.finfo(batch.y.dtype).eps)
     support = torch.zeros_like(ending.answers)
     support = support.masked_fill(_beyond(batch), n)

@@ -10,7 +10,7 @@ from sparsebench.kernels.least_squares import polished, residual
 from sparsebench.kernels.selection import top_k
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
-from sparsebench.solvers.steps import step_size
+from sparsebench.solvers.steps import safe_step, step_size
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
 # A residual or an objective rises where it does by more than this fraction of ||y||², its rounding.
@@ -42,7 +42,7 @@ def iht(
     Ends with least squares on the last support, so that estimates are compared by their supports
     and not by the digits that a linear convergence had still to gain. A step beyond 1/||A||² may
     raise the residual, and cycle (on an orthonormal basis, 1.8/L does): where it would, that
-    iteration is made again with 1/||A||², which cannot.
+    iteration is made again with 1/||A||², which cannot. Steps from 2/||A||² on may diverge.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def iht(
     atoms, gram = dictionary.atoms, dictionary.gram
     size = step_size(step, dictionary)
     x = np.zeros(atoms.shape[0]) if start is None else start.copy()
-    safe = step_size("1/L", dictionary)
+    safe = safe_step(size, dictionary)
     support, n_iter, code = threshold(atoms, gram, y, k, size, safe, max_iter, tol, settled, x)
     return ended(polished(atoms, gram, y, support, k, atoms.shape[0]), n_iter, code)
 

@@ -9,7 +9,7 @@ from sparsebench.kernels.gram import correlate, dot, negative_gradient
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended, read_off
 from sparsebench.solvers.iht import RISE, solves, squared_residual
-from sparsebench.solvers.steps import step_size
+from sparsebench.solvers.steps import safe_step, step_size
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
 # Continuation: lambda falls by this factor once x moves by less than this fraction of itself.
@@ -59,7 +59,7 @@ def iht_l0(
     lam : float
         lambda as a fraction of ½ step ||Aᵀy||∞², 0 < lam < 1.
     step : str
-        ``c/L`` for c / ||A||², or a multiple of one over the mean squared column norm.
+        ``c/L`` with c < 2 for c / ||A||², or a multiple of one over the mean squared column norm.
     max_iter : int
         Over all values of lambda.
     tol : float
@@ -90,7 +90,7 @@ def l0_penalised(
 ) -> tuple[FloatArray, int, int]:
     """Return (x, iterations, ending) for min ½||y - A x||² + level ||x||_0."""
     x = np.zeros(dictionary.shape[1]) if start is None else start.copy()
-    safe = step_size("1/L", dictionary)
+    safe = safe_step(step, dictionary)
     x, n_iter, code = _penalised(
         dictionary.atoms, dictionary.gram, y, level, step, safe, max_iter, tol, settled, x
     )

@@ -11,7 +11,7 @@ from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended
 from sparsebench.solvers.htp import pursue
 from sparsebench.solvers.iht import threshold
-from sparsebench.solvers.steps import step_size
+from sparsebench.solvers.steps import safe_step, step_size
 from sparsebench.types import Dictionary, FloatArray, IntArray, Result, check_whole
 
 # (iterations it may use, starting point) -> (support, iterations used)
@@ -107,7 +107,8 @@ def iht_restarts(
     seed : int
         Of the random supports.
     """
-    size, safe = step_size(step, dictionary), step_size("1/L", dictionary)
+    size = step_size(step, dictionary)
+    safe = safe_step(size, dictionary)
     budget = int(max_iter * (1 + k**2 / (6 * dictionary.shape[1])))
 
     def run(budget: int, x: FloatArray) -> tuple[IntArray, int]:

@@ -29,6 +29,16 @@ def step_size(rule: str, dictionary: Dictionary) -> float:
     )
 
 
+def safe_step(step: float, dictionary: Dictionary) -> float:
+    """Return what to take where `step` would raise a residual: 1/||A||², which cannot.
+
+    Only for a step below 2/||A||², with which iterations on one support stay bounded; a longer one
+    is what was asked for, and may diverge.
+    """
+    shortest = step_size("1/L", dictionary)
+    return min(step, shortest) if step < 2 * shortest else step
+
+
 @cache
 def _read(rule: str) -> tuple[float, bool]:
     """Return c of a rule ``c`` or ``c/L``, and whether it is the second."""
