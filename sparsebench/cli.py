@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import signal
 import sqlite3
@@ -83,12 +84,16 @@ Seed = Annotated[int, typer.Option("--seed", help="Root seed.")]
 Workers = Annotated[
     int | None, typer.Option("-j", "--jobs", help="Processes; by default one a core.")
 ]
-Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for all that a run writes.")]
+# As --plugin, made absolute before a plug-in can change the working directory.
+Out = Annotated[
+    Path, typer.Option("-o", "--out", resolve_path=True, help="Folder for all that a run writes.")
+]
 Plugins = Annotated[
-    list[str] | None,
+    list[Path] | None,
     typer.Option(
         "--plugin",
         metavar="FILE",
+        resolve_path=True,
         help="A Python file with your own functions (A, y, k) -> x. What the file contains is "
         "their version, part of the key of their rows; what it reads or imports is not.",
     ),
@@ -116,6 +121,8 @@ def run() -> None:
     """Run the command line; every expected trouble is one line on standard error."""
     # Being asked to end is an interruption, so that workers end too and the store is closed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or file that cannot show "±"
+        sys.stdout.reconfigure(errors="replace")
     try:
         app(standalone_mode=True)
     except InputError as error:
@@ -386,7 +393,7 @@ def exploration(
                 trials=trials,
                 seed=seed,
                 workers=workers,
-                plugins=[str(Path(p).resolve()) for p in plugin or ()],
+                plugins=[str(path) for path in plugin or ()],
             )
     except KeyboardInterrupt:
         _stop("stopped; nothing was written", 130)
@@ -590,7 +597,7 @@ def _run(
     experiment: PhaseTransition | SupportDistance | Study,
     out: Path,
     jobs: int | None,
-    plugin: list[str] | None,
+    plugin: list[Path] | None,
     device: str = "cpu",
 ) -> Report:
     problems.check_seed(experiment.seed)
@@ -603,9 +610,9 @@ def _run(
                 experiment,
                 store,
                 workers=workers,
-                command="sparsebench " + shlex.join(sys.argv[1:]),
+                command=_command_line(sys.argv[1:]),
                 environment=describe() | devices.describe(device),
-                plugins=[str(Path(p).resolve()) for p in plugin or ()],
+                plugins=[str(path) for path in plugin or ()],
                 console=_err,
                 device=device,
             )
@@ -627,13 +634,13 @@ def _stop(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
-def _load_plugins(plugin: list[str] | None) -> None:
+def _load_plugins(plugin: list[Path] | None) -> None:
     for path in plugin or ():
         load_plugin(path)
 
 
 def _algorithms(
-    patterns: list[str] | None, plugin: list[str] | None, preset: dict[str, Any]
+    patterns: list[str] | None, plugin: list[Path] | None, preset: dict[str, Any]
 ) -> list[Choice]:
     """Return the chosen algorithms: by default the preset's and whatever the plug-ins add."""
     if patterns:
@@ -698,8 +705,13 @@ def _traced(frame: pd.DataFrame, recipe: Any) -> pd.DataFrame:
     return frame.assign(
         recipe=digest(recipe),
         version=package_version(),
-        command="sparsebench " + shlex.join(_deciding(sys.argv[1:])),
+        command=_command_line(_deciding(sys.argv[1:])),
     )
+
+
+def _command_line(words: list[str]) -> str:
+    """Return the command as text that any file can hold, whatever bytes a path is made of."""
+    return ("sparsebench " + shlex.join(words)).encode("utf-8", "replace").decode()
 
 
 def _deciding(words: list[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """The command line: what it writes, and one clear line for whatever is wrong."""
 
+import io
+import os
 import shutil
 import sqlite3
 import sys
@@ -399,8 +401,8 @@ def test_list_shows_everything(command):
         (["support-distance", "-p", "deconvolution[width=-1]"], "positive"),
         (["support-distance", "-p", "super-resolution[factor=3]"], "needs n = 3 m"),
         (["list", "algoritms"], "did you mean 'algorithms'?"),
-        (["status", "--out", "nowhere"], "no results in nowhere"),
-        (["export", "rows.csv", "--out", "nowhere"], "no results in nowhere"),
+        (["status", "--out", "nowhere"], "nowhere/results.db does not exist"),
+        (["export", "rows.csv", "--out", "nowhere"], "nowhere/results.db does not exist"),
     ],
 )
 def test_bad_input_is_one_line(command, arguments, words, tmp_path, monkeypatch):
@@ -585,6 +587,55 @@ def test_a_csv_says_which_command_made_it_wherever_it_was_written(command, tmp_p
     made = pd.read_csv(tmp_path / "thresholds.csv")["command"].unique()
     expected = "sparsebench phase-transition -a omp --n 32 --ratios 0.4,0.7 --max-trials 20"
     assert list(made) == [expected]
+
+
+def test_a_terminal_without_unicode_shows_the_tables(monkeypatch, tmp_path):
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", shown)
+    words = ["support-distance", "-p", "gaussian", "-a", "omp", "--n", "16", "--m", "8", "-j", "1"]
+    words += ["--ks", "1", "--trials", "2", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["sparsebench", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.run()
+    shown.flush()
+    text = shown.buffer.getvalue().decode("ascii")
+    assert not ended.value.code
+    assert "mean support distance, ? half-width" in text
+    assert "support-distance.pdf" in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
+def test_a_path_that_is_no_text_is_no_obstacle(command, tmp_path):
+    plugin = tmp_path / os.fsdecode(b"plug\xff.py")
+    shutil.copy(PLUGIN, plugin)
+    code, _, err = command(
+        *("support-distance", "-p", "gaussian", "--n", "16", "--m", "8", "--ks", "1"),
+        *("--trials", "2", "-j", "1", "-a", "omp", "--plugin", plugin, "--out", tmp_path / "o"),
+    )
+    assert (code, err) == (0, "")
+    made = pd.read_csv(tmp_path / "o" / "distances.csv")["command"].unique()
+    assert len(made) == 1
+    assert "plug?.py" in made[0]
+
+
+def test_results_stay_where_they_were_wanted_when_a_plugin_changes_folder(
+    command, tmp_path, monkeypatch
+):
+    (tmp_path / "elsewhere").mkdir()
+    plugin = tmp_path / "moves.py"
+    plugin.write_text(
+        "import os\nimport numpy as np\nos.chdir('elsewhere')\n"
+        "def zero(A, y, k):\n    os.chdir('/')\n    return np.zeros(A.shape[1])\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    code, _, err = command(
+        *("support-distance", "-p", "gaussian", "--n", "16", "--m", "8", "--ks", "1"),
+        *("--trials", "2", "-j", "1", "-a", "zero", "--plugin", "moves.py", "--out", "here"),
+    )
+    assert (code, err) == (0, "")
+    written = {path.name for path in (tmp_path / "here").iterdir()}
+    assert {"results.db", "distances.csv", "support-distance.png"} <= written
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_compare_reads_what_a_run_has_stored(command, tmp_path):
