@@ -338,7 +338,9 @@ def instance(
         "k": k,
         "trial": check_whole("--trial", trial, 0, 10**9),
         "seed": seed,
-        "window": check_whole("--window", preset["window"] if window is None else window, 1, n),
+        "window": check_whole(
+            "--window", min(preset["window"], n) if window is None else window, 1, n
+        ),
     }
     found = solutions(generator, chosen, **sizes)
     recipe = {

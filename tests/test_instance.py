@@ -104,6 +104,16 @@ def test_the_command_writes_rows_that_draw_the_same_picture(tmp_path, monkeypatc
     assert pdf.exists()
 
 
+def test_few_atoms_are_all_enlarged_unless_a_window_is_wanted(tmp_path, monkeypatch):
+    arguments = "instance -p gaussian --n 30 --m 20 --k 3 -a omp"
+    monkeypatch.setattr(sys, "argv", ["sparsebench", *arguments.split(), "-o", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        cli.run()
+    assert not ended.value.code
+    frame = pd.read_csv(tmp_path / "instance.csv")
+    assert set(frame["window_end"] - frame["window_start"]) == {30}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
