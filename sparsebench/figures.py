@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -51,8 +52,10 @@ class _Axis:
     limit: bool = False
 
 
-_SPARSITY = _Axis("sparsity k")
+_SPARSITY = _Axis("sparsity k", "whole")
 _BUDGET = _Axis("iteration budget of the last stage", "log")
+# Options whose value says that something is not there.
+_NOTHING = {("snr", float("inf")): "no noise", ("condition", 0.0): "singular values as drawn"}
 # The pictures of each study, by file name.
 _STUDIES: dict[str, dict[str, _Axis]] = {
     "noise": {"noise": _SPARSITY},
@@ -66,7 +69,7 @@ _STUDIES: dict[str, dict[str, _Axis]] = {
     },
     "eta": {"eta": _Axis("step of SEA, in units of 1/‖A‖²", "log")},
     "steps": {"steps": _Axis("undersampling ratio m/n", limit=True)},
-    "unrolling": {"unrolling": _Axis("products with an m × n matrix")},
+    "unrolling": {"unrolling": _Axis("products with an m × n matrix", "whole")},
     "finite-size": {"finite-size": _Axis("number of atoms n", "log with sizes", limit=True)},
 }
 
@@ -148,12 +151,19 @@ def _footer(frame: pd.DataFrame, *parts: str) -> str:
     for name, rows in frame.groupby(frame["problem"].str.partition("[")[0], sort=False):
         options = [json.loads(text) for text in rows["problem_options"].unique()]
         same = {k: v for k, v in options[0].items() if all(o.get(k) == v for o in options)}
-        problems.append(f"{name}: {', '.join(f'{key} {value}' for key, value in same.items())}")
+        problems.append(f"{name}: {', '.join(_worded(key, value) for key, value in same.items())}")
     made = frame.iloc[0]
     end = [*parts, f"seed {made['seed']}"]
     if "recipe" in frame:  # not in files of earlier versions
         end += [f"recipe {made['recipe'][:8]}", f"sparsebench {made['version']}"]
     return "\n".join([*problems, " · ".join(end)])
+
+
+def _worded(key: str, value: Any) -> str:
+    """Write an option for readers, who need not know which value means that there is nothing."""
+    if (key, value) in _NOTHING:
+        return _NOTHING[key, value]
+    return f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
 
 
 def _counted(solves: int) -> tuple[str, str]:

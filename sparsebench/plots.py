@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +17,28 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from sparsebench.theory import donoho_tanner_curve
 
-# Okabe and Ito's colours without yellow, which is too light for a line; then again, dashed.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_BLUE, _RED, _GREEN, _PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+_ORANGE, _SKY, _BLACK, _WINE = "#E69F00", "#56B4E9", "#000000", "#882255"
+# Okabe and Ito's colours, with the wine of Paul Tol's in place of yellow, which is too light for a
+# line: eight that the colour-blind tell apart.
+_COLOURS = (_BLUE, _RED, _GREEN, _PINK, _ORANGE, _SKY, _BLACK, _WINE)
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = "osD^vPX*<>hd"
+_Style = tuple[str, str, str]  # colour, dash, marker
+# Opacity of the inside of a band, and of its outline.
+_FILL, _EDGE = 0.12, 0.5
 _ONE_COLUMN, _TWO_COLUMNS = 3.5, 7.0  # inches
-# More algorithms than this get a panel a family.
-_MOST_IN_ONE = 8
+# More algorithms than there are colours get a panel a family, and a larger family several.
+_MOST_IN_ONE = len(_COLOURS)
 _ACROSS = 3
 # Markers a curve: of many points, every so many.
 _MOST_MARKERS = 20
@@ -46,59 +55,64 @@ _PANELS = {
     "peer": "other packages",
 }
 # The estimate of one instance: indices that are in the true support, and those that are not.
-_RIGHT, _WRONG = "#0072B2", "#D55E00"
-_SPIKE_LEGEND = [
-    Line2D([], [], marker="o", mfc="none", mec="0.45", color="0.7", ms=4.6, mew=0.7, lw=0.8),
-    Line2D([], [], marker="o", color=_RIGHT, ms=2.6, mew=0, lw=0.9),
-    Line2D([], [], marker="o", color=_WRONG, ms=2.6, mew=0, lw=0.9),
-    Line2D([], [], marker="^", color="0.3", ms=3.2, mew=0, lw=0),
-]
-_SPIKE_NAMES = ("true spike of x*", "estimate, right index", "wrong index", "beyond the panel")
-_SPREAD_LEGEND: dict[str, Artist] = {
-    "95 % interval of the median": Patch(color="0.5", alpha=0.25, lw=0),
-    "quartiles": Line2D([], [], color="0.5", lw=0.5, ls=":"),
-}
+_RIGHT, _WRONG = _BLUE, _RED
 _FAILED = ("error", "time-out", "diverged")
 # Residuals of at most this relative size count as zero, and are drawn on the lower edge.
 _ZERO_RESIDUAL = 1e-10
-# In the studies a colour is a kind of algorithm, and a marker with a dash one of them: always the
-# same, whatever else is in the picture.
-_KINDS = {
-    "#0072B2": ("omp", "sp", "cosamp", "ols"),
-    "#009E73": ("iht", "niht", "htp", "nhtp"),
-    "#CC79A7": ("ompr", "els", "splicing", "sbr"),
-    "#D55E00": ("sea", "omp+sea", "els+sea"),
-    "#56B4E9": ("htp-restarts", "iht-restarts"),
-    "#E69F00": ("homotopy", "bp", "fista", "sbl"),
-    "#000000": ("ridge", "pinv", "thresholding", "oracle"),
+
+
+def _tone(colour: str, share: float) -> str:
+    """Mix a colour with white, or with black where the share is negative."""
+    end = 1.0 if share > 0 else 0.0
+    red, green, blue = (part + (end - part) * abs(share) for part in to_rgb(colour))
+    return to_hex((red, green, blue))
+
+
+# In the studies a hue is a kind of algorithm, its tone with a marker and a dash one of them: always
+# the same, whatever else is in the picture.
+_KINDS: dict[str, dict[str, float]] = {
+    _BLUE: {"omp": 0, "sp": 0.5, "cosamp": -0.5, "ols": 0.25},
+    _GREEN: {"iht": -0.25, "niht": 0.25, "htp": -0.65, "nhtp": 0.55},
+    _WINE: {"ompr": 0, "sbr": -0.5},
+    _PINK: {"els": 0, "splicing": 0.5},
+    _RED: {"sea": 0, "omp+sea": -0.5, "els+sea": 0.45},
+    _SKY: {"htp-restarts": 0, "iht-restarts": -0.5},
+    _ORANGE: {"homotopy": 0, "bp": -0.4, "fista": 0.5, "sbl": -0.65},
+    _BLACK: {"ridge": 0, "pinv": 0.5, "thresholding": 0.3},
 }
 _FIXED = {
-    name: (colour, _DASHES[index], _MARKERS[index + 3 * (kind % 3)])
-    for kind, (colour, names) in enumerate(_KINDS.items())
-    for index, name in enumerate(names)
+    name: (_tone(hue, tone), _DASHES[index], _MARKERS[index + 3 * (kind % 3)])
+    for kind, (hue, tones) in enumerate(_KINDS.items())
+    for index, (name, tone) in enumerate(tones.items())
 }
-# Those trained, and the iterations they unroll beside them.
-_FIXED |= {
-    name: (colour, "-", marker)
-    for name, colour, marker in (
-        ("lista", "#0072B2", "o"),
-        ("lista-cp", "#56B4E9", "s"),
-        ("lista-cpss", "#CC79A7", "D"),
-        ("alista", "#D55E00", "^"),
-        ("hyperlista", "#009E73", "v"),
-        ("na-alista", "#000000", "P"),
-        ("liht", "#E69F00", "X"),
-    )
-}
-_FIXED |= {"ista": ("#56B4E9", ":", "s"), "fista": ("#0072B2", ":", "o")}
-_FIXED |= {"amp": ("#009E73", ":", "v")}
+# A bound that nothing reaches: a line without points.
+_FIXED |= {"oracle": (_tone(_BLACK, 0.7), "-.", "")}
 _FIXED |= {
     "iht[step=1.8/L]": _FIXED["iht"],
     "htp[step=1]": _FIXED["htp"],
-    "iht[step=1/L]": ("#0072B2", "-", "s"),
-    "htp[step=1/L]": ("#0072B2", "--", "D"),
-    "iht[step=1]": ("#E69F00", "-", "^"),
-    "htp[step=1.8/L]": ("#E69F00", "--", "v"),
+    "iht[step=1/L]": (_BLUE, "-", "s"),
+    "htp[step=1/L]": (_BLUE, "--", "D"),
+    "iht[step=1]": (_ORANGE, "-", "^"),
+    "htp[step=1.8/L]": (_ORANGE, "--", "v"),
+}
+# Those trained, and the iterations they unroll beside them.
+_UNROLLED = {
+    "lista": (_BLUE, "-", "o"),
+    "lista-cp": (_SKY, "-", "s"),
+    "lista-cpss": (_PINK, "-", "D"),
+    "alista": (_RED, "-", "^"),
+    "hyperlista": (_WINE, "-", "v"),
+    "na-alista": (_BLACK, "-", "P"),
+    "liht": (_ORANGE, "-", "X"),
+    "deep-l0": (_tone(_PINK, 0.5), "-", "<"),
+    "deep-m-sparse": (_GREEN, "-", ">"),
+    "ista": (_tone(_SKY, -0.5), ":", "s"),
+    "fista": (_tone(_BLUE, -0.55), ":", "o"),
+    "amp": (_tone(_ORANGE, -0.45), ":", "v"),
+    "niht": (_FIXED["niht"][0], "--", "h"),
+    "htp": (_FIXED["htp"][0], "--", "d"),
+    "sea": (_FIXED["omp+sea"][0], "--", "*"),
+    "oracle": _FIXED["oracle"],
 }
 #: Metrics of a study: the label of the y axis, and what to add to the title of a panel.
 METRICS = {
@@ -111,10 +125,10 @@ METRICS = {
 }
 _ENCODED = {"penalty": "ℓ0-regularised", "size": "M-sparse"}
 _ENCODER_STYLES = {
-    ("iterative", "zero"): ("#0072B2", "-", "o"),
-    ("iterative", "l1"): ("#56B4E9", "--", "s"),
-    ("encoder", "zero"): ("#D55E00", "-", "D"),
-    ("encoder", "l1"): ("#E69F00", "--", "^"),
+    ("iterative", "zero"): (_BLUE, "-", "o"),
+    ("iterative", "l1"): (_SKY, "--", "s"),
+    ("encoder", "zero"): (_RED, "-", "D"),
+    ("encoder", "l1"): (_ORANGE, "--", "^"),
     ("baseline", "zero"): ("0.35", ":", ""),
 }
 _STYLE: dict[Any, Any] = {
@@ -131,6 +145,15 @@ _STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
     "pdf.fonttype": 42,
 }
+
+
+@contextmanager
+def _own_style() -> Iterator[None]:
+    """Draw in our style alone, whatever a matplotlibrc says, and leave the user's as it was."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
 
 
 def phase_transition(
@@ -168,7 +191,7 @@ def phase_transition(
             zorder=1,
         )
 
-    with plt.rc_context(_STYLE):
+    with _own_style():
         figure, panels = _draw(ratios, reference)
         top = max(0.35, min(1.05 * float(ratios["upper"].max()), 1.0))
         for axes in panels:
@@ -191,12 +214,13 @@ def support_distance(distances: pd.DataFrame, footer: str, folder: Path, name: s
     folder, name
         Where to write ``name.png`` and ``name.pdf``.
     """
-    with plt.rc_context(_STYLE):
+    with _own_style():
         figure, panels = _draw(distances.assign(x=distances["k"]), lambda axes: None)
         top = min(1.0, 1.05 * float(distances["upper"].max()))
         for axes in panels:
             axes.set_xlim(0, None)
             axes.set_ylim(0, top)
+            _whole_ticks(axes)
         labels = ("sparsity k", "mean support distance")
         return _finish(figure, panels, labels, "", footer, folder, name)
 
@@ -218,7 +242,7 @@ def instance(solutions: pd.DataFrame, footer: str, folder: Path, name: str) -> l
     truth, y = series.pop("truth"), series.pop("y")
     facts = solutions.iloc[0]
     top = 1.2 * float(truth["value"].abs().max())
-    with plt.rc_context(_STYLE):
+    with _own_style():
         figure, grid = plt.subplots(
             1 + len(series),
             2,
@@ -246,7 +270,7 @@ def instance(solutions: pd.DataFrame, footer: str, folder: Path, name: str) -> l
                 fontsize=7,
             )
         _share_positions(grid, facts)
-        _beneath(figure, _SPIKE_LEGEND, _SPIKE_NAMES, footer)
+        _beneath(figure, *_spike_legend(), footer)
         return _save(figure, folder, name)
 
 
@@ -259,6 +283,7 @@ def _share_positions(grid: NDArray[np.object_], facts: pd.Series) -> None:
             axes.sharex(rows[-1])
             axes.tick_params(labelbottom=False)
         rows[-1].set_xlabel("position (samples)" if facts["ordered"] else "atom")
+        _whole_ticks(rows[-1])
         if column == 1:
             margin = 0.03 * (right - left)
             rows[-1].set_xlim(left - margin, right + margin)
@@ -269,7 +294,18 @@ def _share_positions(grid: NDArray[np.object_], facts: pd.Series) -> None:
                 axes.axvspan(left, right, color="0.93", lw=0, zorder=0)
     if not facts["ordered"]:
         grid[0, 0].set_xlabel("measurement")
+        _whole_ticks(grid[0, 0])
         grid[0, 1].remove()
+
+
+def _spike_legend() -> tuple[list[Artist], list[str]]:
+    names = ["true spike of x*", "estimate, right index", "wrong index", "beyond the panel"]
+    return [
+        Line2D([], [], marker="o", mfc="none", mec="0.45", color="0.7", ms=4.6, mew=0.7, lw=0.8),
+        Line2D([], [], marker="o", color=_RIGHT, ms=2.6, mew=0, lw=0.9),
+        Line2D([], [], marker="o", color=_WRONG, ms=2.6, mew=0, lw=0.9),
+        Line2D([], [], marker="^", color="0.3", ms=3.2, mew=0, lw=0),
+    ], names
 
 
 def _spikes(axes: Axes, truth: pd.DataFrame, rows: pd.DataFrame, top: float) -> None:
@@ -307,7 +343,7 @@ def exploration(summary: pd.DataFrame, footer: str, folder: Path, name: str) -> 
     """
     workloads = list(summary.groupby(["problem", "m", "n", "k"], sort=False))
     quantities = list(summary["quantity"].unique())
-    with plt.rc_context(_STYLE):
+    with _own_style():
         figure, grid = plt.subplots(
             len(workloads),
             len(quantities),
@@ -328,7 +364,8 @@ def exploration(summary: pd.DataFrame, footer: str, folder: Path, name: str) -> 
         for axes in grid.flat:
             lines, names = axes.get_legend_handles_labels()
             named |= dict(zip(names, lines, strict=True))
-        named |= _SPREAD_LEGEND
+        named["95 % interval of the median"] = Patch(fc=("0.5", 0.15), ec=("0.5", 0.6), lw=0.5)
+        named["quartiles"] = Line2D([], [], color="0.5", lw=0.5, ls=":")
         _beneath(figure, list(named.values()), list(named), footer)
         return _save(figure, folder, name)
 
@@ -336,14 +373,26 @@ def exploration(summary: pd.DataFrame, footer: str, folder: Path, name: str) -> 
 def _explorations(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw the median of each algorithm with its interval, and its quartiles as thin lines."""
     for index, (label, part) in enumerate(rows.groupby("algorithm", sort=False)):
-        colour, x = _COLOURS[index % len(_COLOURS)], part["iteration"]
+        colour, dash, marker = _style(index)
+        x = part["iteration"]
         height = part.set_index("iteration")[
             ["estimate", "lower", "upper", "lower_quartile", "upper_quartile"]
         ].clip(lower=_ZERO_RESIDUAL / 10)
-        axes.fill_between(x, height["lower"], height["upper"], color=colour, alpha=0.25, lw=0)
+        _band(axes, x, height["lower"], height["upper"], colour)
         for quartile in ("lower_quartile", "upper_quartile"):
             axes.plot(x, height[quartile], color=colour, lw=0.5, ls=":")
-        axes.plot(x, height["estimate"], color=colour, lw=1.2, label=str(label))
+        axes.plot(
+            x,
+            height["estimate"],
+            color=colour,
+            ls=dash,
+            lw=1.2,
+            marker=marker,
+            markevery=-(-len(x) // _MOST_MARKERS),
+            ms=3.0,
+            mew=0,
+            label=str(label),
+        )
     if rows["estimate"].min() < _ZERO_RESIDUAL:
         axes.axhline(_ZERO_RESIDUAL, color="0.45", lw=0.8, ls="--", label="counts as zero")
 
@@ -373,8 +422,8 @@ def small_multiples(
         Where to write ``name.png`` and ``name.pdf``.
     x : str
         The column on the x axis; points without it are left out.
-    scale : {"linear", "log", "log with sizes", "log with zero"}
-        Of the x axis; sizes are few and each is labelled.
+    scale : {"linear", "whole", "log", "log with sizes", "log with zero"}
+        Of the x axis; "whole" is linear with whole numbers, sizes are few and each is labelled.
     limit : bool
         Draw the Donoho-Tanner limit of l1 minimisation, where the x axis is m/n or n.
     """
@@ -386,8 +435,9 @@ def small_multiples(
     ]
     several = points.groupby("panel")["metric"].nunique().max() > 1
     rows = -(-len(parts) // _across(len(parts)))
-    curves = sorted(points["curve"].unique(), key=_place)
-    with plt.rc_context(_STYLE):
+    known = _UNROLLED if set(points["metric"]) == {"nmse"} else _FIXED
+    styles = _styles(points["curve"].unique(), known)
+    with _own_style():
         figure, grid = plt.subplots(
             rows,
             _across(len(parts)),
@@ -401,8 +451,8 @@ def small_multiples(
         for axes, (panel, metric, part) in zip(panels, parts, strict=False):
             if limit:
                 _draw_limit(axes, part)
-            for curve in curves:
-                _styled_curve(axes, curve, part[part["curve"] == curve])
+            for curve, style in styles.items():
+                _styled_curve(axes, curve, part[part["curve"] == curve], style)
             axes.set_title(f"{panel}, {METRICS[metric][1]}" if several else panel, fontsize=7.5)
             found, texts = axes.get_legend_handles_labels()
             handles |= dict(zip(texts, found, strict=True))
@@ -422,21 +472,23 @@ def _across(panels: int) -> int:
     return {1: 1, 2: 2, 4: 2}.get(panels, _ACROSS)
 
 
-def _place(curve: str) -> tuple[int, str]:
-    """Return the key that sorts curves by kind, unknown ones last."""
-    known = list(_FIXED)
-    return (known.index(curve), "") if curve in known else (len(known), curve)
+def _styles(curves: Iterable[str], known: dict[str, _Style]) -> dict[str, _Style]:
+    """Return the styles of curves: those that are known, by kind, then others in other colours."""
+    names = set(curves)
+    found = {curve: known[curve] for curve in known if curve in names}
+    taken = {colour for colour, _, _ in found.values()}
+    tones = (_style(index) for index in itertools.count())
+    free = (style for style in tones if style[0] not in taken)
+    return found | {curve: next(free) for curve in sorted(names - set(known))}
 
 
-def _styled_curve(axes: Axes, curve: str, rows: pd.DataFrame) -> None:
-    """Draw one curve with its band in the style that belongs to its algorithm."""
+def _styled_curve(axes: Axes, curve: str, rows: pd.DataFrame, style: _Style) -> None:
+    """Draw one curve with its band."""
     if rows.empty:
         return
-    colour, dash, marker = _FIXED.get(curve, ("0.5", "-", "d"))
+    colour, dash, marker = style
     rows = rows.sort_values("x", kind="stable")
-    axes.fill_between(rows["x"], rows["lower"], rows["upper"], color=colour, alpha=0.16, lw=0)
-    if rows["x"].nunique() == 1:  # a band without width
-        axes.vlines(rows["x"], rows["lower"], rows["upper"], color=colour, lw=0.6)
+    _band(axes, rows["x"], rows["lower"], rows["upper"], colour)
     axes.plot(
         rows["x"],
         rows["estimate"],
@@ -462,6 +514,10 @@ def _draw_limit(axes: Axes, rows: pd.DataFrame) -> None:
 def _scale_x(panels: list[Axes], xs: pd.Series, scale: str) -> None:
     """Scale the x axis; "log with zero" has 0 at its left end, set apart by a break."""
     axes = panels[0]
+    if scale == "whole":
+        axes.set_xlim(0, None)
+        _whole_ticks(axes)
+        return
     if scale == "linear":
         axes.set_xlim(0, 1 if xs.max() <= 1 else None)
         return
@@ -511,10 +567,8 @@ def _draw(
         reference(axes)
         _curves(axes, points)
         return figure, np.array([axes])
-    panel = points["family"].map(_PANELS).fillna("others")
-    titles = [
-        title for title in (*dict.fromkeys(_PANELS.values()), "others") if title in set(panel)
-    ]
+    panel = _panels_of(points)
+    titles = list(panel.cat.categories)
     rows = -(-len(titles) // _ACROSS)
     figure, grid = plt.subplots(
         rows,
@@ -539,20 +593,50 @@ def _draw(
     return figure, grid.flat[: len(titles)]
 
 
+def _panels_of(points: pd.DataFrame) -> pd.Series:
+    """Return the title of each row's panel, in their order: a family, cut where it is large."""
+    family = points["family"].map(_PANELS).fillna("others")
+    titles = pd.Series("", points.index)
+    ordered: list[str] = []
+    for title in (*dict.fromkeys(_PANELS.values()), "others"):
+        names = points["algorithm"][family == title].unique()
+        cuts = [names[i : i + _MOST_IN_ONE] for i in range(0, len(names), _MOST_IN_ONE)]
+        for number, part in enumerate(cuts, 1):
+            full = title if len(cuts) == 1 else f"{title} ({number} of {len(cuts)})"
+            titles[(family == title) & points["algorithm"].isin(part)] = full
+            ordered.append(full)
+    return titles.astype(pd.CategoricalDtype(ordered, ordered=True))
+
+
+def _style(index: int) -> _Style:
+    """Return the style of a curve by its place: eight colours, then darker and lighter ones."""
+    turn, place = divmod(index, len(_COLOURS))
+    colour = _tone(_COLOURS[place], (0.0, -0.45, 0.45)[turn % 3])
+    return colour, _DASHES[turn % len(_DASHES)], _MARKERS[index % len(_MARKERS)]
+
+
+def _band(axes: Axes, x: pd.Series, lower: pd.Series, upper: pd.Series, colour: str) -> None:
+    """Draw an interval along a curve: pale, with an outline that shows where bands overlap."""
+    axes.fill_between(x, lower, upper, fc=(colour, _FILL), ec=(colour, _EDGE), lw=0.5)
+
+
+def _whole_ticks(axes: Axes) -> None:
+    """Put the ticks of a linear x axis on whole numbers."""
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+
+
 def _curves(axes: Axes, points: pd.DataFrame) -> None:
     for index, (label, rows) in enumerate(points.groupby("algorithm", sort=False)):
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour, dash, marker = _style(index)
         ordered = rows.sort_values("x", kind="stable")
-        axes.fill_between(
-            ordered["x"], ordered["lower"], ordered["upper"], color=colour, alpha=0.2, lw=0
-        )
+        _band(axes, ordered["x"], ordered["lower"], ordered["upper"], colour)
         axes.plot(
             ordered["x"],
             ordered["estimate"],
             color=colour,
-            ls=_DASHES[index // len(_COLOURS) % len(_DASHES)],
+            ls=dash,
             lw=1.1,
-            marker=_MARKERS[index % len(_MARKERS)],
+            marker=marker,
             markevery=-(-len(ordered) // _MOST_MARKERS),
             ms=3.2,
             mew=0,
@@ -561,11 +645,15 @@ def _curves(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def _legend_text(label: str, told: str) -> str:
-    """Name an algorithm, with what it is told beyond k."""
-    extra = [item for item in told.split(",") if item and item != "k"]
-    if "k" not in told.split(","):
-        extra.append("not k")
-    return f"{label} (+{', '.join(extra)})" if extra else label
+    """Name an algorithm, and say what it is told but k, and if it is not told k."""
+    items = [item for item in told.split(",") if item]
+    others = " and ".join(item for item in items if item not in ("k", "training"))
+    marks = ["trained"] if "training" in items else []
+    if "k" in items:
+        marks += [f"also told {others}"] if others else []
+    else:
+        marks.append(f"told {others}, not k" if others else "not told k")
+    return f"{label} ({', '.join(marks)})" if marks else label
 
 
 def _finish(
@@ -603,7 +691,7 @@ def _finish(
             if index + _ACROSS >= len(panels):  # nothing below it
                 axes.set_xlabel(labels[0])
                 axes.tick_params(labelbottom=True)
-            axes.legend(
+            legend = axes.legend(
                 loc="best",
                 fontsize=5.5,
                 handlelength=2.2,
@@ -612,6 +700,7 @@ def _finish(
                 framealpha=0.85,
                 edgecolor="none",
             )
+            legend.set_zorder(1.5)  # over what is grey, and under the curves: it hides no point
         figure.suptitle(title, fontsize=8)
         figure.text(0.5, 0.0, footer, ha="center", va="bottom", fontsize=5.5, color="0.35")
         figure.tight_layout(rect=(0, 0.045, 1, 1))
@@ -632,7 +721,7 @@ def history(times: pd.DataFrame, footer: str, folder: Path, name: str) -> list[P
     """
     commits = list(times.sort_values("date")["commit"].unique())
     points = times.assign(x=times["commit"].map(commits.index))
-    with plt.rc_context(_STYLE):
+    with _own_style():
         figure, panels = _draw(points, lambda axes: None)
         for axes in panels:
             axes.set_yscale("log")
@@ -659,19 +748,20 @@ def full_grid(rows: pd.DataFrame, footer: str, folder: Path, name: str) -> list[
         Where to write ``name.png`` and ``name.pdf``.
     """
     cells = list(rows.groupby("m"))
-    with plt.rc_context(_STYLE):
+    styles = _styles(rows["algorithm"].unique(), _FIXED)
+    with _own_style():
         figure, grid = plt.subplots(
             1, len(cells), figsize=(_TWO_COLUMNS, 2.6), sharey=True, squeeze=False
         )
         handles: dict[str, Artist] = {}
         for axes, (m, part) in zip(grid.flat, cells, strict=True):
             for curve, own in part.groupby("algorithm", sort=False):
-                colour = _FIXED.get(str(curve), ("0.5", "-", "d"))[0]
+                colour, dash, _ = styles[str(curve)]
                 rate = own[own["quantity"] == "rate"].sort_values("k")
-                axes.fill_between(
-                    rate["k"], rate["lower"], rate["upper"], color=colour, alpha=0.3, lw=0
+                _band(axes, rate["k"], rate["lower"], rate["upper"], colour)
+                axes.plot(
+                    rate["k"], rate["estimate"], color=colour, ls=dash, lw=0.8, label=str(curve)
                 )
-                axes.plot(rate["k"], rate["estimate"], color=colour, lw=0.7, label=str(curve))
                 for quantity, marker, shift in (
                     ("full grid", "|", 0.012),
                     ("adaptive", "o", -0.012),
@@ -694,6 +784,7 @@ def full_grid(rows: pd.DataFrame, footer: str, folder: Path, name: str) -> list[
             axes.set_title(f"m = {m}, n = {part['n'].iloc[0]}", fontsize=7.5)
             axes.set_xlabel("sparsity k")
             axes.set_xlim(0, None)
+            _whole_ticks(axes)
             found, texts = axes.get_legend_handles_labels()
             handles |= dict(zip(texts, found, strict=True))
         grid.flat[0].set_ylabel("share of supports recovered")
@@ -714,7 +805,7 @@ def encoders(found: pd.DataFrame, footer: str, folder: Path, name: str) -> list[
         Where to write ``name.png`` and ``name.pdf``.
     """
     problems, sizes = list(_ENCODED), sorted(found["n"].unique())
-    with plt.rc_context(_STYLE):
+    with _own_style():
         figure, grid = plt.subplots(
             len(problems),
             len(sizes),
@@ -735,6 +826,7 @@ def encoders(found: pd.DataFrame, footer: str, folder: Path, name: str) -> list[
         grid[0, 0].set_yscale("log")
         for axes in grid[-1]:
             axes.set_xlabel("iterations, or stages")
+            _whole_ticks(axes)
         _beneath(figure, list(handles.values()), list(handles), footer)
         return _save(figure, folder, name)
 
@@ -747,7 +839,8 @@ def _encoder_curves(axes: Axes, part: pd.DataFrame) -> None:
         label = str(method) if method == "baseline" else f"{method}, from {start}"
         if method == "baseline":
             level = rows.iloc[0]
-            axes.axhspan(level["lower"], level["upper"], color=colour, alpha=0.15, lw=0)
+            edges = level["lower"], level["upper"]
+            axes.axhspan(*edges, fc=(colour, _FILL), ec=(colour, _EDGE), lw=0.5)
             axes.axhline(level["estimate"], color=colour, ls=dash, lw=1.0, label=label)
             continue
         x, y = rows["stages"], rows["estimate"]
@@ -756,7 +849,7 @@ def _encoder_curves(axes: Axes, part: pd.DataFrame) -> None:
             spread = (y - rows["lower"], rows["upper"] - y)
             axes.errorbar(x, y, yerr=spread, elinewidth=0.7, capsize=1.5, **style)
         else:
-            axes.fill_between(x, rows["lower"], rows["upper"], color=colour, alpha=0.16, lw=0)
+            _band(axes, x, rows["lower"], rows["upper"], colour)
         axes.plot(x, y, label=label, **style)
 
 
@@ -773,7 +866,7 @@ def encoder_variants(found: pd.DataFrame, footer: str, folder: Path, name: str) 
         Where to write ``name.png`` and ``name.pdf``.
     """
     variants = list(found["variant"].unique())
-    with plt.rc_context(_STYLE):
+    with _own_style():
         figure, grid = plt.subplots(
             1, 2, figsize=(_TWO_COLUMNS, 0.19 * len(variants) + 1.0), sharey=True, squeeze=False
         )
@@ -806,21 +899,24 @@ def encoder_variants(found: pd.DataFrame, footer: str, folder: Path, name: str) 
 
 def _beneath(figure: Figure, handles: Sequence[Artist], names: Sequence[str], footer: str) -> None:
     """Place one legend and the small print below all panels."""
-    height = figure.get_size_inches()[1]
+    width, height = figure.get_size_inches()
     below = 0.12 * len(footer.splitlines()) + 0.05  # inches
-    rows = -(-len(names) // _LEGEND_ACROSS)
     figure.text(0.5, 0.0, footer, ha="center", va="bottom", fontsize=6, color="0.35")
-    figure.legend(
-        handles,
-        names,
-        loc="lower center",
-        bbox_to_anchor=(0.5, below / height),
-        ncol=-(-len(names) // rows),
-        frameon=False,
-        handlelength=3.0,
-        columnspacing=1.4,
-        labelspacing=0.3,
-    )
+    for rows in range(-(-len(names) // _LEGEND_ACROSS), len(names) + 1):
+        legend = figure.legend(
+            handles,
+            names,
+            loc="lower center",
+            bbox_to_anchor=(0.5, below / height),
+            ncol=-(-len(names) // rows),
+            frameon=False,
+            handlelength=3.0,
+            columnspacing=1.4,
+            labelspacing=0.3,
+        )
+        if legend.get_window_extent().width <= width * figure.dpi:
+            break
+        legend.remove()
     rect = (0, (below + 0.15 * rows + 0.05) / height, 1, 1)
     figure.tight_layout(rect=rect, pad=0.3, w_pad=1.2, h_pad=0.8)
 

@@ -1,0 +1,327 @@
+"""Pictures: curves that are told apart, whole ticks, plain words, and no style but ours."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+from sparsebench import figures, plots
+
+FIGURES = Path(__file__).parent.parent / "figures"
+# Machado, Oliveira and Fernandes 2009, doi:10.1109/TVCG.2009.113, at full severity.
+SEEN_BY = {
+    "all cones": np.eye(3),
+    "no long cones": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+    "no medium cones": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+}
+TO_XYZ = np.array(
+    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+) / np.array([[0.9505], [1.0], [1.089]])
+
+
+def closest(colours, eye="all cones"):
+    """The least CIE 1976 difference of two colours, as an eye sees them."""
+    places = []
+    for colour in colours:
+        rgb = np.array(to_rgb(colour))
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        xyz = TO_XYZ @ np.clip(SEEN_BY[eye] @ linear, 0, 1)
+        x, y, z = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+        places.append(np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)]))
+    return min(np.linalg.norm(a - b) for a, b in itertools.combinations(places, 2))
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are drawn, open, by name; none is written."""
+    found = {}
+
+    def keep(figure, folder, name):
+        found[name] = figure
+        return []
+
+    monkeypatch.setattr(plots, "_save", keep)
+    yield found
+    plt.close("all")
+
+
+def curves(axes):
+    """The colours of the curves that a panel's legend names."""
+    handles, texts = axes.get_legend_handles_labels()
+    return {
+        text: handle.get_color()
+        for handle, text in zip(handles, texts, strict=True)
+        if isinstance(handle, plt.Line2D) and "Donoho" not in text and text != "counts as zero"
+    }
+
+
+def thresholds(algorithms, family="greedy", told="k", ms=(20, 50, 80)):
+    """Rows of a diagram."""
+    return pd.DataFrame(
+        [
+            {
+                "algorithm": name, "family": family, "told": told, "m": m, "n": 100, "level": 0.95,
+                "estimate": (0.1 + 0.02 * place) * m, "lower": (0.05 + 0.02 * place) * m,
+                "upper": (0.15 + 0.02 * place) * m,
+            }
+            for place, name in enumerate(algorithms)
+            for m in ms
+        ]
+    )  # fmt: skip
+
+
+def test_eight_curves_have_eight_colours_that_the_colour_blind_tell_apart(drawn, tmp_path):
+    names = "omp,iht,niht,htp,nhtp,sea,omp+sea,homotopy".split(",")
+    plots.phase_transition(thresholds(names), 0.95, "", tmp_path, "one")
+    (axes,) = drawn["one"].axes
+    colours = list(curves(axes).values())
+    assert len(colours) == 8
+    for eye in SEEN_BY:
+        assert closest(colours, eye) > 15, eye
+    markers = [line.get_marker() for line in axes.lines if not line.get_label().startswith("ℓ1")]
+    assert len(set(markers)) == 8
+
+
+def test_a_large_family_has_several_panels(drawn, tmp_path):
+    names = [f"sea[max_iter={budget}]" for budget in range(1, 21)]
+    rows = pd.concat([thresholds(names, "exploration"), thresholds(["omp"])])
+    plots.phase_transition(rows, 0.95, "", tmp_path, "many")
+    panels = {axes.get_title(): curves(axes) for axes in drawn["many"].axes}
+    assert [len(panel) for panel in panels.values()] == [1, 8, 8, 4]
+    assert set().union(*panels.values()) == {*names, "omp"}
+    assert list(panels)[1:] == [f"exploration and restarts ({i} of 3)" for i in (1, 2, 3)]
+    for panel in list(panels.values())[1:]:
+        assert closest(panel.values()) > 20
+
+
+@pytest.mark.parametrize("source", figures.sources(None, FIGURES), ids=lambda path: path.stem)
+def test_every_curve_of_a_committed_panel_has_its_own_colour(source, drawn, tmp_path):
+    figures.draw(source, tmp_path)
+    assert drawn
+    for name, figure in drawn.items():
+        for axes in figure.axes:
+            own = curves(axes)
+            if len(own) > 1:
+                assert closest(own.values()) > 12, (name, axes.get_title(), own)
+
+
+def test_unknown_curves_of_a_study_have_colours_of_their_own(drawn, tmp_path):
+    rows = pd.read_csv(FIGURES / "noise.csv").query("panel == 'no noise'")
+    more = [rows[rows["curve"] == "omp"].assign(curve=f"own {i}") for i in range(5)]
+    plots.small_multiples(pd.concat([rows, *more]), "k", "", tmp_path, "study")
+    own = curves(drawn["study"].axes[0])
+    assert len(own) == rows["curve"].nunique() + 5
+    assert closest(own.values()) > 4
+
+
+def test_an_interval_at_a_single_ratio_is_seen(drawn, tmp_path):
+    plots.phase_transition(thresholds(["omp"], ms=[50]), 0.95, "", tmp_path, "one")
+    (band,) = drawn["one"].axes[0].collections
+    assert band.get_linewidth()[0] > 0
+    assert band.get_edgecolor()[0, 3] > 0
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == pytest.approx((0.05, 0.15))
+
+
+def shrunk(stem):
+    """The rows of a committed CSV on such an x axis as tempts matplotlib to ticks at halves."""
+    rows = pd.read_csv(FIGURES / f"{stem}.csv")
+    return {
+        "distances": lambda: rows[rows["k"] <= 13].query("algorithm in ('omp', 'sea')"),
+        "instance": lambda: rows.assign(window_start=2.0, window_end=12.0),
+        "full-grid": lambda: rows.query("m == 50 and not k > 18"),
+        "encoders": lambda: rows.query("stages <= 2 and n == 128"),
+        "unrolling": lambda: rows.query("x <= 4 and panel == 'as trained'"),
+        "noise": lambda: rows.query("panel == 'no noise'").assign(x=0.4 * rows["x"]),
+    }[stem]()
+
+
+@pytest.mark.parametrize(
+    "stem", ["distances", "instance", "full-grid", "encoders", "unrolling", "noise"]
+)
+def test_ticks_of_whole_numbers_are_whole(stem, drawn, tmp_path):
+    shrunk(stem).to_csv(tmp_path / f"{stem}.csv", index=False)
+    figures.draw(tmp_path / f"{stem}.csv", tmp_path)
+    (figure,) = drawn.values()
+    figure.canvas.draw()
+    for axes in figure.axes:
+        left, right = axes.get_xlim()
+        shown = [tick for tick in axes.get_xticks() if left <= tick <= right]
+        assert len(shown) >= 2
+        assert all(tick == round(tick) for tick in shown), (axes.get_title(), shown)
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        ("k", "one"),
+        ("", "one (not told k)"),
+        ("lambda", "one (told lambda, not k)"),
+        ("k,lambda", "one (also told lambda)"),
+        ("support", "one (told support, not k)"),
+        ("training", "one (trained, not told k)"),
+        ("k,training", "one (trained)"),
+        ("k,lambda,noise level", "one (also told lambda and noise level)"),
+    ],
+)
+def test_the_legend_says_what_an_algorithm_is_told(told, text, drawn, tmp_path):
+    plots.phase_transition(thresholds(["one"], told=told), 0.95, "", tmp_path, "one")
+    assert list(curves(drawn["one"].axes[0])) == [text]
+
+
+def test_the_small_print_is_in_words(drawn, tmp_path):
+    figures.draw(FIGURES / "unrolling.csv", tmp_path)
+    figure = drawn["unrolling"]
+    small = "\n".join(text.get_text() for text in figure.texts)
+    assert "condition" not in small
+    assert "lista: singular values as drawn, " in small
+    figures.draw(FIGURES / "thresholds.csv", tmp_path)
+    small = "\n".join(text.get_text() for text in drawn["phase-transition"].texts)
+    assert "gaussian: amplitudes uniform, columns raw, no noise\n" in small
+    stated = '{"condition": 15.0, "width": 3.0, "snr": 20}'
+    frame = pd.DataFrame({"problem": ["lista"], "problem_options": [stated], "seed": [0]})
+    assert figures._footer(frame).startswith("lista: condition 15, width 3, snr 20\n")
+
+
+def test_the_oracle_is_a_level_without_ends_and_the_legend_fits(drawn, tmp_path):
+    figures.draw(FIGURES / "unrolling.csv", tmp_path)
+    figure = drawn["unrolling"]
+    for axes in figure.axes:
+        (line,) = (line for line in axes.lines if line.get_label().startswith("oracle"))
+        assert line.get_marker() in ("", "None")
+        assert len(line.get_xdata()) == 2
+    width = figure.legends[0].get_window_extent(figure.canvas.get_renderer()).width
+    assert width <= figure.bbox.width
+
+
+HOSTILE = """
+agg.path.chunksize: 100
+axes.autolimit_mode: round_numbers
+axes.axisbelow: False
+axes.edgecolor: red
+axes.facecolor: black
+axes.formatter.limits: -1, 1
+axes.formatter.use_mathtext: True
+axes.grid.which: both
+axes.labelcolor: green
+axes.labelpad: 20
+axes.labelweight: bold
+axes.linewidth: 4
+axes.titlecolor: red
+axes.titlelocation: right
+axes.titlepad: 20
+axes.titleweight: bold
+axes.unicode_minus: False
+axes.xmargin: .3
+axes.ymargin: .3
+errorbar.capsize: 6
+figure.autolayout: True
+figure.edgecolor: red
+figure.facecolor: yellow
+figure.titlesize: 30
+figure.titleweight: bold
+font.family: serif
+font.style: italic
+grid.color: red
+grid.linestyle: --
+legend.edgecolor: red
+legend.facecolor: yellow
+legend.handleheight: 3
+legend.markerscale: 4
+legend.numpoints: 3
+legend.shadow: True
+lines.antialiased: False
+lines.dash_capstyle: round
+lines.dashed_pattern: 9, 9
+lines.linewidth: 5
+lines.markeredgecolor: red
+lines.markeredgewidth: 3
+lines.markersize: 12
+lines.scale_dashes: False
+lines.solid_capstyle: round
+markers.fillstyle: top
+mathtext.fontset: cm
+patch.antialiased: False
+patch.edgecolor: red
+patch.force_edgecolor: True
+patch.linewidth: 4
+path.simplify: False
+path.sketch: 3, 100, 2
+savefig.facecolor: yellow
+savefig.pad_inches: 1
+savefig.transparent: True
+text.antialiased: False
+text.color: red
+text.hinting: none
+xtick.color: red
+xtick.direction: in
+xtick.minor.visible: True
+xtick.top: True
+ytick.labelcolor: red
+ytick.major.size: 20
+ytick.minor.visible: True
+"""
+EVERY_KIND = (
+    "thresholds,distances,instance,exploration,full-grid,encoders,encoders-sensitivity,"
+    "history,noise-level,budget,unrolling"
+)
+DRAW = """
+import sys
+from pathlib import Path
+from sparsebench import figures
+for stem in sys.argv[3].split(","):
+    figures.draw(Path(sys.argv[1]) / f"{stem}.csv", Path(sys.argv[2]))
+"""
+
+
+def test_a_matplotlibrc_changes_no_pixel(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for stem in EVERY_KIND.split(","):
+        rows = pd.read_csv(FIGURES / f"{stem}.csv")
+        if stem == "distances":  # few algorithms: one panel
+            rows = rows.query("algorithm in ('omp', 'sea', 'homotopy')")
+        rows.to_csv(data / f"{stem}.csv", index=False)
+    (tmp_path / "matplotlibrc").write_text(HOSTILE)
+    known = {line.partition(":")[0] for line in HOSTILE.split("\n") if line}
+    assert known <= set(matplotlib.rcParams)
+    empty = tmp_path / "empty"
+    empty.write_text("")
+    pictures = []
+    for name in ("empty", "matplotlibrc"):
+        folder = tmp_path / f"under {name}"
+        folder.mkdir()
+        environment = {**os.environ, "MATPLOTLIBRC": str(tmp_path / name)}
+        words = [sys.executable, "-c", DRAW, str(data), str(folder), EVERY_KIND]
+        subprocess.run(words, check=True, env=environment)
+        pictures.append({path.name: path.read_bytes() for path in folder.glob("*.png")})
+    plain, hostile = pictures
+    assert len(plain) == 14
+    assert [name for name in plain if plain[name] != hostile[name]] == []
+
+
+def test_the_style_of_the_user_is_left_as_it_was(tmp_path):
+    with matplotlib.rc_context({"font.size": 31, "lines.linewidth": 7}):
+        before = dict(matplotlib.rcParams)
+        plots.phase_transition(thresholds(["omp"]), 0.95, "", tmp_path, "one")
+        assert dict(matplotlib.rcParams) == before
