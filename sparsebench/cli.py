@@ -7,7 +7,9 @@ import shlex
 import signal
 import sqlite3
 import sys
+import warnings
 from dataclasses import asdict
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -57,6 +59,9 @@ app = typer.Typer(
 _WIDE = None if sys.stdout.isatty() else 1000
 _out = Console(width=_WIDE, markup=False, emoji=False, highlight=False)
 _err = Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+# Values of one option at most: more are a slip of the keyboard.
+_MOST_VALUES = 1_000_000
 
 Algorithms = Annotated[
     list[str] | None,
@@ -144,6 +149,8 @@ def run() -> None:
 
 `python -m sparsebench phase-transition -a 'omp,sea' -a 'htp[step=1.8/L]' --ratios 0.3,0.5,0.7`
 
+`python -m sparsebench phase-transition -a 'omp,homotopy' --ratios 0.1:0.9:0.05`
+
 `python -m sparsebench phase-transition --plugin my_algorithm.py -a 'omp,my_algorithm'`
 """,
 )
@@ -153,7 +160,12 @@ def phase_transition(
     preset: Preset = "default",
     n: Size = None,
     ratios: Annotated[
-        str | None, typer.Option(help="Undersampling ratios m/n, e.g. 0.1,0.5,0.9.")
+        str | None,
+        typer.Option(
+            help="Undersampling ratios m/n, e.g. 0.1,0.5,0.9 or first:last:step, the last one "
+            "included where a step meets it; m is the nearest whole number (even between two), "
+            "at least 1."
+        ),
     ] = None,
     half_width: Annotated[
         float | None, typer.Option(help="Target half-width of every interval, in units of k.")
@@ -184,10 +196,10 @@ def phase_transition(
     chosen = _preset(presets.PHASE_TRANSITION, preset)
     _load_plugins(plugin)
     n = _at_least_one("--n", chosen["n"] if n is None else n)
-    parts = _numbers("--ratios", ratios) if ratios else chosen["ratios"]
-    if not all(0 < part <= 1 for part in parts):
-        raise InputError(f"--ratios are m/n in (0, 1], not {ratios}")
-    half_widths = dict(chosen["half_widths"])
+    parts = chosen["ratios"] if ratios is None else _ratios(ratios)
+    share_of_m = chosen["share_of_m"] and half_width is None
+    unit = 1 if share_of_m else n
+    half_widths = {level: width * unit for level, width in chosen["half_widths"].items()}
     if half_width is not None:
         if not half_width > 0:
             raise InputError(f"--half-width must be positive, not {half_width}")
@@ -207,6 +219,7 @@ def phase_transition(
         grid=grid,
         seed=seed,
         time_limit=_positive("--time-limit", time_limit),
+        share_of_m=share_of_m,
     )
     coherences = [
         first_coherence(experiment.problem, m, n, seed, experiment.time_limit)
@@ -221,7 +234,7 @@ def phase_transition(
     drawn = figures.draw(out / "thresholds.csv", out)
     for level in (0.95, 0.5):
         _print_thresholds(thresholds, level, experiment)
-    _print_stops(thresholds, half_widths)
+    _print_stops(thresholds, experiment)
     _print_savings(thresholds)
     _out.print(
         "mutual coherence of the first dictionaries: "
@@ -638,7 +651,11 @@ def _stop(message: str, code: int) -> NoReturn:
 
 def _load_plugins(plugin: list[Path] | None) -> None:
     for path in plugin or ():
-        load_plugin(path)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            load_plugin(path)
+        for warning in caught:
+            _err.print(f"warning: {warning.message}", soft_wrap=True)
 
 
 def _algorithms(
@@ -657,11 +674,24 @@ def _preset(known: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
     return known[name]
 
 
-def _numbers(option: str, text: str) -> list[float]:
+def _ratios(text: str) -> list[float]:
+    """Read ``0.1,0.5,0.9`` or ``first:last:step``, whose decimals are added exactly."""
     try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"{option} takes numbers separated by commas, not {text!r}") from None
+        if ":" in text:
+            first, last, step = (Decimal(part) for part in text.split(":"))
+            if not (0 < first <= last <= 1 and step > 0 and last - first <= _MOST_VALUES * step):
+                raise ValueError
+            count = int((last - first) // step) + 1
+            values = [float(first + i * step) for i in range(count)]
+        else:
+            values = [float(part) for part in text.split(",")]
+        if not all(0 < value <= 1 for value in values):
+            raise ValueError
+    except (ValueError, ArithmeticError):
+        raise InputError(
+            f"--ratios are m/n in (0, 1], as 0.1,0.5,0.9 or first:last:step, not {text!r}"
+        ) from None
+    return values
 
 
 def _whole_numbers(option: str, text: str) -> list[int]:
@@ -669,12 +699,15 @@ def _whole_numbers(option: str, text: str) -> list[int]:
     try:
         if ":" in text:
             first, last, *step = (int(part) for part in text.split(":"))
-            values = list(range(first, last + 1, *step))
+            run = range(first, last + 1, *step)
+            if run.step < 0 or len(run) > _MOST_VALUES:
+                raise ValueError
+            values = list(run)
         else:
             values = [int(part) for part in text.split(",")]
         if not values:
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{option} takes 5,10,20 or first:last:step, not {text!r}") from None
     return sorted(set(values))
 
@@ -735,7 +768,7 @@ def _print_thresholds(thresholds: pd.DataFrame, level: float, experiment: PhaseT
     point: Any
     for point in thresholds[thresholds["level"] == level].itertuples():
         value = "< 1" if point.estimate < 1 else f"{point.estimate:.1f}"
-        mark = "*" if point.half_width > experiment.half_widths[level] else ""
+        mark = "*" if point.half_width > experiment.targets(point.m)[level] else ""
         text = f"{value} ±{point.half_width:.1f}{mark}"
         cells[point.algorithm, point.m] = "none" if point.stopped == NOT_MONOTONE else text
     _print_table(
@@ -775,7 +808,7 @@ def _print_solutions(solutions: pd.DataFrame) -> None:
     _out.print(table)
 
 
-def _print_stops(thresholds: pd.DataFrame, half_widths: dict[float, float]) -> None:
+def _print_stops(thresholds: pd.DataFrame, experiment: PhaseTransition) -> None:
     several = thresholds[thresholds["stopped"] == NOT_MONOTONE]
     if len(several):
         where = several.groupby("algorithm", sort=False)["m"].unique()
@@ -785,11 +818,17 @@ def _print_stops(thresholds: pd.DataFrame, half_widths: dict[float, float]) -> N
             + "; ".join(f"{name} at m = {', '.join(map(str, ms))}" for name, ms in where.items()),
             soft_wrap=True,
         )
-    wide = thresholds[thresholds["half_width"] > thresholds["level"].map(half_widths)]
+    cells = zip(thresholds["m"], thresholds["level"], strict=True)
+    wide = thresholds[
+        thresholds["half_width"] > [experiment.targets(m)[level] for m, level in cells]
+    ]
     wide = wide[wide["stopped"] != NOT_MONOTONE]
     if len(wide):
         reasons = ", ".join(sorted(set(wide["stopped"])))
-        targets = ", ".join(f"{width:g} at {level:.0%}" for level, width in half_widths.items())
+        unit = " m" if experiment.share_of_m else ""
+        targets = ", ".join(
+            f"{width:g}{unit} at {level:.0%}" for level, width in experiment.half_widths.items()
+        )
         _out.print(
             f"* {len(wide)} of {len(thresholds)} intervals are wider than their target "
             f"(half-width {targets}); reason: {reasons}"

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
+from multiprocessing import parent_process
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -680,12 +681,24 @@ def _made_by(entry: Algorithm | ProblemGenerator) -> str:
 
 
 def _register_plain_functions(module: ModuleType, before: set[int]) -> None:
+    """Register public functions (A, y, k); name those (A, y) that lack k, in a warning or error."""
     decorated = {entry.function for entry in _ALGORITHMS.values() if id(entry) not in before}
+    passed_over = []
     for name, function in inspect.getmembers(module, _is_function):
         own = function.__module__ == module.__name__ and not name.startswith("_")
         if own and function not in decorated:
-            if list(inspect.signature(function).parameters)[:3] == ["A", "y", "k"]:
+            parameters = inspect.signature(function).parameters.values()
+            first = [p.name for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD][:3]
+            if first == ["A", "y", "k"]:
                 algorithm(name)(function)
+            elif first[:2] == ["A", "y"]:
+                passed_over.append(f"{name} takes ({', '.join(first)}), not (A, y, k)")
+    if passed_over:
+        line = f"{'; '.join(passed_over)}; add k, or begin its name with '_'"
+        if all(id(entry) in before for entry in _entries()):
+            raise InputError(line)
+        if parent_process() is None:  # said once, not by every worker
+            warnings.warn(f"{module.__file__}: {line}", stacklevel=4)
 
 
 def _is_function(member: Any) -> bool:

@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -175,6 +176,85 @@ def test_ratios_are_rounded_to_measurements(command, tmp_path):
     )
     assert code == 0, err
     assert set(pd.read_csv(tmp_path / "thresholds.csv")["m"]) == {29}
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("0.1:0.9:0.1", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]),
+        ("0.05:0.2:0.05", [0.05, 0.1, 0.15, 0.2]),
+        ("0.2:0.95:0.25", [0.2, 0.45, 0.7, 0.95]),
+        ("0.2:0.94:0.25", [0.2, 0.45, 0.7]),
+        ("0.5:0.5:0.1", [0.5]),
+        (".5:1:5e-1", [0.5, 1.0]),
+        ("0.3,0.1", [0.3, 0.1]),
+    ],
+)
+def test_ratios_are_numbers_or_a_range_of_exact_decimals(text, values):
+    assert cli._ratios(text) == values
+
+
+@pytest.fixture
+def asked(monkeypatch, command):
+    """The experiment that a command would run; nothing is solved."""
+
+    def experiment(*arguments):
+        found = []
+
+        def keep(experiment, *_):
+            found.append(experiment)
+            raise SystemExit
+
+        monkeypatch.setattr(cli, "_run", keep)
+        command(*arguments)
+        return found[0]
+
+    return experiment
+
+
+def test_a_range_of_ratios_is_rounded_to_measurements_as_the_help_says(asked):
+    words = ("phase-transition", "-a", "omp", "--ratios")
+    assert asked(*words, "0.25:0.75:0.25", "--n", "20").ms == [5, 10, 15]
+    # 2.5 and 7.5 lie between two: to the even one; and never below 1.
+    assert asked(*words, "0.25:0.75:0.25", "--n", "10").ms == [2, 5, 8]
+    assert asked(*words, "0.01:0.03:0.01", "--n", "10").ms == [1]
+
+
+def test_half_widths_of_presets_follow_the_size(asked):
+    def of(preset, *more):
+        return asked("phase-transition", "--preset", preset, "-a", "omp", *more)
+
+    # What the published figures were made with.
+    for preset, widths in (("default", [2, 2]), ("family", [2, 2]), ("paper", [1, 2])):
+        recipe = of(preset).recipe()
+        assert recipe["half_widths"] == widths
+        assert "half_widths_of" not in recipe
+        assert of(preset, "--n", "50").recipe()["half_widths"] == [w / 10 for w in widths]
+    for n in (60, 128):
+        quick = of("quick", "--n", str(n))
+        assert quick.recipe()["half_widths_of"] == "m"
+        for m in quick.ms:
+            assert quick.targets(m) == pytest.approx({0.95: 0.04 * m, 0.5: 0.04 * m})
+    # In k, where it is stated.
+    stated = of("quick", "--n", "60", "--half-width", "3")
+    assert [stated.targets(m) for m in (12, 48)] == [{0.95: 3, 0.5: 3}] * 2
+    assert "half_widths_of" not in stated.recipe()
+
+
+def test_no_interval_of_the_quick_preset_is_meaningless_at_a_small_size(command, tmp_path):
+    code, out, err = command(
+        *("phase-transition", "--preset", "quick", "--n", "60", "-a", "omp,homotopy"),
+        *("-j", "1", "--out", tmp_path),
+    )
+    assert code == 0, err
+    rows = pd.read_csv(tmp_path / "thresholds.csv")
+    assert set(rows["m"]) == {12, 21, 30, 39, 48}
+    reached = rows[rows["stopped"] == "half-width"]
+    assert len(reached) >= 16
+    assert (reached["half_width"] <= 0.04 * reached["m"] * (1 + 1e-5)).all()
+    assert ((rows["upper"] - rows["lower"]) / rows["m"]).max() < 0.16
+    if len(reached) < len(rows):
+        assert "(half-width 0.04 m at 95%, 0.04 m at 50%)" in out
 
 
 def test_as_many_nonzeros_as_measurements_are_not_recovered(command, tmp_path):
@@ -381,7 +461,19 @@ def test_list_shows_everything(command):
         (["phase-transition", "-p", "gaussian,deconvolution"], "one problem at a time"),
         (["phase-transition", "-p", "deconvolution"], "deconvolution needs m = n"),
         (["phase-transition", "--ratios", "0.5,1.5"], "--ratios are m/n in (0, 1]"),
-        (["phase-transition", "--ratios", "a"], "numbers separated by commas"),
+        (["phase-transition", "--ratios", "a"], "0.1,0.5,0.9 or first:last:step, not 'a'"),
+        (["phase-transition", "--ratios", ""], "first:last:step"),
+        (["phase-transition", "--ratios", "nan"], "first:last:step"),
+        (["phase-transition", "--ratios", "0.1:0.9"], "first:last:step"),
+        (["phase-transition", "--ratios", "0.9:0.1:0.1"], "first:last:step"),
+        (["phase-transition", "--ratios", "0.1:0.9:0"], "first:last:step"),
+        (["phase-transition", "--ratios", "0.9:0.1:-0.1"], "first:last:step"),
+        (["phase-transition", "--ratios", "0:1:0.1"], "first:last:step"),
+        (["phase-transition", "--ratios", "0.1:2:0.1"], "first:last:step"),
+        (["phase-transition", "--ratios", "0.1:0.9:1e-9"], "first:last:step"),
+        (["phase-transition", "--ratios", "0.1:nan:0.1"], "first:last:step"),
+        (["phase-transition", "--ratios", "0.1:0.2:inf:3"], "first:last:step"),
+        (["phase-transition", "--ratios", "0.1,0.2:0.4:0.1"], "first:last:step"),
         (["phase-transition", "--half-width", "0"], "--half-width must be positive"),
         (["phase-transition", "--max-trials", "0"], "--max-trials must be at least 1"),
         (["phase-transition", "--n", "0"], "--n must be at least 1"),
@@ -397,6 +489,8 @@ def test_list_shows_everything(command):
         (["support-distance", "--n", "20", "--ks", "30"], "k = 30 exceeds min(m, n) = 20"),
         (["support-distance", "-p", "gaussian", "--n", "20", "--m", "30", "--ks", "3"], "m <= n"),
         (["support-distance", "--ks", "5:1"], "first:last:step"),
+        (["support-distance", "--ks", "5:1:-1"], "first:last:step"),
+        (["support-distance", "--ks", f"1:{10**12}"], "first:last:step"),
         (["support-distance", "--trials", "0"], "--trials must be at least 1"),
         (["support-distance", "-p", "deconvolution[width=-1]"], "positive"),
         (["support-distance", "-p", "super-resolution[factor=3]"], "needs n = 3 m"),
@@ -419,7 +513,10 @@ def test_bad_input_is_one_line(command, arguments, words, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("def f(A, y): pass", "defines no function (A, y, k)"),
+        ("def f(x): pass", "defines no function (A, y, k)"),
+        ("def f(A, y): pass", "bad.py: f takes (A, y), not (A, y, k)"),
+        ("def f(A, y, s=3): pass", "f takes (A, y, s), not (A, y, k)"),
+        ("def f(A, y, *, k): pass", "f takes (A, y), not (A, y, k)"),
         ("this is no python", "failed to load: SyntaxError"),
         ("raise OSError('no\\nluck')", "failed to load: OSError: no luck"),
         ("def omp(A, y, k): pass", "'omp' is taken"),
@@ -439,6 +536,48 @@ def test_bad_plugins_are_one_line(command, text, words, tmp_path):
     assert words in err
     assert err.count("\n") == 1
     assert not (tmp_path / "r").exists()
+
+
+def test_a_function_without_k_beside_an_algorithm_is_said_once(tmp_path):
+    file = tmp_path / "two.py"
+    file.write_text(
+        "import numpy as np\n\n\n"
+        "def zero(A, y, k):\n    return np.zeros(A.shape[1])\n\n\n"
+        "def forgot(A, y):\n    return np.zeros(A.shape[1])\n\n\n"
+        "def _helper(A, y):\n    return A.T @ y\n"
+    )
+    words = f"support-distance --plugin {file} -a omp,zero -p gaussian --n 20 --m 10 --ks 2"
+    ended = subprocess.run(  # with the workers' standard error
+        [sys.executable, "-m", "sparsebench", *words.split(), "--trials", "4", "-j", "2"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "zero" in ended.stdout
+    assert ended.stderr.count("(A, y") == 2
+    assert (
+        f"warning: {file}: forgot takes (A, y), not (A, y, k); add k, or begin its name with '_'\n"
+    ) in ended.stderr
+
+
+def test_a_problem_with_a_function_without_k_is_loaded(command, tmp_path):
+    file = tmp_path / "problem.py"
+    file.write_text(
+        "import dataclasses\nimport sparsebench\n\n\n"
+        "@sparsebench.problem('mine')\n@dataclasses.dataclass(frozen=True)\nclass Mine:\n"
+        "    def dictionary(self, rng, m, n):\n        return rng.standard_normal((m, n))\n\n"
+        "    def signal(self, rng, n, k):\n        return rng.standard_normal(n)\n\n\n"
+        "def correlations(A, y):\n    return A.T @ y\n"
+    )
+    try:
+        code, out, err = command("list", "problems", "--plugin", file)
+    finally:
+        registry._PROBLEMS.pop("mine", None)
+    assert code == 0
+    assert "mine" in out
+    assert err.count("\n") == 1
+    assert err.startswith("warning: ")
 
 
 def make_store(command, folder):

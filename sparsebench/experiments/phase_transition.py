@@ -37,7 +37,7 @@ class PhaseTransition:
     ms : list of int
         Measurements.
     half_widths : dict of float to float
-        Target half-width of the interval of each level (.95 and .5), in units of k.
+        Target half-width of the interval of each level (.95 and .5), in units of k, or of m.
     max_trials : int
         Most trials (dictionaries) an algorithm and m: most runs at any one k.
     grid : int
@@ -46,6 +46,8 @@ class PhaseTransition:
         Root seed.
     time_limit : float
         Seconds a solve may take.
+    share_of_m : bool
+        Whether the half-widths are in units of m.
     """
 
     algorithms: list[Choice]
@@ -58,6 +60,7 @@ class PhaseTransition:
     seed: int
     time_limit: float
     name: str = "phase transition"
+    share_of_m: bool = False
     _samplers: dict[tuple[Choice, int], ThresholdSampler | GridSampler] = field(
         default_factory=dict
     )
@@ -69,8 +72,13 @@ class PhaseTransition:
                 self._samplers[chosen, m] = (
                     GridSampler(largest, self.grid)
                     if self.grid
-                    else ThresholdSampler(largest, self.half_widths, self.max_trials)
+                    else ThresholdSampler(largest, self.targets(m), self.max_trials)
                 )
+
+    def targets(self, m: int) -> dict[float, float]:
+        """Return the target half-width of each level at one m, in units of k."""
+        unit = m if self.share_of_m else 1
+        return {level: width * unit for level, width in self.half_widths.items()}
 
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON data."""
@@ -82,6 +90,7 @@ class PhaseTransition:
                 "max_trials": self.max_trials,
                 "rule": RULE_VERSION,
             }
+            | ({"half_widths_of": "m"} if self.share_of_m else {})
         )
         return {
             "experiment": "phase-transition",

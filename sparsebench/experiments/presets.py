@@ -33,16 +33,18 @@ _COHERENT = (
 _NINE = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
 _NINETEEN = [round(0.05 * i, 2) for i in range(1, 20)]
 
-#: Settings of `phase-transition`: ratios are m/n; half_widths are in units of k, by level (solves
-#: around the 50 % point fail half of the time, and cost most); max_trials is the most trials an
-#: algorithm and m, at each of which at most six sparsities are solved.
+#: Settings of `phase-transition`: ratios are m/n; half_widths are in units of n, or of m where
+#: share_of_m says so, by level (solves around the 50 % point fail half of the time, and cost most);
+#: max_trials is the most trials an algorithm and m, at each of which at most six sparsities are
+#: solved.
 PHASE_TRANSITION: dict[str, dict[str, Any]] = {
     "quick": {
         "algorithms": _FEW,
         "problem": "gaussian",
         "n": 128,
         "ratios": [0.2, 0.35, 0.5, 0.65, 0.8],
-        "half_widths": {0.95: 3.0, 0.5: 3.0},
+        "half_widths": {0.95: 0.04, 0.5: 0.04},
+        "share_of_m": True,
         "max_trials": 60,
     },
     "default": {
@@ -50,7 +52,8 @@ PHASE_TRANSITION: dict[str, dict[str, Any]] = {
         "problem": "gaussian",
         "n": 500,
         "ratios": _NINE,
-        "half_widths": {0.95: 2.0, 0.5: 2.0},
+        "half_widths": {0.95: 0.004, 0.5: 0.004},
+        "share_of_m": False,
         "max_trials": 700,
     },
     "family": {
@@ -58,7 +61,8 @@ PHASE_TRANSITION: dict[str, dict[str, Any]] = {
         "problem": "gaussian",
         "n": 500,
         "ratios": _NINE,
-        "half_widths": {0.95: 2.0, 0.5: 2.0},
+        "half_widths": {0.95: 0.004, 0.5: 0.004},
+        "share_of_m": False,
         "max_trials": 700,
     },
     "paper": {
@@ -66,7 +70,8 @@ PHASE_TRANSITION: dict[str, dict[str, Any]] = {
         "problem": "gaussian",
         "n": 500,
         "ratios": _NINETEEN,
-        "half_widths": {0.95: 1.0, 0.5: 2.0},
+        "half_widths": {0.95: 0.002, 0.5: 0.004},
+        "share_of_m": False,
         "max_trials": 1000,
     },
 }
