@@ -34,8 +34,8 @@ _COLOURS = (_BLUE, _RED, _GREEN, _PINK, _ORANGE, _SKY, _BLACK, _WINE)
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = "osD^vPX*<>hd"
 _Style = tuple[str, str, str]  # colour, dash, marker
-# Opacity of the inside of a band, and of its outline.
-_FILL, _EDGE = 0.12, 0.5
+# Opacity of a band's inside, at most and of all in a panel together, and of its outline.
+_FILL, _FILLS, _EDGE = 0.12, 0.6, 0.5
 _ONE_COLUMN, _TWO_COLUMNS = 3.5, 7.0  # inches
 # More algorithms than there are colours get a panel a family, and a larger family several.
 _MOST_IN_ONE = len(_COLOURS)
@@ -378,7 +378,7 @@ def _explorations(axes: Axes, rows: pd.DataFrame) -> None:
         height = part.set_index("iteration")[
             ["estimate", "lower", "upper", "lower_quartile", "upper_quartile"]
         ].clip(lower=_ZERO_RESIDUAL / 10)
-        _band(axes, x, height["lower"], height["upper"], colour)
+        _band(axes, x, height, colour, rows["algorithm"].nunique())
         for quartile in ("lower_quartile", "upper_quartile"):
             axes.plot(x, height[quartile], color=colour, lw=0.5, ls=":")
         axes.plot(
@@ -452,7 +452,7 @@ def small_multiples(
             if limit:
                 _draw_limit(axes, part)
             for curve, style in styles.items():
-                _styled_curve(axes, curve, part[part["curve"] == curve], style)
+                _styled_curve(axes, curve, part[part["curve"] == curve], style, len(styles))
             axes.set_title(f"{panel}, {METRICS[metric][1]}" if several else panel, fontsize=7.5)
             found, texts = axes.get_legend_handles_labels()
             handles |= dict(zip(texts, found, strict=True))
@@ -482,13 +482,13 @@ def _styles(curves: Iterable[str], known: dict[str, _Style]) -> dict[str, _Style
     return found | {curve: next(free) for curve in sorted(names - set(known))}
 
 
-def _styled_curve(axes: Axes, curve: str, rows: pd.DataFrame, style: _Style) -> None:
-    """Draw one curve with its band."""
+def _styled_curve(axes: Axes, curve: str, rows: pd.DataFrame, style: _Style, curves: int) -> None:
+    """Draw one of some curves with its band."""
     if rows.empty:
         return
     colour, dash, marker = style
     rows = rows.sort_values("x", kind="stable")
-    _band(axes, rows["x"], rows["lower"], rows["upper"], colour)
+    _band(axes, rows["x"], rows, colour, curves)
     axes.plot(
         rows["x"],
         rows["estimate"],
@@ -615,9 +615,12 @@ def _style(index: int) -> _Style:
     return colour, _DASHES[turn % len(_DASHES)], _MARKERS[index % len(_MARKERS)]
 
 
-def _band(axes: Axes, x: pd.Series, lower: pd.Series, upper: pd.Series, colour: str) -> None:
-    """Draw an interval along a curve: pale, with an outline that shows where bands overlap."""
-    axes.fill_between(x, lower, upper, fc=(colour, _FILL), ec=(colour, _EDGE), lw=0.5)
+def _band(axes: Axes, x: pd.Series, rows: pd.DataFrame, colour: str, curves: int) -> None:
+    """Draw the intervals of one of some curves: pale, outlined so that overlaps are readable."""
+    fill = min(_FILL, _FILLS / curves)
+    axes.fill_between(
+        x, rows["lower"], rows["upper"], fc=(colour, fill), ec=(colour, _EDGE), lw=0.5
+    )
 
 
 def _whole_ticks(axes: Axes) -> None:
@@ -629,7 +632,7 @@ def _curves(axes: Axes, points: pd.DataFrame) -> None:
     for index, (label, rows) in enumerate(points.groupby("algorithm", sort=False)):
         colour, dash, marker = _style(index)
         ordered = rows.sort_values("x", kind="stable")
-        _band(axes, ordered["x"], ordered["lower"], ordered["upper"], colour)
+        _band(axes, ordered["x"], ordered, colour, points["algorithm"].nunique())
         axes.plot(
             ordered["x"],
             ordered["estimate"],
@@ -758,7 +761,7 @@ def full_grid(rows: pd.DataFrame, footer: str, folder: Path, name: str) -> list[
             for curve, own in part.groupby("algorithm", sort=False):
                 colour, dash, _ = styles[str(curve)]
                 rate = own[own["quantity"] == "rate"].sort_values("k")
-                _band(axes, rate["k"], rate["lower"], rate["upper"], colour)
+                _band(axes, rate["k"], rate, colour, len(styles))
                 axes.plot(
                     rate["k"], rate["estimate"], color=colour, ls=dash, lw=0.8, label=str(curve)
                 )
@@ -849,7 +852,7 @@ def _encoder_curves(axes: Axes, part: pd.DataFrame) -> None:
             spread = (y - rows["lower"], rows["upper"] - y)
             axes.errorbar(x, y, yerr=spread, elinewidth=0.7, capsize=1.5, **style)
         else:
-            _band(axes, x, rows["lower"], rows["upper"], colour)
+            _band(axes, x, rows, colour, len(_ENCODER_STYLES))
         axes.plot(x, y, label=label, **style)
 
 

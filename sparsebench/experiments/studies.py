@@ -254,7 +254,7 @@ STUDIES: dict[str, Sweep | Thresholds | FullGrid] = {
             "quick": {
                 "n": 60,
                 "ratios": (0.3, 0.5),
-                "half_widths": {0.95: 2.0, 0.5: 2.0},
+                "half_widths": {0.95: 1.0, 0.5: 1.0},
                 "max_trials": 60,
                 "grid": 60,
             },
