@@ -398,7 +398,7 @@ def _read(instance: Instance, result: Result | None, device: str, ordered: bool)
     if result is None:
         return _failure(Status.ERROR, f"out of memory on {device}", 0.0)
     if result.status == Status.ERROR:
-        return _failure(Status.ERROR, f"NaN or infinite entries on {device}", result.seconds)
+        return _failure(Status.ERROR, result.message, result.seconds)
     return _measured(instance, result, ordered)
 
 

@@ -24,6 +24,10 @@ LARGEST_EXPONENT = 100
 class InputError(ValueError):
     """What a caller passed cannot be used; the message is one line that says what to do."""
 
+    def __init__(self, message: str) -> None:
+        # What it quotes may have several.
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
+
 
 class Status(StrEnum):
     """How a solve ended."""
@@ -41,25 +45,86 @@ class Status(StrEnum):
         return self in (Status.DIVERGED, Status.ERROR, Status.TIME_OUT)
 
 
-def as_floats(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> FloatArray:
+def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Return what was given as a plain array, refusing what would lose a mask or cannot be read.
+
+    Raises
+    ------
+    InputError
+        If entries are masked, or numpy cannot read the values.
+    """
+    if type(values) is np.ndarray:
+        return values
+    if _has_masked(values):
+        raise InputError(f"{name} has masked entries: fill or drop them first")
+    if hasattr(values, "toarray"):
+        raise InputError(f"{name} is sparse and must be a dense array: pass its .toarray()")
+    try:
+        return np.asarray(values)
+    except MemoryError:
+        raise
+    except Exception as error:  # of whatever library the values come from
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{name} must be a dense array of real numbers: {reason}") from None
+
+
+def _has_masked(values: Any, depth: int = 0) -> bool:
+    """Whether entries of a masked array, or of one in a nested sequence, are masked."""
+    mask = getattr(values, "mask", None)
+    if isinstance(mask, np.ndarray | np.bool_) and mask.dtype == bool:
+        return bool(mask.any())
+    if not isinstance(values, list | tuple) or depth == 64:
+        return False
+    # One pass over the types leaves out a long row of numbers.
+    kinds = tuple(kind for kind in set(map(type, values)) if kind not in (float, int))
+    return bool(kinds) and any(
+        _has_masked(value, depth + 1) for value in values if isinstance(value, kinds)
+    )
+
+
+# By numpy's letter; all else is a Python object in one way or another.
+_KINDS = {
+    "c": "complex ones",
+    "U": "text",
+    "S": "text",
+    "M": "dates",
+    "m": "time differences",
+    "V": "a structured array: pass one of its fields",
+}
+
+
+def as_reals(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> FloatArray:
     """Return a fresh float64 copy of real numbers, refusing anything else; in order F aligned.
 
     Raises
     ------
     InputError
-        If the values are not real numbers, or one of them is NaN or infinite.
+        If the values are not real numbers, or one of them is masked.
     """
-    try:
-        array = np.asarray(values)
-        if array.dtype == object or array.dtype.kind not in "biuf":
-            raise TypeError
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must be a dense array of real numbers") from None
+    array = as_array(values, name)
+    kind = array.dtype.kind
+    if kind not in "biuf":
+        found = _KINDS.get(kind, "Python objects: convert them, as .astype(float) does")
+        raise InputError(f"{name} must be a dense array of real numbers, not {found}")
+    if array.dtype.itemsize > 8:  # what does not fit into double precision is infinite there
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float64)
     if order == "F":
         given, array = array, aligned_empty(array.shape[::-1]).T
         array[...] = given
-    else:
-        array = np.array(array, dtype=np.float64, order="C")
+        return array
+    return np.array(array, dtype=np.float64, order="C")
+
+
+def as_floats(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> FloatArray:
+    """Return a fresh float64 copy of finite real numbers, as `as_reals` does.
+
+    Raises
+    ------
+    InputError
+        If the values are not real numbers, or one of them is masked, NaN or infinite.
+    """
+    array = as_reals(values, name, order)
     if not all_finite(array):
         raise InputError(f"{name} holds NaN or infinite entries: remove them first")
     return array
@@ -246,6 +311,22 @@ class Instance:
     y: FloatArray
     recipe: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Keep x and y as read-only float64 arrays, refusing what does not fit A.
+
+        Raises
+        ------
+        InputError
+            If the shapes differ from those of A, or an entry is no finite real number.
+        """
+        if not isinstance(self.dictionary, Dictionary):
+            raise InputError("an instance needs a Dictionary: Dictionary(A)")
+        for name, size in zip("yx", self.dictionary.shape, strict=True):
+            values = as_floats(getattr(self, name), name)
+            if values.shape != (size,):
+                raise InputError(f"{name} must have shape ({size},), not {values.shape}")
+            object.__setattr__(self, name, _frozen(values))
+
     @property
     def A(self) -> FloatArray:
         """The dictionary as a read-only array, shape (m, n)."""
@@ -284,6 +365,8 @@ class Result:
         The links of a chain, in order; empty for a single algorithm.
     history : dict of str to ndarray, optional
         What was asked for with ``history=True``: one entry an iteration in each array.
+    message : str
+        What went wrong, where the status is "error".
     """
 
     x: FloatArray
@@ -292,6 +375,7 @@ class Result:
     seconds: float = float("nan")
     stages: tuple[Stage, ...] = ()
     history: dict[str, NDArray[Any]] | None = None
+    message: str = ""
 
     @property
     def support(self) -> IntArray:

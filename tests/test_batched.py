@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -263,6 +264,105 @@ def test_columns_that_depend_on_each_other():
         assert np.isfinite(twin.x).all() and np.count_nonzero(twin.x) <= 6
         mine, theirs = (np.linalg.norm(y - A @ r.x) / np.linalg.norm(y) for r in (twin, kernel))
         assert mine <= theirs + 1e-6 or name in ("cosamp", "iht", "ista", "fista", "amp")
+
+
+def endings():
+    """Problems (A, y, k) whose ending no rounding decides."""
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((20, 40))
+    rank_6 = rng.standard_normal((20, 6)) @ rng.standard_normal((6, 40))
+    repeated = A.copy()
+    repeated[:, 5], repeated[:, 9], repeated[:, 21] = A[:, 4], 0.0, A[:, 20]
+    half = np.vstack([A[:10], np.zeros((10, 40))])
+    tall = rng.standard_normal((40, 20))
+    return {
+        "solved": (A, A[:, 3] - 2 * A[:, 8], 2),
+        "unsolved": (A, A[:, [1, 4, 7, 11, 12, 16, 20, 25, 30, 35]].sum(axis=1), 10),
+        "noise": (A, rng.standard_normal(20), 5),
+        "all rows": (A, rng.standard_normal(20), 20),
+        "rank 6": (rank_6, rank_6[:, 3] - 2 * rank_6[:, 8] + rank_6[:, 20], 3),
+        "more atoms than the rank": (rank_6, rank_6[:, :10].sum(axis=1), 10),
+        "zero": (A, np.zeros(20), 4),
+        "orthogonal": (half, np.eye(20)[15], 4),
+        "half outside": (half, rng.standard_normal(20), 12),
+        "repeated": (repeated, repeated[:, 4] - 2 * repeated[:, 8], 2),
+        "repeated, unsolved": (repeated, rng.standard_normal(20), 12),
+        "tall": (tall, rng.standard_normal(40), 20),
+    }
+
+
+@pytest.mark.parametrize("name", devices.TWINS)
+def test_a_twin_and_several_signals_end_as_the_kernel_does(name):
+    options = budget(name, 100)
+    for problem, (A, y, k) in endings().items():
+        kernel = sparsebench.solve(name, A, y, k, **options)
+        twin = sparsebench.solve(name, A, y, k, device="torch-cpu", **options)
+        several = sparsebench.solve(name, A, np.stack([y, -y], axis=1), k, **options)
+        assert twin.status == several.status[0] == several.status[1] == kernel.status, problem
+        if problem in ("zero", "orthogonal"):
+            assert kernel.status == Status.CONVERGED
+            assert not twin.x.any() and not several.x.any()
+        if kernel.status != Status.DIVERGED:
+            left = np.linalg.norm(y - A @ kernel.x)
+            for x in (twin.x, several.x[:, 0], -several.x[:, 1]):
+                np.testing.assert_allclose(np.linalg.norm(y - A @ x), left, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("precision", devices.PRECISIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_estimate_beyond_double_precision_is_refused(name, precision):
+    """Entries of x would be near 1e450; those near 1e300 are returned."""
+    A, y = GAUSSIAN[0].A, GAUSSIAN[0].y
+    place = {"device": "torch-cpu", "precision": precision}
+    for signals in (y, np.stack([y, y], axis=1)):
+        with pytest.raises(InputError, match="A is too small for this y"):
+            sparsebench.solve(name, 1e-300 * A, 1e150 * signals, 5, **place)
+    x = sparsebench.solve(name, 1e-200 * A, 1e100 * y, 5, **place).x
+    np.testing.assert_allclose(x / 1e300, sparsebench.solve(name, A, y, 5, **place).x, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_estimate_beyond_double_precision_fails_alone():
+    A, y = 1e-300 * GAUSSIAN[0].A, GAUSSIAN[0].y
+    found = batched.solve("omp", A, np.stack([1e150 * y, 1e-150 * y]), 5)
+    assert [r.status for r in found] == [Status.ERROR, Status.CONVERGED]
+    assert "A is too small for this y" in found[0].message and not found[0].x.any()
+    np.testing.assert_allclose(found[1].x / 1e150, GAUSSIAN[0].x, atol=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("device", ["cpu", "torch-cpu"])
+def test_a_start_whose_square_overflows_is_refused(device):
+    A, y = GAUSSIAN[0].A, GAUSSIAN[0].y
+    for start, signal in ((1e200 * GAUSSIAN[0].x, y), (1e100 * GAUSSIAN[0].x, 1e-300 * y)):
+        with pytest.raises(InputError, match="start is too large"):
+            sparsebench.solve("htp", A, signal, 5, start=start, device=device)
+
+
+def test_least_squares_of_every_rank_deficient_problem_of_a_batch():
+    """By singular values: the default driver of torch's own `lstsq` is wrong from the second on."""
+    from sparsebench.batched.batch import Batch, Stack
+    from sparsebench.batched.least_squares import least_squares, refined
+
+    rng = np.random.default_rng(2)
+    matrices = [rng.standard_normal((12, 3)) @ rng.standard_normal((3, 9)) for _ in range(4)]
+    signals = rng.standard_normal((4, 12))
+    stack = Stack([sparsebench.Dictionary(A) for A in matrices], torch.device("cpu"), torch.float64)
+    batch = Batch.start(
+        stack, torch.arange(4), torch.from_numpy(signals), torch.full((4,), 9, dtype=torch.int64)
+    )
+    for solver in (least_squares, refined):
+        found = solver(batch, torch.arange(9).expand(4, 9).clone()).numpy()
+        for x, A, y, exponent in zip(found, matrices, signals, stack.exponents, strict=True):
+            expected = np.linalg.pinv(A, rcond=1e-12) @ y
+            np.testing.assert_allclose(x, np.ldexp(expected, exponent), atol=1e-10)
+    package = Path(sparsebench.__file__).parent
+    assert not [
+        path
+        for path in package.rglob("*.py")
+        if "import torch" in path.read_text() and "lstsq" in path.read_text()
+    ]
 
 
 def experiment(algorithms, trials=4):

@@ -4,7 +4,9 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
 import structured
 from scipy.linalg import LinAlgError
 
@@ -149,6 +151,102 @@ def test_bad_input_is_one_clear_line(name, A, y, k, options, words):
     assert "\n" not in str(caught.value)
 
 
+def masked(values, hidden=True):
+    """A masked array with its third entry masked, or none."""
+    mask = np.zeros(values.shape, dtype=bool)
+    mask.flat[2] = hidden
+    return np.ma.array(values, mask=mask)
+
+
+def tensor(values, **how):
+    torch = pytest.importorskip("torch")
+    return torch.tensor(values, dtype=torch.float64, **how)
+
+
+def pandas_of(values, **how):
+    return (pd.DataFrame if values.ndim == 2 else pd.Series)(values, **how)
+
+
+NOT_ARRAYS = {
+    "masked": (masked, "masked entries: fill or drop them"),
+    "masked integers": (lambda v: masked(np.rint(v).astype(int)), "masked entries"),
+    "a list with masked": (lambda v: [masked(v), v], "masked entries"),
+    "a list with a masked number": (lambda v: [*v.tolist()[:-1], np.ma.masked], "masked entries"),
+    "NaN": (with_nan, "NaN or infinite"),
+    "infinite as a double": (lambda v: v.astype(np.longdouble) * 2.0**1000 * 2.0**100, "infinite"),
+    "nullable with NA": (lambda v: pandas_of(with_nan(v), dtype="Float64"), ""),
+    "pandas objects": (lambda v: pandas_of(v, dtype=object), ".astype(float)"),
+    "sparse matrix": (scipy.sparse.csr_matrix, ".toarray()"),
+    "sparse array": (scipy.sparse.coo_array, ".toarray()"),
+    "complex": (lambda v: v + 0j, "not complex"),
+    "text": (lambda v: v.astype(str), "not text"),
+    "dates": (lambda v: v.astype("datetime64[s]"), "not dates"),
+    "durations": (lambda v: v.astype("timedelta64[s]"), "not time differences"),
+    "fields": (lambda v: np.zeros(v.shape, dtype=[("a", float)]), "one of its fields"),
+    "objects": (lambda v: v.astype(object), ".astype(float)"),
+    "ragged": (lambda v: [v.tolist(), [1.0]], "inhomogeneous"),
+    "a function": (lambda v: sum, "Python objects"),
+    "a set": (lambda v: {1.0, 2.0}, "Python objects"),
+    "tensor with a gradient": (lambda v: tensor(v, requires_grad=True), "detach()"),
+    "tensors with a gradient": (lambda v: [tensor(v, requires_grad=True)], "detach()"),
+    "tensor elsewhere": (lambda v: tensor(v, device="meta"), ".cpu()"),
+}
+ARRAYS = {
+    "nothing masked": lambda v: masked(v, hidden=False),
+    "pandas": pandas_of,
+    "nullable": lambda v: pandas_of(v, dtype="Float64").astype(float),
+    "tensor": tensor,
+    "list": lambda v: v.tolist(),
+    "tuple": tuple,
+    "other byte order": lambda v: v.astype(v.dtype.newbyteorder()),
+    "extended precision": lambda v: v.astype(np.longdouble),
+}
+
+
+def entries():
+    """Where an array is given: the right one, and what is made of another."""
+    spike = np.zeros(30)
+    spike[3] = 1.0
+    mine = sparsebench.Dictionary(A)
+    return {
+        "A": (A, lambda v: sparsebench.solve("omp", v, Y, 2).x),
+        "y": (Y, lambda v: sparsebench.solve("omp", A, v, 2).x),
+        "start": (spike, lambda v: sparsebench.solve("sea", A, Y, 2, start=v).x),
+        "Dictionary": (A, lambda v: sparsebench.Dictionary(v).A),
+        "x of Instance": (spike, lambda v: sparsebench.Instance(mine, v, Y).x),
+        "y of Instance": (Y, lambda v: sparsebench.Instance(mine, spike, v).y),
+    }
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", NOT_ARRAYS)
+@pytest.mark.parametrize("entry", entries())
+def test_what_is_no_array_of_real_numbers_is_refused(entry, kind):
+    values, use = entries()[entry]
+    make, words = NOT_ARRAYS[kind]
+    with pytest.raises(InputError) as caught:
+        use(make(values))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ARRAYS)
+@pytest.mark.parametrize("entry", entries())
+def test_what_holds_the_same_numbers_is_taken(entry, kind):
+    values, use = entries()[entry]
+    assert np.array_equal(use(ARRAYS[kind](values)), use(values))
+
+
+def test_a_masked_support_is_refused_and_integers_of_any_kind_are_taken():
+    for right in ([3, 8], np.array([8, 3], dtype=np.uint8), pd.Series([3, 8]), (3, 8)):
+        x = sparsebench.solve("oracle", A, Y, 2, support=right).x
+        np.testing.assert_allclose(x[[3, 8]], [1.0, -1.0])
+    for wrong in (np.ma.array([3, 8], mask=[0, 1]), [[3], [3, 8]], [3.0, 8.0], None, "38", [3, 3]):
+        with pytest.raises(InputError, match="support"):
+            sparsebench.solve("oracle", A, Y, 2, support=wrong)
+
+
 @pytest.mark.parametrize("scales", [(1e-29, 1e-300), (1e-200, 1e-200), (1e100, 1e-200)])
 def test_tiny_signals_are_not_taken_for_zero(scales):
     for entry in UNTOLD:
@@ -231,6 +329,13 @@ def test_functions_that_do_not_fit_are_refused(function, words):
         ("return np.ones(A.shape[1])", "more than k = 2"),
         ("return np.zeros(3)", "shape"),
         ("return None", "shape"),
+        ("return [[1.0], [1.0, 2.0]]", "shape"),
+        ("return [0.0] * A.shape[1]", "returned a list, not an array"),
+        ("import scipy.sparse; return scipy.sparse.coo_array(A[0])", "returned a coo_array"),
+        ("return np.ma.array(np.zeros(A.shape[1]), mask=A[0] > 0)", "masked entries"),
+        ("return A[0] * 0j", "not complex"),
+        ("return A[0].astype(str)", "not text"),
+        ("return np.where(A[0] == A[0, 0], np.longdouble(1e300) ** 2, 0)", "infinite"),
         ("return 'x' * 3", "shape"),
     ],
 )

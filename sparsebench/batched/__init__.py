@@ -23,8 +23,18 @@ from sparsebench.batched.batch import Batch, Ending, Stack
 from sparsebench.batched.least_squares import polished
 from sparsebench.batched.selection import support_of
 from sparsebench.registry import Algorithm, choose_algorithm, stage_options
-from sparsebench.solvers.endings import _STATUS, DIVERGED
-from sparsebench.types import Dictionary, FloatArray, InputError, Result, Stage, Status, as_floats
+from sparsebench.solvers.endings import _STATUS, BEYOND_DOUBLE, DIVERGED, TOO_LARGE_START
+from sparsebench.types import (
+    LARGEST_EXPONENT,
+    Dictionary,
+    FloatArray,
+    InputError,
+    Result,
+    Stage,
+    Status,
+    as_array,
+    as_floats,
+)
 
 #: The twin of each algorithm that has one.
 TWINS: dict[str, Callable[..., Ending]] = {
@@ -43,6 +53,8 @@ TWINS: dict[str, Callable[..., Ending]] = {
     "sea": sea.sea,
     "sp": pursuit.sp,
 }
+# Exponent of the largest start, where y and A are of order 1, whose square does not overflow.
+_LARGEST_START = {torch.float64: 2 * LARGEST_EXPONENT, torch.float32: 40}
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 # Of the memory at hand, the part that a batch may take, and the copies of (k, n) that one problem
 # takes at most (exhaustive local search; OMP takes one).
@@ -112,7 +124,7 @@ def solve(
     count = len(signals) if signals.ndim == 2 else 0
     if signals.shape != (count, m) or len(dictionaries) not in (1, count):
         raise InputError(f"y must have shape (B, {m}) and A be one or B dictionaries")
-    ks = np.asarray(k)
+    ks = as_array(k, "k")
     if ks.dtype.kind not in "iu" or ks.shape not in ((), (count,)):
         raise InputError(f"k must be a whole number, or {count} of them")
     ks = np.broadcast_to(ks, (count,)).astype(np.int64)
@@ -141,8 +153,12 @@ def _dictionaries(A: Any) -> list[Dictionary]:
         if len({one.shape for one in A}) > 1:
             raise InputError("the dictionaries must have one shape")
         return list(A)
-    array = np.asarray(A)
-    return [Dictionary(one) for one in array] if array.ndim == 3 else [Dictionary(A)]
+    array = as_array(A, "A")
+    if array.ndim != 3:
+        return [Dictionary(array)]
+    if not len(array):
+        raise InputError("A must have shape (m, n) or (B, m, n) with B >= 1")
+    return [Dictionary(one) for one in array]
 
 
 def solve_problems(
@@ -171,7 +187,8 @@ def solve_problems(
     owner : ndarray of int, shape (B,)
         Which dictionary each problem has.
     signals : ndarray, shape (B, m)
-        A problem whose signal is not finite has status "error" and x = 0.
+        A problem whose signal is not finite, or whose x does not fit into double precision, has
+        status "error", x = 0 and a message.
     ks : ndarray of int, shape (B,)
     device, precision : str
     starts : ndarray, shape (B, n), optional
@@ -309,6 +326,9 @@ def _solve(
     stages: list[list[Stage]] = [[] for _ in range(whole)]
     begin = None
     if starts is not None:
+        sizes = np.frexp(np.abs(starts).max(axis=1))[1] - back
+        if (starts.any(axis=1) & (sizes > _LARGEST_START[dtype])).any():
+            raise InputError(TOO_LARGE_START)
         begin = torch.from_numpy(np.ldexp(starts, -back[:, None])).to(device, dtype)[batch.rows]
     links = entry.stages or (entry,)
     each = stage_options(entry, options) if entry.stages else [options]
@@ -327,15 +347,19 @@ def _solve(
         goes_on = torch.nonzero(ending.code != DIVERGED)[:, 0]
         begin = estimates[goes_on].to(dtype)
         batch = batch.only(goes_on)
-    sound = np.logical_and.reduce(np.isfinite(x), axis=1)
-    x = np.ldexp(x, back[:, None])
+    sound = finite & np.logical_and.reduce(np.isfinite(x), axis=1)
+    with np.errstate(over="ignore"):
+        x = np.ldexp(x, back[:, None])
+    fits = np.logical_and.reduce(np.isfinite(x), axis=1)
     results = []
     for row in range(whole):
-        status = _STATUS[codes[row]]
-        if not finite[row] or (not sound[row] and status != Status.DIVERGED):
-            results.append(Result(np.zeros(n), int(n_iters[row]), Status.ERROR))
+        status, used = _STATUS[codes[row]], int(n_iters[row])
+        if finite[row] and (fits[row] or status == Status.DIVERGED):
+            results.append(Result(x[row], used, status, stages=tuple(stages[row])))
         else:
-            results.append(Result(x[row], int(n_iters[row]), status, stages=tuple(stages[row])))
+            place = "torch-cpu" if device.type == "cpu" else device
+            said = BEYOND_DOUBLE if sound[row] else f"NaN or infinite entries on {place}"
+            results.append(Result(np.zeros(n), used, Status.ERROR, message=said))
     return results
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sparsebench.problems import deconvolution as deconvolution
 from sparsebench.problems import digits as digits
@@ -157,7 +158,11 @@ def draw_batch(
     """
     source = _generator(chosen)
     rng = generator(recipe)
-    codes = source.codes(rng, dictionary.shape[1], count)
+    codes = as_floats(
+        source.codes(rng, dictionary.shape[1], count), f"the codes that {chosen.name} drew"
+    )
+    if codes.shape != (count, dictionary.shape[1]):
+        raise InputError(f"problem {chosen.name!r} drew codes of shape {codes.shape}")
     return add_noise(codes @ dictionary.A.T, getattr(source, "snr", np.inf), rng), codes
 
 

@@ -30,6 +30,7 @@ from sparsebench.solvers import sbr as sbr
 from sparsebench.solvers import sea as sea
 from sparsebench.solvers import splicing as splicing
 from sparsebench.solvers import unrolled as unrolled
+from sparsebench.solvers.endings import BEYOND_DOUBLE, TOO_LARGE_START
 from sparsebench.types import (
     LARGEST_EXPONENT,
     Dictionary,
@@ -39,7 +40,9 @@ from sparsebench.types import (
     Stage,
     Status,
     all_finite,
+    as_array,
     as_floats,
+    as_reals,
     exponent_to_order_one,
 )
 
@@ -154,7 +157,7 @@ def _solve_on(
     )
     for result in results:
         if result.status == Status.ERROR:
-            raise InputError(f"{entry.name} returned NaN or infinite entries on {device}")
+            raise InputError(f"{entry.name}: {result.message}")
     if signals.ndim == 1:
         return results[0]
     return Result(
@@ -176,6 +179,7 @@ def _solve_together(
     begin = time.perf_counter()
     estimates, n_iter = entry.several(dictionary, scaled, k, **options)
     seconds = time.perf_counter() - begin
+    estimates = _checked_estimate(entry.name, estimates, (len(signals), dictionary.shape[1]), k)
     shifts = exponents - dictionary.exponent
     x = _rescaled(estimates, shifts[:, None]) if shifts.any() else estimates
     return Result(x.T, n_iter, (Status.CONVERGED,) * len(signals), seconds)
@@ -201,10 +205,7 @@ def _checked_given(
                 "keep its k largest"
             )
     if support is not None:
-        try:
-            indices = np.asarray(support)
-        except ValueError:
-            indices = np.empty((0, 0))
+        indices = as_array(support, "support")
         if indices.shape == (0,):
             indices = indices.astype(np.intp)
         whole = indices.ndim == 1 and indices.dtype.kind in "iu"
@@ -264,12 +265,11 @@ def solve_checked(
             f"{entry.name} cannot factor this dictionary: LAPACK says {error}"
         ) from error
     seconds = time.perf_counter() - begin
-    if entry.family == "peer":  # what makes its estimate comparable with ours is not its doing
+    # What makes a peer's estimate comparable with ours is not its doing.
+    if entry.family == "peer" and isinstance(answer, Result):
         seconds = answer.seconds
     x, n_iter, status = _read_answer(entry.name, answer)
-    if status != Status.DIVERGED:
-        _check_estimate(entry.name, x, n, k)
-        x = np.array(x, dtype=np.float64)
+    x = _checked_estimate(entry.name, x, (n,), k, status)
     if shift:
         x = _rescaled(x, shift, diverged=status == Status.DIVERGED)
     history = answer.history if isinstance(answer, Result) else None
@@ -283,7 +283,7 @@ def _rescaled(
     with np.errstate(over="ignore"):
         x = np.ldexp(x, exponent)
     if not diverged and not all_finite(x):
-        raise InputError("x does not fit into double precision: A is too small for this y")
+        raise InputError(BEYOND_DOUBLE)
     return x
 
 
@@ -291,7 +291,7 @@ def _scaled_start(start: FloatArray, exponent: int) -> FloatArray:
     """Return start * 2**exponent, refusing what would overflow when it is squared."""
     largest = float(np.abs(start).max(initial=0.0))
     if largest and np.frexp(largest)[1] + exponent > 2 * LARGEST_EXPONENT:
-        raise InputError("start is too large for this A and y: its image exceeds y beyond measure")
+        raise InputError(TOO_LARGE_START)
     return np.ldexp(start, exponent)
 
 
@@ -346,13 +346,19 @@ def _read_answer(name: str, answer: Any) -> tuple[Any, int, Status]:
         ) from None
 
 
-def _check_estimate(name: str, x: Any, n: int, k: int) -> None:
-    shape = np.shape(x)
-    if shape != (n,):
-        raise InputError(f"{name} returned shape {shape}, not ({n},)")
-    if not (isinstance(x, np.ndarray) and x.dtype.kind in "biuf"):
-        raise InputError(f"{name} did not return an array of real numbers")
+def _checked_estimate(
+    name: str, x: Any, shape: tuple[int, ...], k: int, status: Status = Status.CONVERGED
+) -> FloatArray:
+    """Return estimates as a fresh float64 array; one that has diverged need not be finite."""
+    if not isinstance(x, np.ndarray) or x.shape != shape:
+        found = f"shape {x.shape}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
+        raise InputError(f"{name} returned {found}, not an array of shape {shape}")
+    x = as_reals(x, f"the x that {name} returned")
+    if status == Status.DIVERGED:
+        return x
     if not all_finite(x):
         raise InputError(f"{name} returned NaN or infinite entries")
-    if np.count_nonzero(x) > k:
-        raise InputError(f"{name} returned {np.count_nonzero(x)} non-zeros, more than k = {k}")
+    size = np.count_nonzero(x) if x.ndim == 1 else np.count_nonzero(x, axis=1).max()
+    if size > k:
+        raise InputError(f"{name} returned {size} non-zeros, more than k = {k}")
+    return x
