@@ -55,13 +55,13 @@ app = typer.Typer(
     "Results go to a folder (`--out`, by default `results/`); the same command continues a run "
     "that was stopped, and computes nothing twice.",
 )
+# The largest size or number of trials that is taken.
+_LARGEST = 1_000_000
 # Nothing is cut when the output goes to a file or a pipe; names and paths are no markup.
 _WIDE = None if sys.stdout.isatty() else 1000
 _out = Console(width=_WIDE, markup=False, emoji=False, highlight=False)
 _err = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
-# Values of one option at most: more are a slip of the keyboard.
-_MOST_VALUES = 1_000_000
 
 Algorithms = Annotated[
     list[str] | None,
@@ -204,8 +204,8 @@ def phase_transition(
         if not half_width > 0:
             raise InputError(f"--half-width must be positive, not {half_width}")
         half_widths = dict.fromkeys(half_widths, half_width)
-    if grid < 0:
-        raise InputError(f"--grid is a number of trials, not {grid}")
+    if not 0 <= grid <= _LARGEST:
+        raise InputError(f"--grid is a number of trials up to {_LARGEST:,}, not {grid}")
     placed, device = devices.placed(_algorithms(algorithms, plugin, chosen), device, precision)
     experiment = PhaseTransition(
         algorithms=placed,
@@ -679,7 +679,7 @@ def _ratios(text: str) -> list[float]:
     try:
         if ":" in text:
             first, last, step = (Decimal(part) for part in text.split(":"))
-            if not (0 < first <= last <= 1 and step > 0 and last - first <= _MOST_VALUES * step):
+            if not (0 < first <= last <= 1 and step > 0 and last - first <= _LARGEST * step):
                 raise ValueError
             count = int((last - first) // step) + 1
             values = [float(first + i * step) for i in range(count)]
@@ -700,12 +700,12 @@ def _whole_numbers(option: str, text: str) -> list[int]:
         if ":" in text:
             first, last, *step = (int(part) for part in text.split(":"))
             run = range(first, last + 1, *step)
-            if run.step < 0 or len(run) > _MOST_VALUES:
+            if run.step < 0 or len(run) > _LARGEST:
                 raise ValueError
             values = list(run)
         else:
             values = [int(part) for part in text.split(",")]
-        if not values:
+        if not 0 < len(values) <= _LARGEST:
             raise ValueError
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{option} takes 5,10,20 or first:last:step, not {text!r}") from None
@@ -713,7 +713,7 @@ def _whole_numbers(option: str, text: str) -> list[int]:
 
 
 def _at_least_one(option: str, value: int) -> int:
-    return check_whole(option, value, 1, 1_000_000)
+    return check_whole(option, value, 1, _LARGEST)
 
 
 def _positive(option: str, value: float) -> float:

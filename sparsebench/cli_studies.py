@@ -30,6 +30,7 @@ from sparsebench.cli import (
 )
 from sparsebench.experiments import presets, studies
 from sparsebench.experiments.comparison import compare
+from sparsebench.problems import check_seed
 from sparsebench.registry import choose_algorithms, nearest_name
 from sparsebench.store import Store
 from sparsebench.types import InputError
@@ -53,6 +54,8 @@ def study(
 ) -> None:
     """Run a study through the store, write its CSV, and draw it."""
     experiments = studies.experiments(name, preset, seed, _positive("--time-limit", time_limit))
+    for experiment in experiments:  # what the last one cannot have is said before any runs
+        check_seed(experiment.seed)
     reports = [_run(experiment, out, jobs, None) for experiment in experiments]
     data = out / f"{name}.csv"
     recipes = [experiment.recipe() for experiment in experiments]

@@ -94,6 +94,8 @@ def draw(data: Path, folder: Path) -> list[Path]:
     InputError
         If the file is missing, damaged, or of another kind.
     """
+    if data.stem not in _PICTURES:
+        raise InputError(nearest_name(data.stem, _PICTURES, "CSV"))
     return _PICTURES[data.stem](_read(data), folder)
 
 

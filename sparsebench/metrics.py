@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from sparsebench.types import FloatArray, InputError, IntArray, check_whole
+from sparsebench.types import InputError, IntArray, as_array, check_whole
 
 
-def support_distance(x_true: FloatArray, x: FloatArray) -> float:
+def support_distance(x_true: ArrayLike, x: ArrayLike) -> float:
     """Return (k - |S* ∩ S|) / k, where S* and S are the supports of `x_true` and `x`.
 
     0 means that every true index was found, 1 that none was.
 
     Parameters
     ----------
-    x_true, x : ndarray, shape (n,)
+    x_true, x : array_like, shape (n,)
         The planted vector with k >= 1 non-zeros, and an estimate with at most k.
 
     Raises
@@ -29,7 +32,7 @@ def support_distance(x_true: FloatArray, x: FloatArray) -> float:
     return float((true.size - shared) / true.size)
 
 
-def near_distance(x_true: FloatArray, x: FloatArray, tolerance: int) -> float:
+def near_distance(x_true: ArrayLike, x: ArrayLike, tolerance: int) -> float:
     """Return the share of true indices without a partner at most `tolerance` indices away.
 
     Partners come from the support of `x`, each serves one true index, and the matching leaves as
@@ -39,7 +42,7 @@ def near_distance(x_true: FloatArray, x: FloatArray, tolerance: int) -> float:
 
     Parameters
     ----------
-    x_true, x : ndarray, shape (n,)
+    x_true, x : array_like, shape (n,)
         The planted vector with k >= 1 non-zeros, and an estimate with at most k.
     tolerance : int
         How far apart partners may be, in indices.
@@ -61,9 +64,9 @@ def near_distance(x_true: FloatArray, x: FloatArray, tolerance: int) -> float:
     return (true.size - matched) / true.size
 
 
-def _supports(x_true: FloatArray, x: FloatArray) -> tuple[IntArray, IntArray]:
+def _supports(x_true: ArrayLike, x: ArrayLike) -> tuple[IntArray, IntArray]:
     """Return the sorted supports of both, refusing those between which there is no distance."""
-    true, found = np.flatnonzero(x_true), np.flatnonzero(x)
+    true, found = (np.flatnonzero(values) for values in _vectors(x_true, x))
     if true.size == 0:
         raise InputError("the support distance to x = 0 is undefined")
     if found.size > true.size:
@@ -71,17 +74,63 @@ def _supports(x_true: FloatArray, x: FloatArray) -> tuple[IntArray, IntArray]:
     return true, found
 
 
-def exact_recovery(x_true: FloatArray, x: FloatArray) -> bool:
+def _vectors(x_true: ArrayLike, x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return two vectors of one length as they are, refusing anything else."""
+    true, found = as_array(x_true, "x_true"), as_array(x, "x")
+    if true.ndim != 1 or true.shape != found.shape:
+        raise InputError(
+            f"x_true and x must have one shape (n,), not {true.shape} and {found.shape}"
+        )
+    if true.dtype.kind not in "biuf" or found.dtype.kind not in "biuf":
+        raise InputError("x_true and x must hold real numbers")
+    return true, found
+
+
+def exact_recovery(x_true: ArrayLike, x: ArrayLike) -> bool:
     """Return whether the supports are equal, non-zero by non-zero."""
-    return bool(np.array_equal(x_true != 0, x != 0))
+    true, found = _vectors(x_true, x)
+    return bool(np.array_equal(true != 0, found != 0))
 
 
-def relative_error(x_true: FloatArray, x: FloatArray) -> float:
-    """Return ||x - x_true|| / ||x_true|| in the Euclidean norm."""
-    return float(np.linalg.norm(x - x_true) / np.linalg.norm(x_true))
+def relative_error(x_true: ArrayLike, x: ArrayLike) -> float:
+    """Return ||x - x_true|| / ||x_true|| in the Euclidean norm.
+
+    Raises
+    ------
+    InputError
+        If `x_true` is zero.
+    """
+    true, found = _vectors(x_true, x)
+    if not true.any():
+        raise InputError("the relative error to x = 0 is undefined")
+    return _ratio(np.subtract(found, true, dtype=np.float64), true)
 
 
-def relative_residual(A: FloatArray, y: FloatArray, x: FloatArray) -> float:
-    """Return ||y - A x|| / ||y||, or 0 where y = 0 and A x = 0."""
-    residual = float(np.linalg.norm(y - A @ x))
-    return residual / float(np.linalg.norm(y)) if residual else 0.0
+def relative_residual(A: ArrayLike, y: ArrayLike, x: ArrayLike) -> float:
+    """Return ||y - A x|| / ||y||; where y = 0, it is 0 if A x = 0 and infinite if not."""
+    matrix, signal, estimate = as_array(A, "A"), as_array(y, "y"), as_array(x, "x")
+    if (matrix.ndim, signal.ndim) != (2, 1) or (*signal.shape, *estimate.shape) != matrix.shape:
+        raise InputError(
+            f"A (m, n), y (m,) and x (n,) do not fit together: their shapes are {matrix.shape}, "
+            f"{signal.shape} and {estimate.shape}"
+        )
+    if any(array.dtype.kind not in "biuf" for array in (matrix, signal, estimate)):
+        raise InputError("A, y and x must hold real numbers")
+    residual = np.subtract(signal, matrix @ estimate, dtype=np.float64)
+    if not residual.any():
+        return 0.0
+    return _ratio(residual, signal) if signal.any() else math.inf
+
+
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> float:
+    """Return ||part|| / ||whole||, of which the latter is not zero; no square overflows."""
+    with np.errstate(over="ignore"):
+        above, below = float(np.linalg.norm(part)), float(np.linalg.norm(whole))
+    if above < 1e150 and 1e-150 < below < 1e150:
+        return above / below
+    if not part.any():
+        return 0.0
+    part, whole = part.astype(np.float64), whole.astype(np.float64)
+    tops = float(np.abs(part).max()), float(np.abs(whole).max())
+    above, below = float(np.linalg.norm(part / tops[0])), float(np.linalg.norm(whole / tops[1]))
+    return above / below * (tops[0] / tops[1])

@@ -9,6 +9,7 @@ import fnmatch
 import hashlib
 import importlib.util
 import inspect
+import numbers
 import re
 import sys
 import warnings
@@ -300,7 +301,7 @@ def get_algorithm(name: str) -> Algorithm:
         If a name is unknown (the nearest match is named), its package is not installed, or a later
         link of a chain cannot start from an estimate.
     """
-    links = [part.strip() for part in name.split("+")]
+    links = [part.strip() for part in _text_only(name).split("+")]
     entries = [_get(_ALGORITHMS, "algorithm", link) for link in links]
     for entry in entries:
         if not entry.installed:
@@ -417,7 +418,7 @@ def choose_algorithms(selection: str | Iterable[str]) -> list[Choice]:
     InputError
         If a pattern matches nothing, an option is unknown or a value does not fit its type.
     """
-    texts = [selection] if isinstance(selection, str) else list(selection)
+    texts = [selection] if isinstance(selection, str) else _several(selection)
     chosen: dict[Choice, None] = {}
     for part in (part for text in texts for part in split(text)):
         load_entry_points()
@@ -439,7 +440,7 @@ def choose_algorithm(text: str, options: dict[str, Any]) -> tuple[Algorithm, dic
     InputError
         As `get_algorithm`, `parse_links` and `choice` do.
     """
-    named = _ALGORITHMS.get(text)
+    named = _ALGORITHMS.get(_text_only(text))
     if named is not None and named.ready and not options:  # a solve can be as short as the rest
         return named, dict(named.options)
     base, inline = parse_links(text)
@@ -502,14 +503,14 @@ def _label(entry: Algorithm | ProblemGenerator, options: dict[str, Any]) -> str:
 
 def split(text: str) -> list[str]:
     """Split ``a,b[c=1,d=2]`` at its top-level commas."""
-    if text.count("[") != text.count("]"):
+    if _text_only(text).count("[") != text.count("]"):
         raise InputError(f"unbalanced brackets in {text!r}; write name[option=value,...]")
     return [part.strip() for part in re.split(r",(?![^\[]*\])", text) if part.strip()]
 
 
 def parse_links(text: str) -> tuple[str, dict[str, str]]:
     """Split ``a[p=1]+b[q=2]`` into ``a+b`` and its options, prefixed as `stage_prefixes` says."""
-    parts = re.split(r"\+(?![^\[\]]*\])", text)
+    parts = re.split(r"\+(?![^\[\]]*\])", _text_only(text))
     if not all(part.strip() for part in parts):
         raise InputError(f"cannot read {text!r}; write a chain as name+name")
     links = [parse_choice(part) for part in parts]
@@ -526,7 +527,7 @@ def parse_links(text: str) -> tuple[str, dict[str, str]]:
 
 def parse_choice(text: str) -> tuple[str, dict[str, str]]:
     """Split ``name[a=1,b=2]`` into its name and its options as texts."""
-    match = re.fullmatch(r"([^\[\]=]+)(?:\[([^\[\]]*)\])?", text.strip())
+    match = re.fullmatch(r"([^\[\]=]+)(?:\[([^\[\]]*)\])?", _text_only(text).strip())
     if match is None:
         raise InputError(f"cannot read {text!r}; write name or name[option=value,...]")
     options: dict[str, str] = {}
@@ -536,6 +537,19 @@ def parse_choice(text: str) -> tuple[str, dict[str, str]]:
             raise InputError(f"cannot read {item!r} in {text!r}; write option=value")
         options[key.strip()] = value.strip()
     return match[1].strip(), options
+
+
+def _text_only(text: Any) -> str:
+    if not isinstance(text, str):
+        raise InputError(f"a name is a text such as 'omp' or 'htp[step=1.8/L]', not {text!r}")
+    return text
+
+
+def _several(texts: Any) -> list[str]:
+    try:
+        return list(texts)
+    except TypeError:
+        raise InputError(f"algorithms are named by a text or several, not {texts!r}") from None
 
 
 def load_plugin(path: str | Path) -> list[str]:
@@ -607,7 +621,7 @@ def plugin_fingerprint(path: str | Path) -> str:
 def _content(path: str | Path) -> bytes:
     try:
         return Path(path).read_bytes()
-    except OSError:
+    except (OSError, TypeError, ValueError):  # a path with a NUL byte is a ValueError
         raise InputError(f"no plug-in file {path}") from None
 
 
@@ -779,7 +793,7 @@ def _check_reserved(entry: Algorithm | ProblemGenerator) -> None:
 
 def _get(table: dict[str, Any], kind: str, name: str) -> Any:
     load_entry_points()
-    if name not in table:
+    if _text_only(name) not in table:
         raise InputError(f"unknown {kind} {name!r}; {_nearest(name, sorted(table), kind + 's')}")
     return table[name]
 
@@ -824,10 +838,14 @@ def _convert(owner: str, key: str, value: Any, default: Option) -> Option:
         if kind is bool:
             named = {"true": True, "false": False, "1": True, "0": False}
             return named[str(value).lower()]
-        if kind is int:
-            return int(str(value)) if isinstance(value, str) else _exact_int(value)
-        return kind(value)
-    except (KeyError, TypeError, ValueError):
+        if kind is str:
+            return str(value)
+        if isinstance(value, str):
+            return kind(value)
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError
+        return float(value) if kind is float else _exact_int(value)
+    except (KeyError, OverflowError, TypeError, ValueError):
         raise InputError(
             f"option {key!r} of {owner} is of type {kind.__name__}, not {value!r}"
         ) from None
@@ -844,7 +862,7 @@ def _check_limits(options: dict[str, Any]) -> None:
 
 
 def _exact_int(value: Any) -> int:
-    if isinstance(value, bool) or int(value) != value:
+    if int(value) != value:
         raise ValueError
     return int(value)
 

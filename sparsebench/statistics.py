@@ -14,6 +14,8 @@ estimate is the posterior mean of theta on a grid, the interval the central 95 %
 
 from __future__ import annotations
 
+import numbers
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +26,7 @@ from scipy.optimize import isotonic_regression
 from scipy.special import expit, log_expit, logit, xlogy
 from scipy.stats import binom, binomtest, norm, t
 
-from sparsebench.types import FloatArray
+from sparsebench.types import FloatArray, InputError, as_array, as_floats, check_whole
 
 CONFIDENCE = 0.95
 #: Fewer values than this have no interval of their median at that confidence.
@@ -51,11 +53,17 @@ def wilson(
     ----------
     Wilson, J. Amer. Statist. Assoc. 22, 1927, doi:10.1080/01621459.1927.10502953.
     """
-    count, total = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
-    z2 = norm.isf((1 - confidence) / 2) ** 2
+    count, total = as_floats(successes, "successes"), as_floats(trials, "trials")
+    try:
+        count, total = np.broadcast_arrays(count, total)
+    except ValueError:
+        raise InputError(f"no trials of {count.shape} for successes of {total.shape}") from None
+    if (count < 0).any() or (count > total * (1 + 1e-12)).any():
+        raise InputError("successes must lie between 0 and the number of trials")
+    z2 = norm.isf(_tail(confidence)) ** 2
     rate = count / np.maximum(total, 1)
     centre = (count + z2 / 2) / (total + z2)
-    half = np.sqrt(z2 * (total * rate * (1 - rate) + z2 / 4)) / (total + z2)
+    half = np.sqrt(z2 * (total * rate * np.maximum(1 - rate, 0) + z2 / 4)) / (total + z2)
     return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
 
 
@@ -65,13 +73,15 @@ def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[fl
     Student's interval, clipped to [0, 1]; where all values are equal, which leaves Student's a
     point, Wilson's interval for that mean, which holds for any law on [0, 1].
     """
-    sample = np.asarray(values, dtype=float)
+    sample = _sample(values, 1)
+    if sample.min() < 0 or sample.max() > 1:
+        raise InputError("values must lie in [0, 1]")
     size, mean = sample.size, float(sample.mean())
     spread = float(sample.std(ddof=1)) if size > 1 else 0.0
     if spread == 0.0:
         lower, upper = wilson(mean * size, size, confidence)
         return mean, float(lower), float(upper)
-    half = float(t.isf((1 - confidence) / 2, size - 1)) * spread / np.sqrt(size)
+    half = float(t.isf(_tail(confidence), size - 1)) * spread / np.sqrt(size)
     return mean, max(mean - half, 0.0), min(mean + half, 1.0)
 
 
@@ -87,9 +97,9 @@ def median_interval(
     ----------
     Conover, Practical Nonparametric Statistics, 3rd edition, Wiley 1999, section 3.2.
     """
-    ordered = np.sort(np.asarray(values, dtype=float), axis=0)
+    ordered = np.sort(_sample(values), axis=0)
     size = ordered.shape[0]
-    rank = int(binom.ppf((1 - confidence) / 2, size, 0.5))
+    rank = int(binom.ppf(_tail(confidence), size, 0.5))
     median = np.asarray(np.median(ordered, axis=0))
     if rank == 0:
         return median, np.full_like(median, -np.inf), np.full_like(median, np.inf)
@@ -110,8 +120,10 @@ def decibel_intervals(
     errors, powers : array_like, shape (signals,)
         ||x̂ - x||² and ||x||² of each signal.
     """
-    error, power = np.asarray(errors, dtype=float), np.asarray(powers, dtype=float)
-    quantile = float(t.isf((1 - confidence) / 2, max(error.size - 1, 1)))
+    error, power = _sample(errors, 1), _sample(powers, 1)
+    if error.shape != power.shape or min(error.min(), power.min()) < 0 or not power.any():
+        raise InputError("errors and powers must be as many, none negative, some power positive")
+    quantile = float(t.isf(_tail(confidence), max(error.size - 1, 1)))
     least = 1e-30
     ratio = max(error.sum() / power.sum(), least)
     influence = error / max(error.mean(), least * power.mean()) - power / power.mean()
@@ -122,6 +134,40 @@ def decibel_intervals(
     spread = float(own.std(ddof=1)) if own.size > 1 else 0.0
     half_mean = quantile * spread / np.sqrt(own.size)
     return (quoted, quoted - half, quoted + half), (mean, mean - half_mean, mean + half_mean)
+
+
+def _tail(confidence: float) -> float:
+    """Return the probability on each side of an interval."""
+    return (1 - _probability("confidence", confidence)) / 2
+
+
+def _probability(name: str, value: float) -> float:
+    if not isinstance(value, numbers.Real) or not 0 < value < 1:
+        raise InputError(f"the {name} lies between 0 and 1, not at {value!r}")
+    return float(value)
+
+
+def _sample(values: ArrayLike, ndim: int | None = None) -> FloatArray:
+    """Return at least one finite value, as an array of `ndim` dimensions, or of one and more."""
+    sample = as_floats(values, "the sample")
+    if sample.ndim != (ndim or max(sample.ndim, 1)) or not sample.size:
+        raise InputError(f"a sample needs values along its first axis, not shape {sample.shape}")
+    return sample
+
+
+def _outcomes(
+    k: ArrayLike, success: ArrayLike, trial: ArrayLike | None = None
+) -> tuple[FloatArray, FloatArray, NDArray[Any]]:
+    """Return sparsities, successes as 0 and 1, and trials of as many rows."""
+    ks, wins = _sample(k, 1), _sample(success, 1)
+    trials = ks if trial is None else as_array(trial, "trial")
+    if not ks.shape == wins.shape == trials.shape:
+        raise InputError(
+            f"k, success and trial must be as many, not {ks.shape}, {wins.shape}, {trials.shape}"
+        )
+    if not ((wins == 0) | (wins == 1)).all() or ks.min() < 0:
+        raise InputError("k must not be negative and success be 0 or 1")
+    return ks, wins, trials
 
 
 @dataclass(frozen=True)
@@ -172,8 +218,10 @@ def fit_threshold(
     largest : int
         min(m, n), the largest possible sparsity.
     """
-    ks, trials = np.asarray(k, dtype=float), np.asarray(trial)
-    wins = np.asarray(success, dtype=float)
+    ks, wins, trials = _outcomes(k, success, trial)
+    level = _probability("level", level)
+    check_whole("largest", largest, 1, sys.maxsize)
+    tail = _tail(confidence)
     logistic = _posterior(ks, wins, level, largest, shapes=_SHAPES[:1])
     inside = _window(ks, wins, level, logistic)
     if not inside.all():
@@ -181,7 +229,7 @@ def fit_threshold(
         logistic = _posterior(ks, wins, level, largest, shapes=_SHAPES[:1])
     effect = _design_effect(ks, trials, wins, level, logistic)
     posterior = _posterior(ks, wins, level, largest, effect)
-    lower, upper = posterior.quantiles(((1 - confidence) / 2, (1 + confidence) / 2))
+    lower, upper = posterior.quantiles((tail, 1 - tail))
     # No problem has k < 1, so nothing is known of a theta below it.
     return Threshold(
         level, posterior.theta, 0.0 if lower < 1 else lower, upper, posterior.scale, effect
@@ -458,7 +506,7 @@ def threshold_difference(
     a, b = influences.to_numpy().T
     together = float(a @ b)
     correlation = together / float(np.sqrt((a @ a) * (b @ b))) if together else 0.0
-    width = norm.isf((1 - confidence) / 2)
+    width = norm.isf(_tail(confidence))
     errors = np.array([first.half_width, second.half_width]) / width
     variance = errors @ errors - 2 * correlation * errors.prod()
     error = float(np.sqrt(max(variance, 0.0)))
@@ -473,13 +521,13 @@ def _influence(
     fitted: Threshold, k: ArrayLike, trial: ArrayLike, success: ArrayLike
 ) -> pd.Series[float]:
     """Return what each trial adds to theta, to first order, under the fitted logistic curve."""
-    ks, wins = np.asarray(k, dtype=float), np.asarray(success, dtype=float)
+    ks, wins, trials = _outcomes(k, success, trial)
     distance = (ks - fitted.estimate) / fitted.scale
     rate = expit(logit(fitted.level) - distance)
     slopes = np.stack([np.full(ks.size, 1 / fitted.scale), distance], axis=1)
     information = slopes.T @ (slopes * (rate * (1 - rate))[:, None])
     scores = (wins - rate)[:, None] * slopes
-    return pd.Series(scores @ np.linalg.pinv(information)[0]).groupby(np.asarray(trial)).sum()
+    return pd.Series(scores @ np.linalg.pinv(information)[0]).groupby(trials).sum()
 
 
 def monotone_p_value(k: ArrayLike, success: ArrayLike) -> float:
@@ -493,9 +541,10 @@ def monotone_p_value(k: ArrayLike, success: ArrayLike) -> float:
     Robertson, Wright and Dykstra, Order Restricted Statistical Inference, Wiley 1988; Besag and
     Clifford, Biometrika 78, 1991, doi:10.1093/biomet/78.2.301.
     """
-    _, index = np.unique(np.asarray(k), return_inverse=True)
+    ks, wins, _ = _outcomes(k, success)
+    _, index = np.unique(ks, return_inverse=True)
     total = np.bincount(index)
-    won = np.bincount(index, weights=np.asarray(success, dtype=float))
+    won = np.bincount(index, weights=wins)
     observed, fitted = _rise(won, total)
     rng = np.random.default_rng(0)
     above = 0
@@ -524,5 +573,6 @@ def mcnemar(only_first: int, only_second: int) -> float:
     ----------
     McNemar, Psychometrika 12, 1947, doi:10.1007/BF02295996.
     """
-    both = only_first + only_second
+    both = check_whole("only_first", only_first, 0, sys.maxsize)
+    both += check_whole("only_second", only_second, 0, sys.maxsize)
     return float(binomtest(only_first, both).pvalue) if both else 1.0

@@ -243,6 +243,28 @@ def test_bad_input_is_one_clear_line(name, options, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("A", "y", "k", "words"),
+    [
+        (np.zeros((0, 4, 5)), np.zeros((0, 4)), 1, "with B >= 1"),
+        ([], np.zeros((1, 4)), 1, "A must have shape"),
+        (np.zeros((1, 0, 5)), np.zeros((1, 0)), 1, "A must have shape"),
+        ([np.eye(4), np.eye(3)], np.zeros((2, 4)), 1, "inhomogeneous"),
+        (np.ma.array(np.ones((1, 4, 5)), mask=True), np.ones((1, 4)), 1, "masked entries"),
+        (np.ones((2, 4, 5)), np.ones((1, 4)), 1, "one or B dictionaries"),
+        (np.ones((4, 5)), np.ones(4), 1, "y must have shape (B, 4)"),
+        (np.ones((4, 5)), np.ones((2, 4)), [1, [2]], "inhomogeneous"),
+        (np.ones((4, 5)), np.ones((2, 4)), np.ma.array([1, 2], mask=[0, 1]), "masked entries"),
+        (np.ones((4, 5)), np.ones((2, 4)), [1, 5], "k must lie in"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_one_clear_line(A, y, k, words):
+    with pytest.raises(InputError) as caught:
+        batched.solve("omp", A, y, k)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_every_twin_has_a_name_and_auto_runs_everything():
     assert set(batched.TWINS) == set(devices.TWINS)
     expected = "cuda:0" if torch.cuda.is_available() else "cpu"

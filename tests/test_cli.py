@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sparsebench import cli, registry
+from sparsebench import cli, figures, registry
+from sparsebench.types import InputError
 
 PLUGIN = str(Path(__file__).parent / "plugin_example.py")
 SMALL = ["--n", "32", "--ratios", "0.4,0.7", "--max-trials", "20", "-j", "1"]
@@ -491,6 +492,11 @@ def test_list_shows_everything(command):
         (["support-distance", "--ks", "5:1"], "first:last:step"),
         (["support-distance", "--ks", "5:1:-1"], "first:last:step"),
         (["support-distance", "--ks", f"1:{10**12}"], "first:last:step"),
+        (["support-distance", "--ks", "1:99999999999999999999"], "first:last:step"),
+        (["phase-transition", "--grid", "9" * 20], "--grid is a number of trials up to"),
+        (["phase-transition", "-a", "htp[max_iter=inf]"], "type int"),
+        (["study", "full-grid", "--seed", str(2**63 - 1)], "seed must be at most"),
+        (["phase-transition", "--plugin", "a\0b"], "no plug-in file"),
         (["support-distance", "--trials", "0"], "--trials must be at least 1"),
         (["support-distance", "-p", "deconvolution[width=-1]"], "positive"),
         (["support-distance", "-p", "super-resolution[factor=3]"], "needs n = 3 m"),
@@ -599,6 +605,13 @@ def make_store(command, folder):
         )[0]
         == 0
     )
+
+
+def test_a_csv_that_is_none_of_ours_is_refused(tmp_path):
+    (tmp_path / "threshold.csv").write_text("a,b\n1,2\n")
+    for name, words in (("threshold.csv", "did you mean 'thresholds'"), ("x.csv", "the CSVs are")):
+        with pytest.raises(InputError, match=words):
+            figures.draw(tmp_path / name, tmp_path)
 
 
 def test_a_damaged_store_is_refused_before_any_work(command, tmp_path):

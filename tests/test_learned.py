@@ -13,7 +13,7 @@ from sparsebench.learned.networks import (
     ResidualNetwork,
     analytic_weight,
 )
-from sparsebench.learned.training import Phase, layer_wise, train
+from sparsebench.learned.training import Phase, _seed_of_step, layer_wise, train
 from sparsebench.types import InputError
 
 M, N, DEPTH = 20, 40, 6
@@ -207,6 +207,20 @@ def test_a_training_continues_from_its_checkpoint_to_the_same_weights(data, tmp_
     assert training.steps == 60
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_every_root_seed_can_train(data):
+    """Those near both ends of 64 bits too, each with random numbers of its own."""
+    A = data[0]
+    batch, validation = batches(A, 16), batches(A, 50)(10**6)
+    seeds = (0, 2**63 - 1, 2**63 - 2, -(2**63) + 1)
+    for seed in seeds:
+        network = DenseEncoder(M, N).double()
+        assert not train(network, [Phase(1, 0, 1e-2, 3, 5)], batch, validation, seed=seed).diverged
+    numbers = {_seed_of_step(seed, step) for seed in seeds for step in range(100)}
+    assert len(numbers) == 400 and all(-(2**63) <= number < 2**64 for number in numbers)
+    # What could be seeded before is seeded as before.
+    assert _seed_of_step(3, 7) == 3 * 10_000_019 + 7
 
 
 def test_a_checkpoint_that_is_none_is_refused(data, tmp_path):

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 import sparsebench
-from sparsebench import registry
+from sparsebench import problems, registry
 from sparsebench.metrics import (
     exact_recovery,
     near_distance,
@@ -260,3 +260,62 @@ def test_noise_of_no_ratio_is_refused(monkeypatch, snr, finite):
     else:
         with pytest.raises(InputError, match=r"problem 'noisy' drew a signal .* y holds NaN"):
             sparsebench.draw("noisy", m=4, n=6, k=2, snr=snr)
+
+
+@pytest.mark.parametrize(
+    ("method", "value", "words"),
+    [
+        ("dictionary", np.ma.array(np.eye(3), mask=np.eye(3) > 0), "masked entries"),
+        ("dictionary", csr_array(np.eye(3)), ".toarray()"),
+        ("dictionary", np.eye(3) * 1j, "not complex"),
+        ("dictionary", np.eye(4), "shape (4, 4), not (3, 3)"),
+        ("signal", np.ma.array([1.0, 0.0, 0.0], mask=[1, 0, 0]), "masked entries"),
+        ("signal", csr_array([[1.0, 0.0, 0.0]]), ".toarray()"),
+        ("signal", [np.nan, 0.0, 0.0], "NaN"),
+        ("signal", ["1", "0", "0"], "not text"),
+        ("signal", [[1.0, 0.0, 0.0]], "shape (1, 3), not (3,)"),
+        ("signal", [1.0, 2.0, 0.0], "2 non-zeros, not k = 1"),
+    ],
+)
+@pytest.mark.parametrize("fixed", [True, False])
+def test_what_a_problem_draws_is_checked(method, value, words, fixed):
+    drawn = {"dictionary": np.eye(3), "signal": [0.0, 2.0, 0.0], method: value}
+
+    @sparsebench.problem("odd")
+    @dataclass(frozen=True)
+    class Odd:
+        fixed_dictionary = fixed
+
+        def dictionary(self, rng, m, n):
+            return drawn["dictionary"]
+
+        def signal(self, rng, n, k):
+            return drawn["signal"]
+
+    problems._generator.cache_clear()
+    problems._fixed_dictionary.cache_clear()
+    try:
+        with pytest.raises(InputError) as caught:
+            sparsebench.draw("odd", m=3, n=3, k=1)
+        assert words in str(caught.value)
+        drawn |= {"dictionary": np.eye(3, dtype=int), "signal": [0, 2, 0]}
+        problems._fixed_dictionary.cache_clear()
+        assert sparsebench.draw("odd", m=3, n=3, k=1).y.tolist() == [0.0, 2.0, 0.0]
+    finally:
+        del registry._PROBLEMS["odd"]
+        problems._generator.cache_clear()
+        problems._fixed_dictionary.cache_clear()
+
+
+def test_metrics_take_lists_and_any_scale():
+    assert exact_recovery([1, 0], [2, 0]) and not exact_recovery([1, 0], [0, 1])
+    assert support_distance([1, 0, 2], [1, 1, 0]) == 0.5
+    assert relative_error([3e200, 4e200], [3e200, 0.0]) == pytest.approx(0.8)
+    assert relative_error([3e-200, 4e-200], [3e-200, 0.0]) == pytest.approx(0.8)
+    assert relative_residual(np.eye(2), [0.0, 0.0], [1.0, 0.0]) == np.inf
+    for metric in (support_distance, exact_recovery, relative_error):
+        for wrong in ([1.0], [[1.0, 2.0]], np.ma.array([1.0, 2.0], mask=[0, 1]), ["a", "b"]):
+            with pytest.raises(InputError):
+                metric([1.0, 2.0], wrong)
+    with pytest.raises(InputError, match="undefined"):
+        relative_error([0.0, 0.0], [1.0, 0.0])

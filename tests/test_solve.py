@@ -118,6 +118,16 @@ def with_nan(array):
         ("iht", A, Y, 2, {"max_iter": "many"}, "type int"),
         ("iht", A, Y, 2, {"max_iter": 2.5}, "type int"),
         ("iht", A, Y, 2, {"max_iter": 0}, "max_iter must be at least 1"),
+        ("iht", A, Y, 2, {"max_iter": float("inf")}, "type int"),
+        ("iht", A, Y, 2, {"max_iter": np.array([3, 4])}, "type int"),
+        ("iht", A, Y, 2, {"max_iter": np.ma.masked}, "type int"),
+        ("iht", A, Y, 2, {"max_iter": "inf"}, "type int"),
+        ("omp", A, Y, 2, {"tol": 10**400}, "type float"),
+        ("omp", A, Y, 2, {"tol": 1e-3j}, "type float"),
+        ("omp", A, Y, 2, {"tol": True}, "type float"),
+        ("omp", A, Y, np.zeros((3, 1)), {}, "k must be a whole number"),
+        (None, A, Y, 2, {}, "a name is a text"),
+        ([], A, Y, 2, {}, "a name is a text"),
         ("omp", A, Y, 2, {"tol": -1.0}, "tol must be"),
         ("omp", A, Y, 2, {"tol": float("nan")}, "tol must be"),
         ("fista", A, Y, 2, {"lam": 2.0}, "fraction"),
@@ -284,6 +294,8 @@ def test_selection_by_pattern():
     for text, words in (
         ("x*", "unknown"),
         ("", "no algorithm"),
+        (3, "named by a text or several"),
+        ([None], "a name is a text"),
         ("omp[tol]", "option=value"),
         ("omp]", "unbalanced"),
         ("omp[tol=]", "option=value"),
@@ -346,6 +358,28 @@ def test_what_a_plain_function_returns_is_checked(body, words):
     try:
         with pytest.raises(InputError, match=words):
             sparsebench.solve("broken", A, Y, 2)
+    finally:
+        del registry._ALGORITHMS["broken"]
+
+
+@pytest.mark.parametrize(
+    ("estimates", "words"),
+    [
+        (np.full((2, 30), np.nan), "NaN"),
+        (np.ones((2, 30)), "more than k = 2"),
+        (np.zeros(30), "not an array of shape (2, 30)"),
+        (np.ma.array(np.zeros((2, 30)), mask=np.eye(2, 30)), "masked entries"),
+    ],
+)
+def test_what_is_returned_for_several_signals_is_checked(estimates, words):
+    @sparsebench.algorithm("broken", several=lambda *_: (estimates, np.zeros(2, dtype=int)))
+    def broken(dictionary, y, k):
+        return np.zeros(30)
+
+    try:
+        with pytest.raises(InputError) as caught:
+            sparsebench.solve("broken", A, np.stack([Y, Y], axis=1), 2)
+        assert words in str(caught.value)
     finally:
         del registry._ALGORITHMS["broken"]
 

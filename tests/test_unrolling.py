@@ -196,6 +196,14 @@ def test_patterns_pass_over_networks_without_weights():
         choose_algorithms("alista")
 
 
+def test_a_root_seed_past_64_bits_is_refused():
+    for seed in (2**63, -(2**64), 0.5):
+        with pytest.raises(InputError, match="seed must be"):
+            weights.default_recipe(
+                "alista", choose_problem("lista"), 8, 16, 2, weights.Plan(), seed=seed
+            )
+
+
 def test_only_a_problem_with_a_law_of_codes_can_be_trained_on():
     with pytest.raises(InputError, match="no law of codes"):
         recipe(problem="deconvolution", sizes=(20, 20, 3))

@@ -299,7 +299,8 @@ def _summary(iterates: _Iterates, codes: FloatArray) -> pd.DataFrame:
     power = np.square(codes).sum(1)
     rows = []
     for iteration, products, estimates in iterates:
-        failed = np.array(~np.isfinite(estimates).all(1))
+        with np.errstate(over="ignore"):
+            failed = ~np.isfinite(np.square(estimates, dtype=np.float64).sum(1))
         kept = np.where(failed[:, None], 0.0, estimates)
         error = np.square(kept - codes).sum(1)
         quoted, mean = decibel_intervals(error, power)

@@ -83,6 +83,7 @@ class Data:
             if getattr(self, name) not in known:
                 raise InputError(f"{name} is one of {', '.join(known)}")
         check_whole("p", self.p, 2, 100_000)
+        check_whole("seed", self.seed, 0, 2**32 - 1)  # scikit-learn takes no others
         check_whole("M", self.size, 1, self.p)
 
     def rule(self, problem: str) -> Rule:

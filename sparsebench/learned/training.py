@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.learned.networks import Unrolled
+from sparsebench.seeding import digest
 from sparsebench.types import InputError
 
 Batch = tuple[Tensor, Tensor]
@@ -171,7 +172,7 @@ def _steps(
         state.best = _validate(network, phase, validation)
         state.best_weights = copy.deepcopy(network.state_dict())
     while state.step < phase.steps and state.stale < phase.patience:
-        torch.manual_seed(seed * _STEPS_APART + state.total)
+        torch.manual_seed(_seed_of_step(seed, state.total))
         network.train()
         if isinstance(network, Unrolled):
             network.sigma = phase.sigma
@@ -198,6 +199,14 @@ def _steps(
         else:
             state.stale += 1
         yield now
+
+
+def _seed_of_step(seed: int, step: int) -> int:
+    """Return what torch is seeded with at a step: 64 bits, by a hash where the sum has more."""
+    number = seed * _STEPS_APART + step
+    if -(2**63) <= number < 2**64:
+        return number
+    return int(digest({"seed": seed, "step": step})[:16], 16)
 
 
 def _codes(network: nn.Module, phase: Phase, signals: Tensor) -> Tensor:

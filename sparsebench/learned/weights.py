@@ -19,7 +19,7 @@ from sparsebench.environment import cache_folder
 from sparsebench.learned.catalogue import Blueprint, blueprint
 from sparsebench.learned.networks import Unrolled
 from sparsebench.learned.training import Batch, Phase, Training, layer_wise, squared_error, train
-from sparsebench.problems import draw_batch, draw_dictionary
+from sparsebench.problems import check_seed, draw_batch, draw_dictionary
 from sparsebench.registry import Choice, get_problem
 from sparsebench.seeding import canonical, digest
 from sparsebench.types import Dictionary, InputError
@@ -271,6 +271,7 @@ def default_recipe(
     InputError
         If the network or an option is unknown, or the problem offers no codes to train on.
     """
+    check_seed(seed)
     known = blueprint(network).options
     for key in options:
         if key not in known:

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from sparsebench.problems import deconvolution as deconvolution
 from sparsebench.problems import digits as digits
@@ -158,11 +157,12 @@ def draw_batch(
     """
     source = _generator(chosen)
     rng = generator(recipe)
-    codes = as_floats(
-        source.codes(rng, dictionary.shape[1], count), f"the codes that {chosen.name} drew"
-    )
-    if codes.shape != (count, dictionary.shape[1]):
-        raise InputError(f"problem {chosen.name!r} drew codes of shape {codes.shape}")
+    with _running(chosen, "draw codes"):
+        drawn = source.codes(rng, dictionary.shape[1], count)
+    with _checking(chosen, "codes"):
+        codes = as_floats(drawn, "x")
+        if codes.shape != (count, dictionary.shape[1]):
+            raise InputError(f"x has shape {codes.shape}, not ({count}, {dictionary.shape[1]})")
     return add_noise(codes @ dictionary.A.T, getattr(source, "snr", np.inf), rng), codes
 
 

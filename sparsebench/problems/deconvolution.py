@@ -62,7 +62,8 @@ class Deconvolution:
         shifts = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
         if self.boundary == "circulant":
             shifts = np.minimum(shifts, n - shifts)
-        filters = np.exp(-0.5 * (shifts / self.width) ** 2)
+        with np.errstate(over="ignore"):  # a filter may be narrower than any sample
+            filters = np.exp(-0.5 * (shifts / self.width) ** 2)
         return filters / np.linalg.norm(filters, axis=0)
 
     def signal(self, rng: np.random.Generator, n: int, k: int) -> FloatArray:
