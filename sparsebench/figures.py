@@ -42,6 +42,10 @@ _OTHERS = {
 }
 
 
+# What is a name, even where it looks like a number.
+_TEXTS = ("algorithm", "series", "curve", "problem", "recipe", "version")
+
+
 @dataclass(frozen=True)
 class _Axis:
     """The x axis of a study: its label, its scale, and the column it shows."""
@@ -127,7 +131,7 @@ def _read(path: Path) -> pd.DataFrame:
         columns += ["panel", "curve", "metric", "algorithm", "told"]
         columns += [axis.column for axis in _STUDIES[path.stem].values()]
     try:
-        frame = pd.read_csv(path)
+        frame = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str))
         for column in columns:
             if column not in frame:
                 raise ValueError(f"it has no column {column!r}")

@@ -260,7 +260,7 @@ def instance(solutions: pd.DataFrame, footer: str, folder: Path, name: str) -> l
                 _spikes(axes, truth, rows, top)
                 axes.set_ylabel("x")
             first = rows.iloc[0]
-            row[0].set_title(str(label), loc="left", fontsize=7.5)
+            row[0].set_title(_plain(str(label)), loc="left", fontsize=7.5)
             row[0].set_title(
                 f"distance {first['support_distance']:.2f}, "
                 f"relative residual {first['relative_residual']:.1g}"
@@ -357,7 +357,7 @@ def exploration(summary: pd.DataFrame, footer: str, folder: Path, name: str) -> 
                 axes.set_yscale("log")
                 _explorations(axes, rows[rows["quantity"] == quantity])
                 axes.set_ylabel(quantity)
-                axes.set_title(f"{problem}, m = {m}, n = {n}, k = {k}", fontsize=7.5)
+                axes.set_title(f"{_plain(str(problem))}, m = {m}, n = {n}, k = {k}", fontsize=7.5)
         for axes in grid[-1]:
             axes.set_xlabel("iteration (after the start, for a+b)")
         named: dict[str, Artist] = {}
@@ -391,7 +391,7 @@ def _explorations(axes: Axes, rows: pd.DataFrame) -> None:
             markevery=-(-len(x) // _MOST_MARKERS),
             ms=3.0,
             mew=0,
-            label=str(label),
+            label=_plain(str(label)),
         )
     if rows["estimate"].min() < _ZERO_RESIDUAL:
         axes.axhline(_ZERO_RESIDUAL, color="0.45", lw=0.8, ls="--", label="counts as zero")
@@ -453,7 +453,8 @@ def small_multiples(
                 _draw_limit(axes, part)
             for curve, style in styles.items():
                 _styled_curve(axes, curve, part[part["curve"] == curve], style, len(styles))
-            axes.set_title(f"{panel}, {METRICS[metric][1]}" if several else panel, fontsize=7.5)
+            title = f"{panel}, {METRICS[metric][1]}" if several else panel
+            axes.set_title(_plain(title), fontsize=7.5)
             found, texts = axes.get_legend_handles_labels()
             handles |= dict(zip(texts, found, strict=True))
         _scale_x(panels, points["x"], scale)
@@ -587,7 +588,7 @@ def _draw(
             ordered = rows_of.sort_values("x")
             axes.plot(ordered["x"], ordered["estimate"], color="0.85", lw=0.6, zorder=0)
         _curves(axes, points[panel == title])
-        axes.set_title(title, fontsize=7.5)
+        axes.set_title(_plain(title), fontsize=7.5)
     for axes in grid.flat[len(titles) :]:
         axes.remove()
     return figure, grid.flat[: len(titles)]
@@ -656,7 +657,13 @@ def _legend_text(label: str, told: str) -> str:
         marks += [f"also told {others}"] if others else []
     else:
         marks.append(f"told {others}, not k" if others else "not told k")
+    label = _plain(label)
     return f"{label} ({', '.join(marks)})" if marks else label
+
+
+def _plain(text: str) -> str:
+    """Return text that matplotlib does not take for mathematics."""
+    return text.replace("$", r"\$")
 
 
 def _finish(
@@ -672,7 +679,7 @@ def _finish(
     if len(panels) == 1:
         axes = panels[0]
         axes.set(xlabel=labels[0], ylabel=labels[1])
-        axes.set_title(title, fontsize=8)
+        axes.set_title(_plain(title), fontsize=8)
         handles, texts = axes.get_legend_handles_labels()
         columns = 2 if max(map(len, texts)) > 16 else 3
         figure.legend(
@@ -685,7 +692,7 @@ def _finish(
             handlelength=2.6,
             columnspacing=1.2,
         )
-        figure.text(0.5, 0.03, footer, ha="center", va="bottom", fontsize=5, color="0.35")
+        figure.text(0.5, 0.03, _plain(footer), ha="center", va="bottom", fontsize=5, color="0.35")
         figure.tight_layout(rect=(0, 0.08, 1, 1))
     else:
         for index, axes in enumerate(panels):
@@ -704,8 +711,8 @@ def _finish(
                 edgecolor="none",
             )
             legend.set_zorder(1.5)  # over what is grey, and under the curves: it hides no point
-        figure.suptitle(title, fontsize=8)
-        figure.text(0.5, 0.0, footer, ha="center", va="bottom", fontsize=5.5, color="0.35")
+        figure.suptitle(_plain(title), fontsize=8)
+        figure.text(0.5, 0.0, _plain(footer), ha="center", va="bottom", fontsize=5.5, color="0.35")
         figure.tight_layout(rect=(0, 0.045, 1, 1))
     return _save(figure, folder, name)
 
@@ -763,7 +770,12 @@ def full_grid(rows: pd.DataFrame, footer: str, folder: Path, name: str) -> list[
                 rate = own[own["quantity"] == "rate"].sort_values("k")
                 _band(axes, rate["k"], rate, colour, len(styles))
                 axes.plot(
-                    rate["k"], rate["estimate"], color=colour, ls=dash, lw=0.8, label=str(curve)
+                    rate["k"],
+                    rate["estimate"],
+                    color=colour,
+                    ls=dash,
+                    lw=0.8,
+                    label=_plain(str(curve)),
                 )
                 for quantity, marker, shift in (
                     ("full grid", "|", 0.012),
@@ -904,7 +916,7 @@ def _beneath(figure: Figure, handles: Sequence[Artist], names: Sequence[str], fo
     """Place one legend and the small print below all panels."""
     width, height = figure.get_size_inches()
     below = 0.12 * len(footer.splitlines()) + 0.05  # inches
-    figure.text(0.5, 0.0, footer, ha="center", va="bottom", fontsize=6, color="0.35")
+    figure.text(0.5, 0.0, _plain(footer), ha="center", va="bottom", fontsize=6, color="0.35")
     for rows in range(-(-len(names) // _LEGEND_ACROSS), len(names) + 1):
         legend = figure.legend(
             handles,

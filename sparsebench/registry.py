@@ -24,6 +24,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+import numpy as np
+
 from sparsebench.types import Dictionary, InputError, check_whole
 
 ENTRY_POINT_GROUP = "sparsebench.plugins"
@@ -644,7 +646,8 @@ def _load_plugin(file: Path, source: bytes) -> _Plugin:
     sys.modules[module_name] = module
     try:
         # Not by the loader: its cache takes an edit of the same second and size for no edit.
-        exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)
+        with np.errstate():  # which some packages change when they are imported
+            exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)
         _register_plain_functions(module, before)
         added = [entry for entry in _entries() if id(entry) not in before]
         others = {id(entry) for plugin in _PLUGINS.values() for entry in plugin.entries}
@@ -754,8 +757,11 @@ def _own_parameters() -> tuple[frozenset[str], frozenset[str]]:
 
 
 def _add(entry: Algorithm | ProblemGenerator) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", entry.name):
-        raise InputError(f"{entry.name!r} is no name: use letters, digits, '_', '-' and '.'")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", entry.name):
+        raise InputError(
+            f"{entry.name!r} is no name: use letters, digits, '_', '-' and '.', and begin with a "
+            "letter or a digit"
+        )
     if not _made_by(entry).startswith("sparsebench."):
         _check_reserved(entry)
     table = _table(entry)

@@ -47,6 +47,8 @@ from sparsebench.types import Dictionary, InputError, Instance, Result, Status
 # blocks of a group: what a run that is stopped computes again.
 _DICTIONARIES = 0.25
 _MOST_BLOCKS = 1024
+# Seconds that the first call of a plug-in may take, on a tiny problem: it may compile itself.
+_FIRST_CALL = 60.0
 # Seconds that drawing may take at least, whatever the limit of a solve: a dictionary that all
 # trials share may be learnt from images.
 _DRAWING, _LEARNING = 60.0, 3600.0
@@ -216,7 +218,8 @@ def compile_all(algorithms: Sequence[Choice], console: Console) -> float:
     start = time.perf_counter()
     with console.status("compiling kernels (once; cached from then on)"):
         for chosen in algorithms:
-            _compile(chosen)
+            if not _is_plain(algorithm_of(chosen)):
+                _compile(chosen)
     seconds = time.perf_counter() - start
     if seconds > 3:
         console.print(f"compiled kernels in {seconds:.0f} s; cached from now on")
@@ -446,7 +449,16 @@ def _die_with(parent: int) -> None:
 def _compile(chosen: Choice) -> None:
     """Load the compiled kernels into this process before anything is timed."""
     if place(chosen)[0] == "cpu":
-        compile_kernels(algorithm_of(chosen), dict(chosen.options))
+        entry, options = algorithm_of(chosen), dict(chosen.options)
+        if _is_plain(entry):
+            attempt(lambda: compile_kernels(entry, options), _FIRST_CALL)
+        else:
+            compile_kernels(entry, options)
+
+
+def _is_plain(entry: Algorithm) -> bool:
+    """Whether it, or a link of it, is a function of the array, which keeps what it compiles."""
+    return any(stage.plain for stage in entry.stages or (entry,))
 
 
 def solve_block(block: Block) -> _Solved:
@@ -568,7 +580,8 @@ def attempt(
     """
     start = time.perf_counter()
     try:
-        with _time_limit(time_limit):
+        # What one algorithm does to numpy's handling of errors is not seen by the next.
+        with _time_limit(time_limit), np.errstate():
             return solve()
     except _TimeOut:
         seconds = time.perf_counter() - start

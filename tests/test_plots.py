@@ -325,3 +325,24 @@ def test_the_style_of_the_user_is_left_as_it_was(tmp_path):
         before = dict(matplotlib.rcParams)
         plots.phase_transition(thresholds(["omp"]), 0.95, "", tmp_path, "one")
         assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("label", ["a[rule=$\\frac{$]", "a[rule=b$c_d$]", "a[rule=$^$]"])
+def test_a_dollar_is_a_dollar(label, drawn, tmp_path):
+    plots.phase_transition(thresholds(["omp", label]), 0.95, label, tmp_path, "one")
+    figure = drawn["one"]
+    figure.canvas.draw()
+    texts = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    texts += [text.get_text() for text in figure.texts]
+    assert sum("$" in text for text in texts) == 2
+    assert not any("$" in text.replace(r"\$", "") for text in texts)
+
+
+@pytest.mark.parametrize("label", ["007", "1e3", "true", "0.50"])
+def test_a_name_that_looks_like_a_number_is_a_name(label, drawn, tmp_path):
+    rows = pd.read_csv(FIGURES / "distances.csv")
+    rows = rows[rows["algorithm"] == "omp"].assign(algorithm=label)
+    rows.to_csv(tmp_path / "distances.csv", index=False)
+    figures.draw(tmp_path / "distances.csv", tmp_path)
+    (figure,) = drawn.values()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [label]

@@ -534,12 +534,49 @@ def test_failures_are_rows_with_their_message(tmp_path):
     assert report.statuses["omp"]["converged"] == 4
 
 
-def test_a_solve_that_runs_too_long_is_a_failed_row(tmp_path):
-    start_time = time.monotonic()
+def test_a_solve_that_runs_too_long_is_a_failed_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_FIRST_CALL", 0.3)
     report = execute(distances("sleeps,omp", ks=(2,), trials=2, time_limit=0.3), tmp_path)
-    assert time.monotonic() - start_time < 20
     assert dict(report.statuses["sleeps"]) == {"time-out": 2}
     assert report.statuses["omp"]["converged"] == 2
+
+
+def test_the_first_call_of_a_plugin_is_no_time_out(tmp_path):
+    """It may compile: before anything is timed, each process calls it on a tiny problem."""
+    seen = []
+
+    @registry.algorithm("compiles")
+    def compiles(A, y, k):
+        if not seen:
+            time.sleep(1.0)
+            seen.append(True)
+        return np.zeros(A.shape[1])
+
+    try:
+        report = execute(distances("compiles", ks=(2,), trials=2, time_limit=0.5), tmp_path)
+    finally:
+        del registry._ALGORITHMS["compiles"]
+    assert dict(report.statuses["compiles"]) == {"converged": 2}
+
+
+def test_what_an_algorithm_does_to_numpys_errors_is_not_seen_by_the_next(tmp_path):
+    @registry.algorithm("strict")
+    def strict(A, y, k):
+        np.seterr(all="raise")
+        return np.zeros(A.shape[1])
+
+    @registry.algorithm("tiny")
+    def tiny(A, y, k):
+        return np.full(A.shape[1], np.float64(1e-200) * np.float64(1e-200))
+
+    before = np.geterr()
+    try:
+        report = execute(distances("strict,tiny", ks=(2,), trials=3), tmp_path)
+        assert np.geterr() == before
+    finally:
+        np.seterr(**before)
+        del registry._ALGORITHMS["strict"], registry._ALGORITHMS["tiny"]
+    assert dict(report.statuses["tiny"]) == {"converged": 3}
 
 
 def test_a_plugin_cannot_spoil_what_others_see(tmp_path):

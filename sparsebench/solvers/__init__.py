@@ -319,11 +319,11 @@ def _solve_chain(
 
 
 def compile_kernels(entry: Algorithm, options: dict[str, Any]) -> None:
-    """Run one of our algorithms on a tiny problem, so that its kernels are compiled and cached."""
+    """Run an algorithm on a tiny problem, so that what it compiles is compiled."""
     if entry.stages:
         for stage, own in zip(entry.stages, stage_options(entry, options), strict=True):
             compile_kernels(stage, own)
-    elif not entry.plain:
+    else:
         atoms = np.vander(np.linspace(-1.0, 1.0, 4), 8)
         # What goes wrong here goes wrong there, where it is a row with its message.
         with contextlib.suppress(Exception, SystemExit):
