@@ -562,14 +562,20 @@ def algorithm_table() -> str:
 def status(out: Out = Path("results")) -> None:
     """Show what a folder of results holds."""
     with Store(out, writable=False) as store:
-        table = Table("problem", "seed", "algorithm", "rows", "exact", "failures", "core seconds")
+        table = Table(
+            *("problem", "version", "seed", "algorithm", "version", "time limit"),
+            *("rows", "exact", "failures", "core seconds"),
+        )
         summary = store.summary()
         row: Any
         for row in summary.itertuples(index=False):
             table.add_row(
                 str(row.problem),
+                str(row.problem_version)[:8],
                 str(row.seed),
                 str(row.algorithm),
+                str(row.algorithm_version)[:8],
+                f"{row.time_limit:g} s",
                 f"{row.rows:,}",
                 f"{row.exact:,}",
                 f"{row.failures:,}",

@@ -109,6 +109,9 @@ def compare_algorithms(
         str, typer.Option("--device", help="Whose rows: cpu, torch-cpu or cuda.")
     ] = "cpu",
     precision: Precision = "float64",
+    time_limit: Annotated[
+        float, typer.Option("--time-limit", help="Whose rows: those of runs with this limit.")
+    ] = presets.TIME_LIMIT,
 ) -> None:
     """Compare algorithms on the instances that a folder of results holds: paired differences."""
     if by not in ("threshold", "distance"):
@@ -122,40 +125,55 @@ def compare_algorithms(
     if not rest:
         raise InputError(f"name an algorithm to compare {one[0].label} with")
     with Store(out, writable=False) as store:
-        found = compare(store.frame(), one[0], rest, by)
+        found = compare(store.frame(), one[0], rest, by, _positive("--time-limit", time_limit))
     _write_csv(found, out / f"comparison-{by}.csv")
-    groups = ["other", "level"] if by == "threshold" else ["other"]
-    for group, rows in found.groupby(groups, sort=False):
-        _print_differences(rows, by, group)
+    groups = ["other", "problem", "problem_version", "seed", "n"]
+    for _, rows in found.groupby([*groups, "level" if by == "threshold" else "m"], sort=False):
+        _print_differences(rows, by)
     _out.print(f"wrote {out / f'comparison-{by}.csv'}", soft_wrap=True)
 
 
-def _print_differences(rows: pd.DataFrame, by: str, group: tuple[Any, ...]) -> None:
+def _print_differences(rows: pd.DataFrame, by: str) -> None:
     """Print the differences from one other algorithm, and where each of the two is ahead."""
-    first, other = rows["first"].iloc[0], rows["other"].iloc[0]
-    at = "m" if by == "threshold" else "k"
-    what = f"k at {group[1]:.0%}" if by == "threshold" else "support distance"
+    made = rows.iloc[0]
+    first, other = made["first"], made["other"]
+    sizes = f"{made['problem']}, version {made['problem_version']}, n = {made['n']}"
+    if by == "threshold":
+        at, form, what = "m", ".1f", f"k at {made['level']:.0%}"
+    else:
+        at, form, what, sizes = "k", ".3f", "support distance", f"{sizes}, m = {made['m']}"
     table = Table(
-        *("problem", "n", at, first, other, "difference", "interval", "p", "alone", "p (McNemar)"),
-        title=f"{what}: {first} less {other}",
+        *(at, first, other, "difference", "interval", "p", "alone", "p (McNemar)"),
+        title=f"{what}: {first} less {other} ({sizes}, seed {made['seed']})",
         box=box.ROUNDED,
     )
     row: Any
     for row in rows.itertuples():
-        form = "+.1f" if by == "threshold" else "+.3f"
+        one, two = (
+            "none"
+            if value != value
+            else "< 1"
+            if by == "threshold" and value < 1
+            else f"{value:{form}}"
+            for value in (row.first_estimate, row.other_estimate)
+        )
+        none = row.difference != row.difference
         table.add_row(
-            row.problem,
-            str(row.n),
             str(getattr(row, at)),
-            f"{row.first_estimate:{form[1:]}}",
-            f"{row.other_estimate:{form[1:]}}",
-            f"{row.difference:{form}}",
-            f"[{row.lower:{form}}, {row.upper:{form}}]",
-            f"{row.p_value:.1g}",
+            one,
+            two,
+            "" if none else f"{row.difference:+{form}}",
+            "" if none else f"[{row.lower:+{form}}, {row.upper:+{form}}]",
+            "" if none else f"{row.p_value:.1g}",
             f"{row.only_first} : {row.only_other} of {row.shared}",
             f"{row.p_mcnemar:.1g}",
         )
     _out.print(table)
+    if by == "threshold":
+        for name, column in ((first, "first_without"), (other, "other_without")):
+            for why, part in rows[rows[column] != ""].groupby(column):
+                ms = ", ".join(map(str, part["m"]))
+                _out.print(f"none: {name} at m = {ms}: {why}", soft_wrap=True)
     ahead = rows["difference"] > 0 if by == "threshold" else rows["difference"] < 0
     clear = rows["p_value"] < _CLEAR
     for name, part in ((first, rows[ahead & clear]), (other, rows[~ahead & clear])):

@@ -181,16 +181,23 @@ def _values(frame: pd.DataFrame, column: str) -> str:
     return f"{column} = {', '.join(map(str, sorted(frame[column].unique())))}"
 
 
+def _without_points(frame: pd.DataFrame, curve: str) -> tuple[pd.DataFrame, str]:
+    """Blank the thresholds of success rates that rise again with k; return a line that says so."""
+    if "stopped" not in frame or not (several := frame["stopped"] == NOT_MONOTONE).any():
+        return frame, ""
+    where = frame[several].groupby(curve, sort=False)["m"].unique()
+    line = "\nno single point, as success falls and rises again with k: " + "; ".join(
+        f"{name} at m = {', '.join(map(str, ms))}" for name, ms in where.items()
+    )
+    blanked = {name: frame[name].mask(several) for name in ("estimate", "lower", "upper")}
+    return frame.assign(**blanked), line
+
+
 def _phase_transition(frame: pd.DataFrame, folder: Path) -> list[Path]:
     solves = int(frame[frame["level"] == 0.95]["trials"].sum())
     footer = _footer(frame, _values(frame, "n"), *_counted(solves))
-    several = frame["stopped"] == NOT_MONOTONE
-    if several.any():
-        where = frame[several].groupby("algorithm", sort=False)["m"].unique()
-        footer += "\nno single point, as success falls and rises again with k: " + "; ".join(
-            f"{name} at m = {', '.join(map(str, ms))}" for name, ms in where.items()
-        )
-        frame.loc[several, ["estimate", "lower", "upper"]] = float("nan")
+    frame, without = _without_points(frame, "algorithm")
+    footer += without
     return [
         path
         for level, name in ((0.95, "phase-transition"), (0.5, "phase-transition-50"))
@@ -223,6 +230,8 @@ def _study(name: str) -> Callable[[pd.DataFrame, Path], list[Path]]:
         if frame["m"].nunique() == 1:
             sizes.append(_values(frame, "m"))
         footer = _footer(frame, *sizes, *_counted(int(once["trials"].sum())))
+        frame, without = _without_points(frame, "curve")
+        footer += without
         return [
             path
             for file, axis in _STUDIES[name].items()
@@ -246,7 +255,8 @@ def _full_grid(frame: pd.DataFrame, folder: Path) -> list[Path]:
     solves = once.groupby("quantity")["trials"].sum()
     counted = f"{solves['adaptive']:,} solves adaptively, {solves['rate']:,} on the grid"
     footer = _footer(frame, _values(frame, "n"), counted, "95 % intervals")
-    return plots.full_grid(frame, footer, folder, "full-grid")
+    frame, without = _without_points(frame, "algorithm")
+    return plots.full_grid(frame, footer + without, folder, "full-grid")
 
 
 def _encoders(name: str) -> Callable[[pd.DataFrame, Path], list[Path]]:

@@ -303,12 +303,12 @@ class Store:
         return self._enter(table, recipe)
 
     def frame(self) -> pd.DataFrame:
-        """Return every row, with the names and options of its problem and algorithm."""
+        """Return every row, with the names and recipes of its problem and algorithm."""
         frame = pd.read_sql_query(
             "SELECT a.name AS algorithm, a.recipe AS algorithm_recipe, p.name AS problem, "
-            "p.recipe AS problem_recipe, p.seed, r.m, r.n, r.k, r.trial, r.support_distance, "
-            "r.exact, r.relative_error, r.relative_residual, r.n_iter, r.status, r.message, "
-            "r.seconds, r.stages, r.near_1, r.near_2, r.run FROM rows r "
+            "p.label AS problem_label, p.recipe AS problem_recipe, p.seed, r.m, r.n, r.k, r.trial, "
+            "r.support_distance, r.exact, r.relative_error, r.relative_residual, r.n_iter, "
+            "r.status, r.message, r.seconds, r.stages, r.near_1, r.near_2, r.run FROM rows r "
             "JOIN algorithms a ON a.id = r.algorithm JOIN problems p ON p.id = r.problem "
             "ORDER BY p.recipe, r.n, r.m, a.recipe, r.k, r.trial",
             self._connection,
@@ -322,17 +322,18 @@ class Store:
         return pd.read_sql_query("SELECT * FROM runs ORDER BY id", self._connection)
 
     def summary(self) -> pd.DataFrame:
-        """Return rows, failures and seconds by problem and algorithm; NaN where none are known."""
+        """Return rows, failures and seconds by recipes; NaN where no seconds are known."""
         frame = pd.read_sql_query(
-            "SELECT p.label AS problem, p.seed, a.label AS algorithm, count(*) AS rows, "
+            "SELECT p.label AS problem, p.recipe AS problem_recipe, p.seed, a.label AS algorithm, "
+            "a.recipe AS algorithm_recipe, count(*) AS rows, "
             "sum(r.exact) AS exact, "
             "sum(r.status IN ('error', 'time-out', 'diverged')) AS failures, "
             "sum(r.seconds) AS seconds FROM rows r JOIN algorithms a ON a.id = r.algorithm "
             "JOIN problems p ON p.id = r.problem GROUP BY r.problem, r.algorithm "
-            "ORDER BY p.label, p.seed, a.label",
+            "ORDER BY p.label, p.recipe, a.label, a.recipe",
             self._connection,
         )
-        return frame.astype({"seconds": "float64"})
+        return plain_columns(frame.astype({"seconds": "float64"}))
 
 
 def _problem_recipe(block: Block) -> str:
@@ -346,7 +347,10 @@ def _algorithm_recipe(block: Block, chosen: Choice) -> str:
 def plain_columns(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with recipes spelled out as options, versions and time limit."""
     for kind in ("algorithm", "problem"):
-        recipes = frame.pop(f"{kind}_recipe").map(json.loads)
-        frame[f"{kind}_options"] = [json.dumps(recipe["options"]) for recipe in recipes]
-        frame[f"{kind}_version"] = [recipe["version"] for recipe in recipes]
+        texts = frame.pop(f"{kind}_recipe")
+        recipes = {text: json.loads(text) for text in texts.unique()}
+        frame[f"{kind}_options"] = [json.dumps(recipes[text]["options"]) for text in texts]
+        frame[f"{kind}_version"] = [recipes[text]["version"] for text in texts]
+        if kind == "algorithm":
+            frame["time_limit"] = [recipes[text]["time_limit"] for text in texts]
     return frame

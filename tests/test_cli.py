@@ -134,6 +134,25 @@ def test_support_distance_and_export(command, tmp_path):
     assert "support-distance" in out
 
 
+def test_rows_of_two_time_limits_are_told_apart(command, tmp_path):
+    small = "support-distance -a omp -p gaussian --n 20 --m 10 --trials 3 -j 1".split()
+    for limit, ks in (("60", "2"), ("600", "2,3")):
+        ran = command(*small, "--ks", ks, "--time-limit", limit, "--out", tmp_path)
+        assert ran[0] == 0, ran[2]
+    _, out, _ = command("status", "--out", tmp_path)
+    lines = [line.split("│") for line in out.splitlines() if "│ omp" in line]
+    assert {(cells[6].strip(), cells[7].strip()) for cells in lines} == {
+        ("60 s", "3"),
+        ("600 s", "6"),
+    }
+    assert command("export", tmp_path / "rows.csv", "--out", tmp_path)[0] == 0
+    rows = pd.read_csv(tmp_path / "rows.csv")
+    assert rows.groupby("time_limit").size().to_dict() == {60.0: 3, 600.0: 6}
+    key = ["problem", "problem_options", "problem_version", "seed", "n", "m", "trial", "k"]
+    key += ["algorithm", "algorithm_options", "algorithm_version", "time_limit"]
+    assert not rows.duplicated(key).any()
+
+
 def test_a_function_in_a_file_appears_in_the_diagram(command, tmp_path):
     file = tmp_path / "my_algorithm.py"
     file.write_text(

@@ -1,16 +1,21 @@
 """Paired differences cover the truth, and are sharper than unpaired ones."""
 
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
 from scipy.stats import binom, ttest_rel
 
-from sparsebench import solvers  # noqa: F401  (fills the registry)
+from sparsebench import cli
 from sparsebench.experiments.comparison import compare
-from sparsebench.registry import choose_algorithms
+from sparsebench.experiments.sampling import NOT_MONOTONE
+from sparsebench.registry import choose_algorithms, choose_problem
 from sparsebench.seeding import canonical
 from sparsebench.statistics import fit_threshold, mcnemar, threshold_difference
+from sparsebench.store import Block, Outcome, Store
 from sparsebench.types import InputError
 
 OMP, HTP = choose_algorithms("omp,htp")
@@ -79,12 +84,12 @@ def stored(rng, ks=(4, 5, 6), trials=30):
                 distance = float(np.clip(rng.random() + shift - 0.4, 0, 1))
                 rows.append((recipe, PROBLEM, 0, 20, 40, k, trial, distance, distance == 0))
     columns = "algorithm_recipe problem_recipe seed m n k trial support_distance exact".split()
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).assign(problem_label="gaussian")
 
 
 def test_distances_are_compared_on_the_same_instances():
     rows = stored(np.random.default_rng(5))
-    found = compare(rows, OMP, [HTP], "distance")
+    found = compare(rows, OMP, [HTP], "distance", 60.0)
     assert list(found["k"]) == [4, 5, 6]
     for row in found.itertuples():
         one, two = (
@@ -104,7 +109,7 @@ def test_distances_are_compared_on_the_same_instances():
 
 def test_equal_distances_still_have_an_interval():
     rows = stored(np.random.default_rng(6)).assign(support_distance=0.25, exact=False)
-    found = compare(rows, OMP, [HTP], "distance")
+    found = compare(rows, OMP, [HTP], "distance", 60.0)
     assert (found["difference"].abs() < 1e-12).all() and (found["p_value"] == 1.0).all()
     assert (found["lower"] < 0).all() and (found["upper"] > 0).all()
 
@@ -112,6 +117,122 @@ def test_equal_distances_still_have_an_interval():
 def test_what_is_not_in_the_store_is_said():
     rows = stored(np.random.default_rng(7), ks=(4,), trials=10)
     with pytest.raises(InputError, match="no rows of sea"):
-        compare(rows, OMP, choose_algorithms("sea"), "distance")
+        compare(rows, OMP, choose_algorithms("sea"), "distance", 60.0)
     with pytest.raises(InputError, match="no m with 40 solves each"):
-        compare(rows, OMP, [HTP], "threshold")
+        compare(rows, OMP, [HTP], "threshold", 60.0)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sparsebench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.run()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+def fill(folder, solved, *, problem="gaussian", ks=(4,), trials=45, limit=60.0, seed=0, **change):
+    """Rows of omp and htp at m = 20, n = 40, exact where `solved(name, trial, k)`."""
+    pairs = [(replace(chosen, **change), k) for chosen in (OMP, HTP) for k in ks]
+    with Store(folder) as store:
+        run = store.start_run("", {}, {})
+        for trial in range(trials):
+            exact = [bool(solved(chosen.name, trial, k)) for chosen, k in pairs]
+            chosen_problem = choose_problem(problem)
+            store.add(
+                run,
+                Block(chosen_problem, seed, 40, 20, trial, tuple(pairs), limit),
+                [Outcome(1.0 - e, e, None, None, 1, "converged", "", 0.1) for e in exact],
+            )
+
+
+def omp_misses_two_and_htp_fifteen(name, trial, k):
+    """Of 45: omp fails on 2 that htp solves, htp on 15 that omp solves, both on 3."""
+    if name == "omp":
+        return trial >= 5
+    return not (trial < 3 or trial >= 30)
+
+
+@pytest.mark.parametrize("by", ["distance", "threshold"])
+def test_an_instance_counts_once(command, tmp_path, by):
+    """McNemar's table by hand, though the folder holds the same instances under other keys."""
+    fill(tmp_path, omp_misses_two_and_htp_fifteen)
+    fill(tmp_path, omp_misses_two_and_htp_fifteen, limit=600.0)
+    fill(tmp_path, omp_misses_two_and_htp_fifteen, version="an older one")
+    code, _, err = command("compare", "omp", "htp", "--by", by, "--out", tmp_path)
+    assert code == 0, err
+    found = pd.read_csv(tmp_path / f"comparison-{by}.csv")
+    assert (found["shared"] == 45).all()
+    assert (found["only_first"] == 15).all() and (found["only_other"] == 2).all()
+    expected = 2 * binom.cdf(2, 17, 0.5)
+    np.testing.assert_allclose(found["p_mcnemar"], expected, rtol=1e-4)
+
+
+def test_rows_of_another_limit_are_asked_for(command, tmp_path):
+    fill(tmp_path, omp_misses_two_and_htp_fifteen, limit=600.0)
+    fill(tmp_path, lambda name, trial, k: True, limit=30.0)
+    compared = ("compare", "omp", "htp", "--by", "distance", "--out", tmp_path)
+    code, _, err = command(*compared)
+    assert code == 2 and "--time-limit 30, 600, not 60" in err and len(err.splitlines()) == 1
+    assert command(*compared, "--time-limit", "600")[0] == 0
+    found = pd.read_csv(tmp_path / "comparison-distance.csv").iloc[0]
+    assert (found["only_first"], found["only_other"], found["shared"]) == (15, 2, 45)
+
+
+def test_rows_of_an_older_version_are_not_compared(command, tmp_path):
+    fill(tmp_path, omp_misses_two_and_htp_fifteen, version="0")
+    code, _, err = command("compare", "omp", "htp", "--out", tmp_path)
+    assert code == 2 and "of version 0, it has version" in err
+
+
+def test_problems_are_named_with_their_options_and_seed(command, tmp_path):
+    for problem, seed in (("gaussian", 0), ("gaussian[snr=20]", 0), ("gaussian", 1)):
+        fill(tmp_path, omp_misses_two_and_htp_fifteen, problem=problem, seed=seed)
+    code, out, _ = command("compare", "omp", "htp", "--by", "distance", "--out", tmp_path)
+    assert code == 0
+    assert set(pd.read_csv(tmp_path / "comparison-distance.csv")["problem"]) == {
+        "gaussian",
+        "gaussian[snr=20.0]",
+    }
+    titles = [line for line in out.splitlines() if "support distance: omp less htp" in line]
+    assert len(titles) == len(set(titles)) == 3
+
+
+def test_no_threshold_is_stated_where_there_is_none(command, tmp_path):
+    """omp falls at 4, returns at 7 and falls at 10; htp falls once, at 7."""
+
+    def solved(name, trial, k):
+        return (k < 4 or 6 < k < 10) if name == "omp" else k < 7
+
+    fill(tmp_path, solved, ks=range(1, 13))
+    code, out, _ = command("compare", "omp", "htp", "--out", tmp_path)
+    assert code == 0
+    found = pd.read_csv(tmp_path / "comparison-threshold.csv")
+    assert (found["first_without"] == NOT_MONOTONE).all()
+    assert (
+        found[["first_estimate", "difference", "lower", "upper", "p_value"]].isna().all(axis=None)
+    )
+    assert found["other_estimate"].between(5.9, 7.1).all() and found["other_without"].isna().all()
+    assert f"none: omp at m = 20: {NOT_MONOTONE}" in out
+    # The instances at k = 4, 5 and 6 are htp's alone, those at 7, 8 and 9 omp's.
+    assert set(found["only_first"]) == set(found["only_other"]) == {3 * 45}
+
+
+def test_no_threshold_is_stated_beyond_the_rows(command, tmp_path):
+    """omp recovers all up to the last k; htp four in five from k = 1 on, as far as k = 3."""
+
+    def solved(name, trial, k):
+        return name == "omp" or (trial % 5 > 0 and k < 4)
+
+    fill(tmp_path, solved, ks=range(1, 7))
+    code, out, _ = command("compare", "omp", "htp", "--out", tmp_path)
+    assert code == 0
+    found = pd.read_csv(tmp_path / "comparison-threshold.csv").set_index("level")
+    assert set(found["first_without"]) == {"beyond its rows, k = 1 to 6"}
+    assert found["difference"].isna().all() and found["first_estimate"].isna().all()
+    assert found["other_without"].isna().all() and "< 1" in out
+    assert found.loc[0.95, "other_estimate"] < 1
+    assert 2.5 < found.loc[0.5, "other_estimate"] < 4

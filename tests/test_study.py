@@ -12,6 +12,7 @@ from scipy.stats import t
 import sparsebench
 from sparsebench import cli, figures, registry, runner, solvers
 from sparsebench.experiments import studies
+from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.experiments.study import Point, Study
 from sparsebench.registry import choose_algorithms, choose_problem, flops
 from sparsebench.store import Outcome, Store
@@ -244,6 +245,29 @@ def test_studies_of_thresholds(command, tmp_path, monkeypatch, name):
     one = rows[(rows["n"] == thresholds.n)].iloc[0]
     found = table.loc[(one["algorithm"], one["m"], one["level"]), "estimate"] / one["m"]
     assert one["estimate"] == pytest.approx(found, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["thresholds", "steps", "full-grid"])
+def test_no_figure_draws_a_threshold_where_there_is_none(name, tmp_path, monkeypatch):
+    rows = pd.read_csv(Path(__file__).parent.parent / "figures" / f"{name}.csv")
+    level, m = rows["level"] == 0.5, rows["m"] == rows["m"].iloc[0]
+    rows["stopped"] = np.where(m & level, NOT_MONOTONE, "half-width")
+    rows.to_csv(tmp_path / f"{name}.csv", index=False)
+    drawn = []
+
+    def keep(frame, *arguments, **_):
+        drawn.append((frame, arguments))
+        return []
+
+    for function in ("phase_transition", "small_multiples", "full_grid"):
+        monkeypatch.setattr(figures.plots, function, keep)
+    figures.draw(tmp_path / f"{name}.csv", tmp_path)
+    for frame, arguments in drawn:
+        without = frame["stopped"] == NOT_MONOTONE
+        assert without.sum() == (m & level).sum()
+        assert (frame[["estimate", "lower", "upper"]].isna().all(axis=1) == without).all()
+        footer = next(text for text in arguments if "seed" in str(text))
+        assert "no single point" in footer and f"m = {rows['m'].iloc[0]}" in footer
 
 
 def test_both_main_figures_are_redrawn_as_they_were(command, tmp_path):

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from scipy.stats import ttest_rel
 
-from sparsebench.experiments.sampling import LEVELS
+from sparsebench.experiments.sampling import LEVELS, why_no_point
 from sparsebench.registry import Choice
-from sparsebench.statistics import fit_threshold, mcnemar, mean_interval, threshold_difference
+from sparsebench.seeding import canonical
+from sparsebench.statistics import (
+    Threshold,
+    fit_threshold,
+    mcnemar,
+    mean_interval,
+    threshold_difference,
+)
 from sparsebench.types import InputError
 
-_CELL = ["problem_recipe", "seed", "n", "m"]
+_CELL = ["problem_recipe", "problem_label", "seed", "n", "m"]
 # Fewer solves than this say nothing of a threshold.
 _FEWEST_SOLVES = 40
 
 
-def compare(rows: pd.DataFrame, first: Choice, others: Sequence[Choice], by: str) -> pd.DataFrame:
+def compare(
+    rows: pd.DataFrame, first: Choice, others: Sequence[Choice], by: str, time_limit: float
+) -> pd.DataFrame:
     """Return the paired differences of one algorithm with others, a row each with its interval.
+
+    Rows of the stated time limit count, as in a run with that limit: an instance once.
 
     Parameters
     ----------
@@ -31,28 +43,29 @@ def compare(rows: pd.DataFrame, first: Choice, others: Sequence[Choice], by: str
     by : {"threshold", "distance"}
         The sparsity at which 95 % and 50 % of supports are recovered, at each m; or the mean
         support distance at each k.
+    time_limit : float
+        Seconds a solve might take.
 
     Returns
     -------
     DataFrame
         ``difference`` (first less other), ``lower``, ``upper``, ``p_value``; and of the instances
         that both have solved, those on which ``only_first`` or ``only_other`` found the support,
-        with McNemar's ``p_mcnemar``.
+        with McNemar's ``p_mcnemar``. Where an algorithm has no threshold, ``first_without`` or
+        ``other_without`` says why, and there is no difference.
 
     Raises
     ------
     InputError
         If there are no rows of an algorithm, or none that both have.
     """
-    recipes = rows["algorithm_recipe"].map(_without_time_limit)
-    mine = rows[recipes == _text(first)]
-    _check(mine, first)
+    mine = _rows_of(rows, first, time_limit)
     found = []
+    fits: dict[Any, dict[float, tuple[Threshold, str]]] = {}
     for other in others:
-        theirs = rows[recipes == _text(other)]
-        _check(theirs, other)
+        theirs = _rows_of(rows, other, time_limit)
         if by == "threshold":
-            found += _thresholds(mine, theirs, first, other)
+            found += _thresholds(mine, theirs, first, other, fits)
         else:
             found += _distances(mine, theirs, first, other)
     if not found:
@@ -65,8 +78,13 @@ def compare(rows: pd.DataFrame, first: Choice, others: Sequence[Choice], by: str
 
 
 def _thresholds(
-    mine: pd.DataFrame, theirs: pd.DataFrame, first: Choice, other: Choice
+    mine: pd.DataFrame,
+    theirs: pd.DataFrame,
+    first: Choice,
+    other: Choice,
+    fits: dict[Any, dict[float, tuple[Threshold, str]]],
 ) -> list[dict[str, Any]]:
+    """Compare the thresholds of every cell; `fits` keeps those of the first algorithm."""
     found = []
     cells = dict(list(theirs.groupby(_CELL)))
     cell: Any
@@ -74,28 +92,42 @@ def _thresholds(
         b = cells.get(cell)
         if b is None or min(len(a), len(b)) < _FEWEST_SOLVES:
             continue
-        largest = min(cell[2:])
-        ours = a["k"], a["trial"], a["exact"]
-        others = b["k"], b["trial"], b["exact"]
+        largest = min(cell[-2:])
+        if cell not in fits:
+            fits[cell] = _fits(a, largest)
+        their_fits = _fits(b, largest)
         for level in LEVELS:
-            one = fit_threshold(*ours, level, largest)
-            two = fit_threshold(*others, level, largest)
-            paired = threshold_difference(one, two, ours, others)
-            found.append(
-                _named(cell, first, other)
-                | {
-                    "level": level,
-                    "first_estimate": one.estimate,
-                    "other_estimate": two.estimate,
+            one, why_not_one = fits[cell][level]
+            two, why_not_two = their_fits[level]
+            row = {
+                "level": level,
+                "first_estimate": math.nan if why_not_one else one.estimate,
+                "other_estimate": math.nan if why_not_two else two.estimate,
+                "first_without": why_not_one,
+                "other_without": why_not_two,
+            }
+            names = ("difference", "lower", "upper", "p_value", "correlation")
+            row |= dict.fromkeys(names, math.nan)
+            if not (why_not_one or why_not_two):
+                ours, others = ((c["k"], c["trial"], c["exact"]) for c in (a, b))
+                paired = threshold_difference(one, two, ours, others)
+                row |= {
                     "difference": paired.estimate,
                     "lower": paired.lower,
                     "upper": paired.upper,
                     "p_value": paired.p_value,
                     "correlation": paired.correlation,
                 }
-                | _discordant(a, b)
-            )
+            found.append(_named(cell, first, other) | row | _discordant(a, b))
     return found
+
+
+def _fits(rows: pd.DataFrame, largest: int) -> dict[float, tuple[Threshold, str]]:
+    """Return the threshold at each level, and why it is none if so."""
+    k, exact = rows["k"], rows["exact"]
+    found = {level: fit_threshold(k, rows["trial"], exact, level, largest) for level in LEVELS}
+    reasons = why_no_point(k, exact, found)
+    return {level: (found[level], reasons[level]) for level in LEVELS}
 
 
 def _distances(
@@ -143,32 +175,47 @@ def _discordant(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any]:
 
 
 def _named(cell: tuple[Any, ...], first: Choice, other: Choice) -> dict[str, Any]:
-    recipe, seed, n, m = cell
+    recipe, label, seed, n, m = cell
     problem = json.loads(recipe)
     return {
         "first": first.label,
         "other": other.label,
-        "problem": problem["name"],
+        "problem": label,
         "problem_options": json.dumps(problem["options"]),
+        "problem_version": problem["version"],
         "seed": seed,
         "n": n,
         "m": m,
     }
 
 
-def _text(chosen: Choice) -> str:
-    return json.dumps(chosen.recipe, sort_keys=True)
+def _rows_of(rows: pd.DataFrame, chosen: Choice, time_limit: float) -> pd.DataFrame:
+    """Return the rows that a run with this choice and time limit would find.
 
-
-def _without_time_limit(recipe: str) -> str:
-    data = json.loads(recipe)
-    data.pop("time_limit", None)
-    return json.dumps(data, sort_keys=True)
-
-
-def _check(rows: pd.DataFrame, chosen: Choice) -> None:
-    if rows.empty:
+    Raises
+    ------
+    InputError
+        If there are none: it says which time limits or versions there are.
+    """
+    wanted = {**chosen.recipe, "time_limit": time_limit}
+    found = rows[rows["algorithm_recipe"] == canonical(wanted)]
+    if not found.empty:
+        return found
+    known = [json.loads(text) for text in rows["algorithm_recipe"].unique()]
+    limits = {r["time_limit"] for r in known if {**r, "time_limit": time_limit} == wanted}
+    if limits:
+        there = ", ".join(f"{limit:g}" for limit in sorted(limits))
         raise InputError(
-            f"there are no rows of {chosen.label} in this folder: 'sparsebench status' shows "
-            "which algorithms and options it has"
+            f"the rows of {chosen.label} in this folder are of --time-limit {there}, "
+            f"not {time_limit:g}: choose one of those"
         )
+    versions = {r["version"] for r in known if {**r, "version": chosen.version} == wanted}
+    if versions:
+        raise InputError(
+            f"the rows of {chosen.label} in this folder are of version "
+            f"{', '.join(sorted(versions))}, it has version {chosen.version} now: run it again"
+        )
+    raise InputError(
+        f"there are no rows of {chosen.label} in this folder: 'sparsebench status' shows "
+        "which algorithms and options it has"
+    )

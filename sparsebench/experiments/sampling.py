@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sparsebench.statistics import Threshold, fit_threshold, monotone_p_value
 
@@ -216,5 +217,23 @@ class GridSampler:
         return max(self.k, default=0)
 
 
-def _unless_not_monotone(reason: str, ks: list[int], success: list[bool]) -> str:
+def _unless_not_monotone(reason: str, ks: ArrayLike, success: ArrayLike) -> str:
     return NOT_MONOTONE if monotone_p_value(ks, success) < _RISING else reason
+
+
+def why_no_point(
+    k: ArrayLike, success: ArrayLike, found: dict[float, Threshold]
+) -> dict[float, str]:
+    """Return, by level, why rows of whatever design have no threshold there; "" if they have.
+
+    What sampling says of the rows it asked for, and that no threshold lies beyond the rows.
+    """
+    if _unless_not_monotone("", k, success):
+        return dict.fromkeys(found, NOT_MONOTONE)
+    least, most = int(np.min(k)), int(np.max(k))
+    return {
+        level: ""
+        if (least == 1 or least <= threshold.estimate) and threshold.estimate <= most
+        else f"beyond its rows, k = {least} to {most}"
+        for level, threshold in found.items()
+    }

@@ -388,5 +388,5 @@ def _both_designs(adaptive: PhaseTransition, grid: PhaseTransition) -> pd.DataFr
         grid.cells().assign(quantity="rate", seed=grid.seed, problem_options=options),
     ]
     kept = ["quantity", "algorithm", "problem", "m", "n", "level", "k"]
-    kept += ["estimate", "lower", "upper", "trials", "seed", "problem_options"]
+    kept += ["estimate", "lower", "upper", "trials", "seed", "problem_options", "stopped"]
     return pd.concat(frames, ignore_index=True)[kept]
