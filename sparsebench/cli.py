@@ -41,6 +41,7 @@ from sparsebench.registry import (
 from sparsebench.runner import Report, compile_all, default_workers, first_coherence
 from sparsebench.runner import run as run_experiment
 from sparsebench.seeding import digest
+from sparsebench.statistics import APPROXIMATE, AT_LEAST
 from sparsebench.store import Store, plain_columns
 from sparsebench.timing import choose_workloads, usual_algorithms
 from sparsebench.timing import run as run_timing
@@ -824,6 +825,13 @@ def _print_stops(thresholds: pd.DataFrame, experiment: PhaseTransition) -> None:
             + "; ".join(f"{name} at m = {', '.join(map(str, ms))}" for name, ms in where.items()),
             soft_wrap=True,
         )
+    for kind, why in (
+        (AT_LEAST, "cover more often than 95 %: success falls within about three k"),
+        (APPROXIMATE, "are approximate: too few trials to see what rows of one trial share"),
+    ):
+        many = int((thresholds["coverage"] == kind).sum())
+        if many:
+            _out.print(f"{many} of {len(thresholds)} intervals {why}", soft_wrap=True)
     cells = zip(thresholds["m"], thresholds["level"], strict=True)
     wide = thresholds[
         thresholds["half_width"] > [experiment.targets(m)[level] for m, level in cells]

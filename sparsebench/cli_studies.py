@@ -32,6 +32,7 @@ from sparsebench.experiments import presets, studies
 from sparsebench.experiments.comparison import compare
 from sparsebench.problems import check_seed
 from sparsebench.registry import choose_algorithms, nearest_name
+from sparsebench.statistics import APPROXIMATE
 from sparsebench.store import Store
 from sparsebench.types import InputError
 
@@ -170,6 +171,9 @@ def _print_differences(rows: pd.DataFrame, by: str) -> None:
         )
     _out.print(table)
     if by == "threshold":
+        about = rows.loc[rows["coverage"] == APPROXIMATE, "m"]
+        if len(about):
+            _out.print(f"approximate, of few trials: at m = {', '.join(map(str, about))}")
         for name, column in ((first, "first_without"), (other, "other_without")):
             for why, part in rows[rows[column] != ""].groupby(column):
                 ms = ", ".join(map(str, part["m"]))

@@ -14,6 +14,7 @@ from sparsebench import plots
 from sparsebench.experiments import encoders
 from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.registry import nearest_name
+from sparsebench.statistics import APPROXIMATE, AT_LEAST
 from sparsebench.types import InputError
 
 # The columns of numbers without gaps, and the others that a picture needs, by the stem of the CSV.
@@ -193,9 +194,17 @@ def _without_points(frame: pd.DataFrame, curve: str) -> tuple[pd.DataFrame, str]
     return frame.assign(**blanked), line
 
 
+def _coverage(frame: pd.DataFrame) -> list[str]:
+    """Say for the small print how many intervals of thresholds are not just what they claim."""
+    if "coverage" not in frame:  # not in files of earlier versions
+        return []
+    counts = frame["coverage"].value_counts()
+    return [f"{counts[kind]} {kind}" for kind in (AT_LEAST, APPROXIMATE) if kind in counts]
+
+
 def _phase_transition(frame: pd.DataFrame, folder: Path) -> list[Path]:
     solves = int(frame[frame["level"] == 0.95]["trials"].sum())
-    footer = _footer(frame, _values(frame, "n"), *_counted(solves))
+    footer = _footer(frame, _values(frame, "n"), *_counted(solves), *_coverage(frame))
     frame, without = _without_points(frame, "algorithm")
     footer += without
     return [
@@ -229,7 +238,7 @@ def _study(name: str) -> Callable[[pd.DataFrame, Path], list[Path]]:
         sizes = [_values(frame, "n")]
         if frame["m"].nunique() == 1:
             sizes.append(_values(frame, "m"))
-        footer = _footer(frame, *sizes, *_counted(int(once["trials"].sum())))
+        footer = _footer(frame, *sizes, *_counted(int(once["trials"].sum())), *_coverage(frame))
         frame, without = _without_points(frame, "curve")
         footer += without
         return [

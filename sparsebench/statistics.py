@@ -10,6 +10,10 @@ above; rows outside are not used, so the curve elsewhere does no harm. Rows of o
 dictionary: the log-likelihood is divided by the design effect, the ratio of theta's variance
 clustered by trial (a sandwich estimate) to that with independent rows, where it exceeds 1. The
 estimate is the posterior mean of theta on a grid, the interval the central 95 % of its posterior.
+At levels below .95, shapes that the rows cannot tell apart disagree on theta: there the interval
+reaches over those of every shape that keeps a tenth of the posterior. Where the fall is so steep
+that nothing but the shape places theta between two whole k, the interval is extended to whole k,
+and covers more often than it says.
 """
 
 from __future__ import annotations
@@ -29,10 +33,14 @@ from scipy.stats import binom, binomtest, norm, t
 from sparsebench.types import FloatArray, InputError, as_array, as_floats, check_whole
 
 CONFIDENCE = 0.95
+#: What is said of the coverage of an interval.
+NOMINAL, AT_LEAST, APPROXIMATE = "nominal", "at least", "approximate"
 #: Fewer values than this have no interval of their median at that confidence.
 FEWEST_FOR_A_MEDIAN = 6
-# Rates that bound the window of the final fit, by level.
-_WINDOWS = {0.95: (0.2, 0.998), 0.5: (0.04, 0.96)}
+# Rates that bound the window of the final fit, by level; between these levels, on their logits.
+_WINDOWS = {0.05: (0.002, 0.8), 0.5: (0.04, 0.96), 0.95: (0.2, 0.998)}
+# The least posterior weight of a shape whose interval counts; scales (in k) of a steep fall.
+_PLAUSIBLE, _STEEP = 0.1, 0.5
 _FEWEST_WITNESSES = 20
 _FEWEST_CLUSTERS = 30
 _SMALLEST_SCALE = 0.1
@@ -179,11 +187,14 @@ class Threshold:
     level : float
         The success rate.
     estimate, lower, upper : float
-        Posterior mean and central interval.
+        Posterior mean and interval.
     scale : float
         Posterior mean of the logistic scale s.
     design_effect : float
         Variance inflation by shared dictionaries, at least 1.
+    coverage : str
+        Of the interval: `NOMINAL`; `AT_LEAST` that, where the fall is steep; or `APPROXIMATE`,
+        where too few trials have several rows to see what these share.
     """
 
     level: float
@@ -192,6 +203,7 @@ class Threshold:
     upper: float
     scale: float
     design_effect: float
+    coverage: str
 
     @property
     def half_width(self) -> float:
@@ -214,12 +226,22 @@ def fit_threshold(
     k, trial, success : array_like, shape (rows,)
         Sparsity, trial number (rows of one trial share a dictionary) and whether it succeeded.
     level : float
-        0.95 or 0.5, or another rate, which is fitted to all rows.
+        The success rate, from .05 to .95: beyond, shapes with failures everywhere never come to it.
     largest : int
         min(m, n), the largest possible sparsity.
+
+    Raises
+    ------
+    InputError
+        If the level is another.
     """
     ks, wins, trials = _outcomes(k, success, trial)
     level = _probability("level", level)
+    if not min(_WINDOWS) <= level <= max(_WINDOWS):
+        raise InputError(
+            f"no threshold is fitted at the level {level}: choose one from {min(_WINDOWS)} to "
+            f"{max(_WINDOWS)}"
+        )
     check_whole("largest", largest, 1, sys.maxsize)
     tail = _tail(confidence)
     logistic = _posterior(ks, wins, level, largest, shapes=_SHAPES[:1])
@@ -229,30 +251,44 @@ def fit_threshold(
         logistic = _posterior(ks, wins, level, largest, shapes=_SHAPES[:1])
     effect = _design_effect(ks, trials, wins, level, logistic)
     posterior = _posterior(ks, wins, level, largest, effect)
-    lower, upper = posterior.quantiles((tail, 1 - tail))
+    tails = tail, 1 - tail
+    lower, upper = _quantiles(posterior.thetas, posterior.mass, tails)
+    if level < max(_WINDOWS):
+        ends = [(lower, upper)] + [_quantiles(*shape, tails) for shape in posterior.plausible]
+        lower, upper = min(low for low, _ in ends), max(high for _, high in ends)
+    several = int((np.unique(trials, return_counts=True)[1] > 1).sum())
+    coverage = APPROXIMATE if 0 < several < _FEWEST_CLUSTERS else NOMINAL
+    if posterior.scale < _STEEP:
+        lower, upper, coverage = float(np.floor(lower)), float(np.ceil(upper)), AT_LEAST
     # No problem has k < 1, so nothing is known of a theta below it.
-    return Threshold(
-        level, posterior.theta, 0.0 if lower < 1 else lower, upper, posterior.scale, effect
-    )
+    lower = 0.0 if lower < 1 else lower
+    return Threshold(level, posterior.theta, lower, upper, posterior.scale, effect, coverage)
 
 
 @dataclass(frozen=True)
 class _Posterior:
-    """Marginal posterior of theta, as the masses of cells around its points; the mean of s."""
+    """Marginal posterior of theta, as the masses of cells around its points; the mean of s.
+
+    `plausible` holds the points and masses of each shape that keeps some of the posterior.
+    """
 
     thetas: FloatArray
     mass: FloatArray
     scale: float
+    plausible: list[tuple[FloatArray, FloatArray]]
 
     @property
     def theta(self) -> float:
         return float(self.mass @ self.thetas)
 
-    def quantiles(self, probabilities: tuple[float, float]) -> tuple[float, float]:
-        """Invert the distribution of theta, whose mass is spread evenly over each cell."""
-        cumulative = np.concatenate([[0.0], np.cumsum(self.mass)])
-        low, high = np.interp(probabilities, cumulative / cumulative[-1], _edges(self.thetas))
-        return float(low), float(high)
+
+def _quantiles(
+    thetas: FloatArray, mass: FloatArray, probabilities: tuple[float, float]
+) -> tuple[float, float]:
+    """Invert the distribution of theta, whose mass is spread evenly over each cell."""
+    cumulative = np.concatenate([[0.0], np.cumsum(mass)])
+    low, high = np.interp(probabilities, cumulative / cumulative[-1], _edges(thetas))
+    return float(low), float(high)
 
 
 def _edges(points: FloatArray) -> FloatArray:
@@ -264,9 +300,8 @@ def _window(
     ks: FloatArray, wins: FloatArray, level: float, posterior: _Posterior
 ) -> NDArray[np.bool_]:
     """Return which rows the final fit uses."""
-    if level not in _WINDOWS:
-        return np.ones(ks.size, dtype=np.bool_)
-    rates = logit(np.array(_WINDOWS[level]))
+    bounds = logit(np.array(list(_WINDOWS.values())))
+    rates = np.array([np.interp(logit(level), logit(list(_WINDOWS)), bound) for bound in bounds.T])
     high, low = posterior.theta - posterior.scale * (rates - logit(level))
     failures_above = np.sort(ks[(ks >= posterior.theta) & (wins == 0)])
     successes_below = np.sort(ks[(ks <= posterior.theta) & (wins == 1)])
@@ -336,15 +371,18 @@ def _posterior(
     grids = [_fitted_grid(counts, level, shape, start) for shape in shapes]
     top = max(joint.max() for _, joint in grids)
     thetas = np.unique(np.concatenate([axes[0] for axes, _ in grids]))
-    density, by_scale, log_scale = np.zeros(thetas.size), 0.0, 0.0
+    density, log_scale = np.zeros(thetas.size), 0.0
+    by_shape = []
     for axes, joint in grids:
         mass = np.exp(joint - top) * np.diff(_edges(axes[1]))
         density += np.interp(thetas, axes[0], mass.sum(axis=1), left=0.0, right=0.0)
-        marginal = np.diff(_edges(axes[0])) @ mass
-        by_scale += float(marginal.sum())
-        log_scale += float(marginal @ axes[1])
+        cells = np.diff(_edges(axes[0]))
+        log_scale += float(cells @ mass @ axes[1])
+        by_shape.append((axes[0], cells * mass.sum(axis=1)))
     mass = density * np.diff(_edges(thetas))
-    return _Posterior(thetas, mass / mass.sum(), float(np.exp(log_scale / by_scale)))
+    total = sum(float(own.sum()) for _, own in by_shape)
+    plausible = [shape for shape in by_shape if shape[1].sum() >= _PLAUSIBLE * total]
+    return _Posterior(thetas, mass / mass.sum(), float(np.exp(log_scale / total)), plausible)
 
 
 def _start(

@@ -14,6 +14,8 @@ from sparsebench.experiments.sampling import LEVELS, why_no_point
 from sparsebench.registry import Choice
 from sparsebench.seeding import canonical
 from sparsebench.statistics import (
+    APPROXIMATE,
+    NOMINAL,
     Threshold,
     fit_threshold,
     mcnemar,
@@ -107,7 +109,7 @@ def _thresholds(
                 "other_without": why_not_two,
             }
             names = ("difference", "lower", "upper", "p_value", "correlation")
-            row |= dict.fromkeys(names, math.nan)
+            row |= dict.fromkeys(names, math.nan) | {"coverage": ""}
             if not (why_not_one or why_not_two):
                 ours, others = ((c["k"], c["trial"], c["exact"]) for c in (a, b))
                 paired = threshold_difference(one, two, ours, others)
@@ -118,6 +120,8 @@ def _thresholds(
                     "p_value": paired.p_value,
                     "correlation": paired.correlation,
                 }
+                kinds = {one.coverage, two.coverage}
+                row["coverage"] = APPROXIMATE if APPROXIMATE in kinds else NOMINAL
             found.append(_named(cell, first, other) | row | _discordant(a, b))
     return found
 

@@ -154,6 +154,7 @@ class PhaseTransition:
                         "upper": found.upper,
                         "trials": len(sampler.k),
                         "half_width": found.half_width,
+                        "coverage": found.coverage,
                         "scale": found.scale,
                         "design_effect": found.design_effect,
                         "stopped": sampler.stopped,
