@@ -101,7 +101,7 @@ def unrolling(
     """Train networks, and draw their error and that of iterative algorithms against products."""
     settings = _settings(presets.UNROLLING, preset, problem, m, n, depth, steps, patience, seed)
     weights = _learned(jobs)
-    from sparsebench.experiments.unrolling import Shift, Unrolling
+    from sparsebench.experiments.unrolling import Shift, Unrolling, learning_curves
 
     names = [name.strip() for name in (networks or settings["networks"]).split(",") if name.strip()]
     experiment = Unrolling(
@@ -123,6 +123,8 @@ def unrolling(
     data = out / "unrolling.csv"
     out.mkdir(parents=True, exist_ok=True)
     _write_csv(_traced(rows, experiment.recipe()), data)
+    curves = out / "learning.csv"
+    _write_csv(_traced(learning_curves(trained.values()), experiment.recipe()), curves)
     from sparsebench import figures
 
     written = figures.draw(data, out)
@@ -132,7 +134,7 @@ def unrolling(
             f"{label}: {row['estimate']:.1f} dB [{row['lower']:.1f}, {row['upper']:.1f}] after "
             f"{row['x']:.0f} products; mean of dB {row['mean']:.1f}"
         )
-    _out.print(f"wrote {', '.join(map(str, [*written, data]))}", soft_wrap=True)
+    _out.print(f"wrote {', '.join(map(str, [*written, data, curves]))}", soft_wrap=True)
 
 
 def _learned(threads: int | None) -> Any:
@@ -185,10 +187,7 @@ def _fit(weights: Any, recipe: Recipe) -> Trained:
     ) as progress:
         task = progress.add_task(recipe.network, total=None, state="")
 
-        def report(phase: int, phases: int, step: int, loss: float) -> None:
-            # The phases of stage t cost t.
-            stage, stages = phase // 3, phases // 3
-            done = stage * (stage + 1) / (stages * (stages + 1))
+        def report(phase: int, phases: int, step: int, loss: float, done: float) -> None:
             spent = time.perf_counter() - begin
             left = f", about {spent / done - spent:.0f} s left" if done > 0.02 else ""
             state = f"phase {phase + 1} of {phases}, step {step}, loss {loss:.3g}{left}"
@@ -198,7 +197,8 @@ def _fit(weights: Any, recipe: Recipe) -> Trained:
     record = trained.record
     _out.print(
         f"{recipe.network}: weights {recipe.name}, {record['steps']:,} steps in "
-        f"{record['seconds']:.0f} s, validation loss {record['best']:.4g}",
+        f"{record['seconds']:.0f} s, {record['nmse']:.2f} dB on the validation set"
+        f"{'' if record['converged'] else ', not converged'}",
         soft_wrap=True,
     )
     if record["diverged"]:

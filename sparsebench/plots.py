@@ -414,6 +414,7 @@ def small_multiples(
     ----------
     points : DataFrame
         Columns panel, metric, curve, told, estimate, lower, upper and `x`; with `limit`, m and n.
+        Where there is a column converged, a curve of which it is False says so.
     label : str
         Of the x axis.
     footer : str
@@ -490,6 +491,18 @@ def _styled_curve(axes: Axes, curve: str, rows: pd.DataFrame, style: _Style, cur
     colour, dash, marker = style
     rows = rows.sort_values("x", kind="stable")
     _band(axes, rows["x"], rows, colour, curves)
+    name, last = _legend_text(curve, str(rows["told"].iloc[0])), rows.iloc[-1]
+    if last.get("converged") in (False, "False"):  # it is empty for what is not trained
+        name += ", not converged"
+        axes.annotate(
+            "not converged",
+            (last["x"], last["estimate"]),
+            (0, 3),
+            textcoords="offset points",
+            ha="right",
+            fontsize=5,
+            color=colour,
+        )
     axes.plot(
         rows["x"],
         rows["estimate"],
@@ -499,7 +512,7 @@ def _styled_curve(axes: Axes, curve: str, rows: pd.DataFrame, style: _Style, cur
         marker=marker,
         ms=3.0,
         mew=0,
-        label=_legend_text(curve, str(rows["told"].iloc[0])),
+        label=name,
     )
 
 

@@ -70,6 +70,67 @@ def test_an_untrained_network_is_the_iteration_stage_by_stage(data, kind, tied):
     assert np.abs(codes - expected).max() < 1e-12
 
 
+def random_stages(A, **options):
+    """A residual network with a random matrix and threshold a stage, with them as arrays."""
+    rng = np.random.default_rng(1)
+    matrices = 0.2 * A.T + 0.02 * rng.standard_normal((DEPTH, N, M))
+    thresholds = rng.uniform(0.01, 0.05, DEPTH)
+    D = torch.tensor(A)
+    network = ResidualNetwork(D, DEPTH, W=0.2 * D.T, threshold=0.1, learn_matrix=True, **options)
+    with torch.no_grad():
+        for t in range(DEPTH):
+            network.matrices[t].copy_(torch.tensor(matrices[t]))
+            network.theta[t] = thresholds[t]
+    return network, matrices, thresholds
+
+
+@pytest.mark.parametrize("kind", ["pair", "residual"])
+def test_a_network_begins_as_another_to_rounding(data, kind):
+    """CP unfolds to LISTA, and CPSS gives its matrices to CP: stage by stage the same codes."""
+    A, _, Y = data
+    D, signals = torch.tensor(A), torch.tensor(Y)
+    other, matrices, thresholds = random_stages(A, selected=(0.0, 0.0))
+    if kind == "pair":
+        network = PairNetwork(D, DEPTH, "soft", threshold=0.3, step=0.1)
+    else:
+        network = ResidualNetwork(D, DEPTH, W=0.1 * D.T, threshold=0.3, learn_matrix=True)
+    network.begin_as(other)
+    z = np.zeros((len(Y), N))
+    for t, code in enumerate(network.codes(signals)):
+        z = soft_numpy(z + (Y - z @ A.T) @ matrices[t].T, thresholds[t])
+        assert np.abs(code.detach().numpy() - z).max() < 1e-13
+    network.begin_as(random_stages(A, selected=(0.05, 0.2))[0])  # support selection stays behind
+    assert np.abs(network(signals).detach().numpy() - z).max() < 1e-13
+
+
+def test_a_step_of_its_own_goes_into_the_matrix_of_a_stage(data):
+    A, _, Y = data
+    D = torch.tensor(A)
+    analytic = ResidualNetwork(D, 3, W=analytic_weight(D), threshold=0.1, learn_matrix=False)
+    with torch.no_grad():
+        analytic.gamma.copy_(torch.tensor([0.9, 0.7, 0.5]))
+    network = PairNetwork(D, 3, "soft", threshold=0.3, step=0.1)
+    network.begin_as(analytic)
+    signals = torch.tensor(Y)
+    assert (network(signals) - analytic(signals)).abs().max() < 1e-13
+
+
+def test_a_network_begins_only_as_what_it_can_be(data):
+    D = torch.tensor(data[0])
+    other = random_stages(data[0])[0]
+    for network in (
+        PairNetwork(D, DEPTH, "helu", threshold=0.1, step=0.1),
+        PairNetwork(D, DEPTH, "soft", threshold=0.1, step=0.1, tied=True),
+        ResidualNetwork(D, DEPTH, W=D.T, threshold=0.1, learn_matrix=False),
+    ):
+        with pytest.raises(InputError, match="only lista, lista-cp and lista-cpss can begin"):
+            network.begin_as(other)
+    for A, depth in ((D, DEPTH - 1), (2 * D, DEPTH)):
+        network = PairNetwork(A, depth, "soft", threshold=0.1, step=0.1)
+        with pytest.raises(InputError, match="of the same dictionary and depth"):
+            network.begin_as(other)
+
+
 def test_a_start_continues_the_iteration(data):
     A, _, Y = data
     D, signals = torch.tensor(A), torch.tensor(Y)
@@ -221,6 +282,28 @@ def test_every_root_seed_can_train(data):
     assert len(numbers) == 400 and all(-(2**63) <= number < 2**64 for number in numbers)
     # What could be seeded before is seeded as before.
     assert _seed_of_step(3, 7) == 3 * 10_000_019 + 7
+
+
+def test_the_losses_begin_where_a_phase_begins_and_end_when_they_are_enough(data):
+    A = data[0]
+    network = PairNetwork(torch.tensor(A), 3, "soft", threshold=0.01, step=0.2)
+    validation = batches(A, 50)(10**6)
+    codes = network(validation[0]).detach()
+    untrained = float((codes - validation[1]).square().sum(-1).mean())
+    phases = [Phase(3, 0, 1e-3, 20, 9), Phase(3, 0, 1e-4, 20, 9), Phase(3, 0, 1e-5, 20, 9)]
+    training = train(
+        network,
+        phases,
+        batches(A, 16),
+        validation,
+        check_every=10,
+        enough=lambda losses: losses[-1][0] == 1,
+    )
+    at = [(phase, step) for phase, step, _ in training.losses]
+    assert at == [(0, 0), (0, 10), (0, 20), (1, 0), (1, 10), (1, 20)]
+    assert training.losses[0][2] == untrained
+    assert training.losses[3][2] == min(loss for phase, _, loss in training.losses if phase == 0)
+    assert training.steps == 40
 
 
 def test_a_checkpoint_that_is_none_is_refused(data, tmp_path):

@@ -18,11 +18,13 @@ STUDIES = Path(__file__).parent / "studies"
         ("batched.py agreement --gaussian 2 --spikes 2 -a omp", "deconvolution"),
         ("batched.py speed --seconds 0.01 --most 2 -a omp", "kernel"),
         ("encoder_cost.py --epochs 1 --size 8 --p 64", "encoder"),
+        ("unrolling_order.py --m 10 --n 20 --depth 2 --steps 9 --rounds 1 --tests 99", "not conv"),
     ],
 )
-def test_a_study_runs(command, said):
+def test_a_study_runs(command, said, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path))
     name, *options = command.split()
-    if name in ("batched.py", "encoder_cost.py", "structured.py"):
+    if name in ("batched.py", "encoder_cost.py", "structured.py", "unrolling_order.py"):
         pytest.importorskip("torch")
     given = [sys.executable, str(STUDIES / name), *options]
     found = subprocess.run(given, capture_output=True, text=True)

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 import sparsebench
-from sparsebench import cli_unrolling, problems
+from sparsebench import cli_unrolling, figures, plots, problems
 from sparsebench.cli import app
 from sparsebench.experiments import presets, unrolling
 from sparsebench.learned import weights
@@ -162,6 +162,76 @@ def test_weights_are_trained_once_and_the_same_again(cache):
     assert recipe(seed=1).name != recipe().name != recipe(problem="lista[snr=20]").name
 
 
+def test_a_network_that_begins_as_another_has_its_error_and_ends_no_higher():
+    cp = weights.fit(recipe("lista-cp"))
+    chosen = recipe("lista", start=recipe("lista-cp"))
+    lista = weights.fit(chosen)
+    assert lista.record["losses"][0][:2] == (0, 0)
+    assert lista.record["losses"][0][2] == pytest.approx(cp.record["best"], rel=1e-4)
+    assert lista.record["nmse"] <= cp.record["nmse"] + 1e-3
+    assert {depth for depth, _ in lista.record["phases"]} == {3}
+    assert weights.load(chosen.name).recipe == lista.recipe
+    assert chosen.name == lista.name != recipe("lista").name
+    cpss = weights.fit(recipe("lista-cp", start=recipe("lista-cpss")))
+    assert cpss.recipe["start"]["network"] == "lista-cpss"
+    with pytest.raises(InputError, match="same dictionary and depth"):
+        weights.fit(recipe("lista", start=recipe("lista-cp", sizes=(20, 40, 2))))
+
+
+def test_the_last_gain_is_that_of_the_last_whole_round():
+    layers = [(0, 0, 9.0), (0, 5, 5.0), (1, 0, 5.0), (1, 5, 4.0)]
+    assert weights.last_gain(layers, 2) == np.inf
+    one = [*layers, (2, 0, 4.0), (2, 5, 7.0), (3, 0, 4.0), (3, 5, 3.0), (4, 0, 3.0)]
+    assert weights.last_gain([*one, (4, 5, 2.0)], 2) == pytest.approx(10 * np.log10(2))
+    begun = [*one, (4, 5, 2.0), (5, 0, 2.0), (5, 5, 1.0)]
+    assert weights.last_gain(begun, 2) == np.inf
+    two = [*begun, (6, 0, 1.0), (6, 5, 1.5), (7, 0, 1.0), (7, 5, 1.0)]
+    assert weights.last_gain(two, 2) == pytest.approx(10 * np.log10(2))
+    none = [(0, 0, 2.0), (0, 5, 3.0), (1, 0, 2.0), (1, 5, 3.0), (2, 0, 2.0), (2, 5, 2.5)]
+    assert weights.last_gain(none, 0) == 0
+
+
+def test_what_has_converged_is_near_the_least_error_and_what_is_not_says_so():
+    """One stage of ALISTA has two numbers: the least validation error is found on a grid."""
+    long = weights.Plan(batch=128, validation=300, steps=600, rounds=4, patience=10, check_every=20)
+    short = weights.Plan(batch=32, validation=300, steps=20, rounds=1, patience=10, check_every=10)
+    made = {
+        plan: weights.fit(
+            weights.default_recipe("alista", choose_problem("lista[snr=40]"), 20, 40, 1, plan)
+        )
+        for plan in (long, short)
+    }
+    chosen = recipe(sizes=(20, 40, 1))
+    dictionary = problems.draw_dictionary(chosen.problem, 20, 40, 0, 0)
+    signals, codes = (x.numpy() for x in weights._draw(chosen, dictionary, "validation", 0, 300))
+    correlations = signals @ analytic_weight(torch.tensor(dictionary.A)).numpy().T
+    least = min(
+        np.square(
+            np.sign(correlations) * np.maximum(np.abs(gamma * correlations) - theta, 0) - codes
+        ).sum()
+        for gamma in np.linspace(0.2, 2, 46)
+        for theta in np.linspace(0.0, 1, 41)
+    )
+    least = 10 * np.log10(least / np.square(codes).sum())
+    assert made[long].record["converged"]
+    assert least - 0.02 < made[long].record["nmse"] < least + weights.GAIN
+    assert not made[short].record["converged"]
+    assert made[short].record["nmse"] > least + weights.GAIN
+
+
+def test_a_search_converges_when_its_simplex_has_shrunk():
+    few = weights.Plan(validation=100, steps=10)
+    many = weights.Plan(validation=100, steps=400)
+    found = [
+        weights.fit(
+            weights.default_recipe("hyperlista", choose_problem("lista"), *SIZES, plan)
+        ).record
+        for plan in (few, many)
+    ]
+    assert [record["converged"] for record in found] == [False, True]
+    assert found[1]["nmse"] < found[0]["nmse"]
+
+
 def test_weights_that_cannot_be_used_are_refused():
     name = weights.fit(recipe()).recipe and recipe().name
     path = weights.path_of(name)
@@ -286,9 +356,54 @@ def test_the_figure_of_unrolling(tmp_path, monkeypatch):
     assert json.loads(rows["problem_options"].iloc[0])["snr"] == 40
     off = rows[rows["panel"] == "A off"].groupby("curve").last()["estimate"]
     assert off["oracle"] > last["oracle"] + 3
+    assert rows["converged"].notna().equals(rows["weights"].notna())
+    assert not rows["converged"].dropna().any()  # after 40 steps
+    curves = pd.read_csv(tmp_path / "learning.csv")
+    best = rows.dropna(subset="weights").groupby("weights")["validation"].first()
+    assert np.allclose(curves.groupby("weights")["validation"].min(), best, atol=1e-4)
+    steps = rows.dropna(subset="weights").groupby("weights")["steps"].first()
+    assert curves.groupby("weights")["step"].last().equals(steps.rename("step").astype(int))
+    assert (curves.groupby("weights")["step"].diff().dropna() >= 0).all()
     # The same command again trains nothing and gives the same rows.
     command("unrolling", "--preset", "quick", "-j", "1", "-o", str(tmp_path / "again"))
     again = pd.read_csv(tmp_path / "again" / "unrolling.csv")
     pd.testing.assert_frame_equal(
         rows.drop(columns="command"), again.drop(columns="command"), check_exact=True
     )
+
+
+def test_a_figure_says_which_training_has_not_converged(tmp_path, monkeypatch):
+    """Beside the curve and in the legend, from a CSV; one without the column says nothing."""
+    drawn = []
+    monkeypatch.setattr(plots, "_save", lambda figure, *_: drawn.append(figure) or [])
+    states = {"lista": False, "lista-cp": True, "ista": None}
+    rows = pd.DataFrame(
+        [
+            {
+                "curve": name,
+                "x": x,
+                "estimate": -x,
+                "lower": -x - 1,
+                "upper": -x + 1,
+                "told": "k,training",
+            }
+            | {"converged": state}
+            for name, state in states.items()
+            for x in (2, 4)
+        ]
+    )
+    rows = rows.assign(panel="as trained", metric="nmse", problem="lista", problem_options="{}")
+    rows = rows.assign(algorithm=rows["curve"], m=20, n=40, seed=0, trials=100)
+    rows.to_csv(tmp_path / "unrolling.csv", index=False)
+    figures.draw(tmp_path / "unrolling.csv", tmp_path)
+    rows.drop(columns="converged").to_csv(tmp_path / "unrolling.csv", index=False)
+    figures.draw(tmp_path / "unrolling.csv", tmp_path)
+    (now, before) = drawn
+    texts = [text.get_text() for text in now.legends[0].get_texts()]
+    assert texts[0] == "lista (+training), not converged"
+    assert sum("not converged" in text for text in texts) == 1
+    (axes,) = now.axes
+    (beside,) = [text for text in axes.texts if text.get_text() == "not converged"]
+    assert tuple(beside.xy) == (4, -4)
+    assert not any("converged" in text.get_text() for text in before.legends[0].get_texts())
+    assert not before.axes[0].texts

@@ -8,7 +8,7 @@ support are not charged.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -111,8 +111,9 @@ class Unrolling:
 
         Columns: panel, curve, told, iteration, x (products), estimate, lower, upper (NMSE in dB, a
         ratio of sums), mean, mean_lower, mean_upper (mean over signals of their NMSE in dB),
-        trials, failures, weights and the problem. A code that is not finite counts as zero, whose
-        NMSE is 0 dB, and as a failure.
+        trials, failures, weights and the problem; of networks validation (the least NMSE on the
+        validation set), steps and converged, all three of their training. A code that is not finite
+        counts as zero, whose NMSE is 0 dB, and as a failure.
 
         Parameters
         ----------
@@ -137,6 +138,7 @@ class Unrolling:
                         told=told,
                         metric="nmse",
                         weights=weights,
+                        **(_training(trained[label]) if weights else {}),
                         perturbation=shift.perturbation,
                         problem=problem.label,
                         problem_options=json.dumps(dict(problem.options)),
@@ -201,6 +203,42 @@ class Unrolling:
             solved = partial(_solved, name, each, dictionary, signals, codes, products)
             yield name, "k", "", solved
         yield "oracle", "support", "", partial(_oracle, dictionary, signals, codes, products)
+
+
+def _training(trained: Trained) -> dict[str, Any]:
+    record = trained.record
+    return {"validation": record["nmse"], **{key: record[key] for key in ("steps", "converged")}}
+
+
+def learning_curves(trained: Iterable[Trained]) -> pd.DataFrame:
+    """Return one row a look at the validation set, in the order of each training.
+
+    Columns: network, start (the network as which it began; empty for an iteration), weights, phase,
+    depth and rate of the phase, step (over all phases), validation (NMSE in dB), converged.
+    """
+    rows = []
+    for one in trained:
+        record, recipe = one.record, one.recipe
+        before, at = 0, 0
+        for phase, step, loss in record["losses"]:
+            if step == 0 and phase:
+                before = at
+            at = before + step
+            depth, rate = record["phases"][phase]
+            rows.append(
+                {
+                    "network": recipe["network"],
+                    "start": recipe["start"]["network"] if recipe["start"] else "",
+                    "weights": one.name,
+                    "phase": phase + 1,
+                    "depth": depth,
+                    "rate": rate,
+                    "step": at,
+                    "validation": 10 * np.log10(loss / record["power"]),
+                    "converged": record["converged"],
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def _stages(trained: Trained, signals: FloatArray) -> _Iterates:

@@ -44,7 +44,7 @@ class Blueprint:
     options: dict[str, Option]
     training: str = "layer-wise"
     rate: float = 5e-4
-    version: str = "1"
+    version: str = "2"
 
 
 def _squared_norm(A: Tensor) -> float:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.learned.layers import helu, largest, selected_soft, soft
+from sparsebench.types import InputError
 
 
 class Unrolled(nn.Module):
@@ -68,6 +69,31 @@ class Unrolled(nn.Module):
         """Return the code after the last stage."""
         return self.codes(y, start)[-1]
 
+    def begin_as(self, other: Unrolled) -> None:
+        """Take over every stage of a `ResidualNetwork`, but for its support selection.
+
+        Raises
+        ------
+        InputError
+            If a stage of this network cannot be one of the other's.
+        """
+        if (
+            not isinstance(other, ResidualNetwork)
+            or other.depth != self.depth
+            or not torch.equal(other.A, self.A)
+        ):
+            raise InputError(
+                "a network can begin as lista-cp, lista-cpss or alista only, of the same "
+                "dictionary and depth"
+            )
+        with torch.no_grad():
+            for t in range(self.depth):
+                self.begin_stage(t, other.weight(t), other.theta[t])
+
+    def begin_stage(self, t: int, W: Tensor, theta: Tensor) -> None:
+        """Make stage t the soft threshold of z + W (y - A z)."""
+        raise InputError("only lista, lista-cp and lista-cpss can begin as a trained network")
+
 
 class PairNetwork(Unrolled):
     """z ← h(W y + S z): LISTA (soft h), deep l0 encoders (HELU, or the M largest).
@@ -123,6 +149,14 @@ class PairNetwork(Unrolled):
         if self.shrink == "helu":
             return helu(u, self.theta[i], self.sigma if self.training else 0.0)
         return largest(u, self.size)
+
+    def begin_stage(self, t: int, W: Tensor, theta: Tensor) -> None:
+        """Make stage t the soft threshold of W y + (I - W A) z."""
+        if self.shrink != "soft" or len(self.W) < self.depth:
+            super().begin_stage(t, W, theta)
+        self.W[t].copy_(W)
+        self.S[t].copy_(torch.eye(len(W), dtype=W.dtype, device=W.device) - W @ self.A)
+        self.theta[t].fill_(float(theta))
 
     def products(self) -> float:
         """Return 1 + n / m."""
@@ -184,6 +218,17 @@ class ResidualNetwork(Unrolled):
         else:
             u = z + self.gamma[t] * (residual @ self.W.T)
         return selected_soft(u, self.theta[t], self.shares[t])
+
+    def weight(self, t: int) -> Tensor:
+        """Return the matrix of stage t, shape (n, m), its step gamma included."""
+        return self.matrices[t] if self.learn_matrix else self.gamma[t] * self.W
+
+    def begin_stage(self, t: int, W: Tensor, theta: Tensor) -> None:
+        """Make stage t the soft threshold of z + W (y - A z), with its support selection."""
+        if not self.learn_matrix:
+            super().begin_stage(t, W, theta)
+        self.matrices[t].copy_(W)
+        self.theta[t] = theta
 
 
 class HyperNetwork(Unrolled):

@@ -19,6 +19,7 @@ from sparsebench.seeding import digest
 from sparsebench.types import InputError
 
 Batch = tuple[Tensor, Tensor]
+Losses = list[tuple[int, int, float]]
 
 # Training has diverged when the validation loss exceeds the best one by this factor.
 _DIVERGED = 1e3
@@ -77,7 +78,7 @@ class Training:
     Attributes
     ----------
     losses : list of tuple
-        (phase, step, validation loss) at every check.
+        (phase, step in it, validation loss) before the first step of a phase and at every check.
     best : float
         The validation loss of the weights that were kept.
     diverged : str
@@ -86,7 +87,7 @@ class Training:
         Steps taken, those before an interruption included.
     """
 
-    losses: list[tuple[int, int, float]]
+    losses: Losses
     best: float
     diverged: str
     steps: int
@@ -107,6 +108,7 @@ def train(
     optimiser: Literal["adam", "sgd"] = "adam",
     check_every: int = 50,
     checkpoint: Path | None = None,
+    enough: Callable[[Losses], bool] = lambda losses: False,
     report: Callable[[int, int, float], None] = lambda phase, step, loss: None,
 ) -> Training:
     """Train a network in place; it ends in evaluation mode with the best weights of the last phase.
@@ -129,6 +131,8 @@ def train(
         Steps between two looks at the validation set.
     checkpoint : Path, optional
         File that is written at every check and continued from where it exists.
+    enough : callable
+        Asked after every phase, with the losses so far, whether the others can be spared.
     report : callable
         Told (phase, step in it, validation loss) at every check.
 
@@ -146,7 +150,7 @@ def train(
             if checkpoint is not None:
                 state.save(checkpoint, network)
         network.load_state_dict(state.best_weights)
-        if state.diverged:
+        if state.diverged or enough(state.losses):
             break
         state.next_phase()
     network.eval()
@@ -170,6 +174,7 @@ def _steps(
         stepper.load_state_dict(state.optimiser)
     else:
         state.best = _validate(network, phase, validation)
+        state.losses.append((state.phase, 0, state.best))
         state.best_weights = copy.deepcopy(network.state_dict())
     while state.step < phase.steps and state.stale < phase.patience:
         torch.manual_seed(_seed_of_step(seed, state.total))
@@ -230,7 +235,7 @@ class _State:
         self.phase = self.step = self.total = self.stale = 0
         self.best = math.inf
         self.best_weights = copy.deepcopy(network.state_dict())
-        self.losses: list[tuple[int, int, float]] = []
+        self.losses: Losses = []
         self.optimiser: dict[str, Any] | None = None
         self.diverged = ""
         self.saved = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -16,16 +17,27 @@ import torch
 from scipy.optimize import minimize
 
 from sparsebench.environment import cache_folder
-from sparsebench.learned.catalogue import Blueprint, blueprint
+from sparsebench.learned.catalogue import blueprint
 from sparsebench.learned.networks import Unrolled
-from sparsebench.learned.training import Batch, Phase, Training, layer_wise, squared_error, train
+from sparsebench.learned.training import (
+    Batch,
+    Losses,
+    Phase,
+    Training,
+    layer_wise,
+    squared_error,
+    train,
+)
 from sparsebench.problems import check_seed, draw_batch, draw_dictionary
 from sparsebench.registry import Choice, get_problem
 from sparsebench.seeding import canonical, digest
 from sparsebench.types import Dictionary, InputError
 
-_FORMAT = 1
+_FORMAT = 2
 _SHORT = 12
+# A training has converged when a whole round more takes less than this off the validation error.
+GAIN = 0.1  # dB
+_ROUND = (1.0, 0.2, 0.02)
 
 
 @dataclass(frozen=True)
@@ -38,15 +50,23 @@ class Plan:
         Signals a step, and in the validation set.
     steps : int
         Most steps of a phase; for the simplex search, most looks at a batch.
+    rounds : int
+        Most rounds of training all stages, after the layer-wise phases where there are some: each
+        at the first rate, then at .2 and .02 of it, in phases of `depth * steps` steps at most.
+        They end with the first that takes less than `GAIN` off the validation error.
     patience, check_every : int
         Checks without a better loss that end a phase, and steps between two.
+    rate : float
+        First learning rate; 0 for the network's own.
     """
 
     batch: int = 64
     validation: int = 500
     steps: int = 200
+    rounds: int = 2
     patience: int = 5
     check_every: int = 25
+    rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +84,9 @@ class Recipe:
     m, n, depth : int
     plan : Plan
     seed : int
+    start : Recipe, optional
+        Of the network, of learnt or analytic weights, as which it begins; it is then trained in
+        rounds only. By default it begins as an iteration.
     """
 
     network: str
@@ -74,6 +97,7 @@ class Recipe:
     depth: int
     plan: Plan
     seed: int
+    start: Recipe | None = None
 
     def data(self) -> dict[str, Any]:
         """Return the recipe as JSON data."""
@@ -81,14 +105,20 @@ class Recipe:
             "network": self.network,
             "version": blueprint(self.network).version,
             "options": dict(self.options),
-            "rate": blueprint(self.network).rate,
+            "rate": self.rate,
             "problem": self.problem.recipe,
             "m": self.m,
             "n": self.n,
             "depth": self.depth,
             "plan": vars(self.plan),
             "seed": self.seed,
+            "start": self.start.data() if self.start else None,
         }
+
+    @property
+    def rate(self) -> float:
+        """The first learning rate."""
+        return self.plan.rate or blueprint(self.network).rate
 
     @property
     def name(self) -> str:
@@ -107,12 +137,19 @@ class Trained:
     recipe : dict
         As `Recipe.data` gave it.
     record : dict
-        ``seconds``, ``steps``, ``best`` (validation loss), ``diverged``, ``losses``, ``threads``.
+        ``seconds``, ``steps``, ``best`` (validation loss), ``nmse`` (the same in dB),
+        ``converged``, ``diverged``, ``losses``, ``phases`` (depth and rate of each), ``power``
+        (the loss of a code of zeros), ``threads``.
     """
 
     network: Unrolled
     recipe: dict[str, Any]
     record: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the weights."""
+        return digest(self.recipe)[:_SHORT]
 
 
 def path_of(name: str) -> Path:
@@ -121,7 +158,7 @@ def path_of(name: str) -> Path:
 
 
 def fit(
-    recipe: Recipe, report: Callable[[int, int, int, float], None] = lambda *_: None
+    recipe: Recipe, report: Callable[[int, int, int, float, float], None] = lambda *_: None
 ) -> Trained:
     """Return the trained network of a recipe, from the cache or by training it.
 
@@ -131,7 +168,7 @@ def fit(
     ----------
     recipe : Recipe
     report : callable
-        Told (phase, phases, step, validation loss) now and then.
+        Told (phase, phases, step, validation loss, share of the work done) now and then.
 
     Raises
     ------
@@ -146,37 +183,78 @@ def fit(
     torch.manual_seed(recipe.seed)
     A = torch.tensor(dictionary.A)
     network = kind.build(A, recipe.depth, dict(recipe.options)).float()
+    if recipe.start is not None:
+        network.begin_as(fit(recipe.start, report).network)
     begin = time.perf_counter()
+    plan = recipe.plan
+    validation = _draw(recipe, dictionary, "validation", 0, plan.validation)
     if kind.training == "search":
-        training = _search(network, recipe, dictionary)
+        phases = [Phase(recipe.depth, 0, math.nan, plan.steps, plan.steps)]
+        training, converged = _search(network, plan.steps, validation)
     else:
-        plan = recipe.plan
-        phases = _phases(kind, plan, recipe.depth)
+        layers, rounds = phases_of(recipe)
+        phases = layers + rounds
+        work = np.cumsum([0] + [phase.depth * phase.steps for phase in phases])
+
+        def told(phase: int, step: int, loss: float) -> None:
+            done = (work[phase] + phases[phase].depth * step) / work[-1]
+            report(phase, len(phases), step, loss, float(done))
+
         training = train(
             network,
             phases,
             lambda step: _draw(recipe, dictionary, "training", step, plan.batch),
-            _draw(recipe, dictionary, "validation", 0, plan.validation),
+            validation,
             seed=recipe.seed,
             check_every=plan.check_every,
             checkpoint=path.with_suffix(".training.pt"),
-            report=lambda phase, step, loss: report(phase, len(phases), step, loss),
+            enough=lambda losses: last_gain(losses, len(layers)) < GAIN,
+            report=told,
         )
-    record = {**vars(training), "seconds": time.perf_counter() - begin}
-    record["threads"] = torch.get_num_threads()
+        converged = not training.diverged and last_gain(training.losses, len(layers)) < GAIN
+    power = float(validation[1].square().sum(-1).mean())
+    record = {
+        **vars(training),
+        "nmse": 10 * math.log10(training.best / power),
+        "converged": converged,
+        "phases": [(phase.depth, phase.rate) for phase in phases],
+        "power": power,
+        "seconds": time.perf_counter() - begin,
+        "threads": torch.get_num_threads(),
+    }
     _save(path, network, recipe, record)
     path.with_suffix(".training.pt").unlink(missing_ok=True)
     return Trained(network.eval(), recipe.data(), record)
 
 
-def _phases(kind: Blueprint, plan: Plan, depth: int) -> list[Phase]:
-    if kind.training == "layer-wise":
-        return layer_wise(depth, kind.rate, plan.steps, plan.patience)
-    # As many steps in all, in three phases.
-    return [
-        Phase(depth, 0, share * kind.rate, depth * plan.steps, 2 * plan.patience)
-        for share in (1.0, 0.2, 0.02)
+def phases_of(recipe: Recipe) -> tuple[list[Phase], list[Phase]]:
+    """Return the layer-wise phases, and those of the rounds that follow them."""
+    plan, depth = recipe.plan, recipe.depth
+    by_layers = blueprint(recipe.network).training == "layer-wise" and recipe.start is None
+    layers = layer_wise(depth, recipe.rate, plan.steps, plan.patience) if by_layers else []
+    one = [
+        Phase(depth, 0, share * recipe.rate, depth * plan.steps, 2 * plan.patience)
+        for share in _ROUND
     ]
+    return layers, plan.rounds * one
+
+
+def last_gain(losses: Losses, layers: int) -> float:
+    """Return the dB that the last round took off the validation loss; inf where none is whole.
+
+    Parameters
+    ----------
+    losses : list of tuple
+        (phase, step, validation loss), up to the end of a phase.
+    layers : int
+        Phases before the first round.
+    """
+    begun, last = divmod(losses[-1][0] - layers, len(_ROUND))
+    if begun < 0 or last < len(_ROUND) - 1:
+        return math.inf
+    first = layers + begun * len(_ROUND)
+    of_round = [loss for phase, _, loss in losses if phase >= first]
+    return 10 * math.log10(of_round[0] / min(of_round))
 
 
 def _draw(recipe: Recipe, dictionary: Dictionary, use: str, step: int, count: int) -> Batch:
@@ -186,11 +264,14 @@ def _draw(recipe: Recipe, dictionary: Dictionary, use: str, step: int, count: in
     return torch.tensor(signals, dtype=torch.float32), torch.tensor(codes, dtype=torch.float32)
 
 
-def _search(network: Unrolled, recipe: Recipe, dictionary: Dictionary) -> Training:
-    """Minimise the validation loss over the few constants of a network, by their logarithms."""
-    signals, codes = _draw(recipe, dictionary, "validation", 0, recipe.plan.validation)
+def _search(network: Unrolled, looks: int, validation: Batch) -> tuple[Training, bool]:
+    """Minimise the validation loss over the few constants of a network, by their logarithms.
+
+    Returns also whether the simplex shrank to a point before it had had all its looks.
+    """
+    signals, codes = validation
     (constants,) = network.parameters()
-    losses: list[tuple[int, int, float]] = []
+    losses: Losses = []
 
     def loss(logarithms: Any) -> float:
         with torch.no_grad():
@@ -201,11 +282,11 @@ def _search(network: Unrolled, recipe: Recipe, dictionary: Dictionary) -> Traini
 
     start = np.log(constants.detach().numpy())
     simplex = np.vstack([start, start + np.eye(start.size)])
-    options = {"maxfev": recipe.plan.steps, "xatol": 1e-3, "initial_simplex": simplex}
+    options = {"maxfev": looks, "xatol": 1e-3, "initial_simplex": simplex}
     found = minimize(loss, start, method="Nelder-Mead", options=options)
     with torch.no_grad():
         constants.copy_(torch.tensor(np.exp(found.x)))
-    return Training(losses, float(found.fun), "", len(losses))
+    return Training(losses, float(found.fun), "", len(losses)), bool(found.success)
 
 
 def _save(path: Path, network: Unrolled, recipe: Recipe, record: dict[str, Any]) -> None:
@@ -262,6 +343,7 @@ def default_recipe(
     depth: int,
     plan: Plan,
     seed: int = 0,
+    start: Recipe | None = None,
     **options: Any,
 ) -> Recipe:
     """Return a recipe with a network's default options where none are given.
@@ -279,4 +361,4 @@ def default_recipe(
     if not hasattr(get_problem(problem.name).factory, "codes"):
         raise InputError(f"{problem.name} has no law of codes to train on; lista has one")
     filled = tuple(sorted({**known, **options}.items()))
-    return Recipe(network, filled, problem, m, n, depth, plan, seed)
+    return Recipe(network, filled, problem, m, n, depth, plan, seed, start)
