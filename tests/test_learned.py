@@ -306,6 +306,40 @@ def test_the_losses_begin_where_a_phase_begins_and_end_when_they_are_enough(data
     assert training.steps == 40
 
 
+def test_a_phase_that_explores_hands_on_its_last_weights_and_the_best_of_all_are_kept(data):
+    """Plain steps by hand: the loss rises at a large rate, which takes all its steps."""
+    A = data[0]
+    batch, validation = batches(A, 16), batches(A, 50)(10**6)
+
+    def fresh():
+        return PairNetwork(torch.tensor(A), 3, "soft", threshold=0.1, step=0.15)
+
+    def loss(network, data):
+        return (network(data[0]) - data[1]).square().sum(-1).mean()
+
+    byhand, losses = fresh(), []
+    for step in range(40):
+        if step % 10 == 0:
+            losses.append(float(loss(byhand, validation).detach()))
+        rate = 0.5 if step < 30 else 1e-3
+        byhand.zero_grad()
+        loss(byhand, batch(step)).backward()
+        with torch.no_grad():
+            for parameter in byhand.parameters():
+                parameter -= rate * parameter.grad
+    losses.append(float(loss(byhand, validation).detach()))
+    assert min(losses) == losses[0] < losses[3]
+    network = fresh()
+    phases = [Phase(3, 0, 0.5, 30, 1, explores=True), Phase(3, 0, 1e-3, 10, 9)]
+    training = train(network, phases, batch, validation, optimiser="sgd", check_every=10)
+    expected = [*zip((0, 0, 0, 0), (0, 10, 20, 30), losses[:4], strict=True)]
+    expected += [(1, 0, losses[3]), (1, 10, losses[4])]
+    assert [found[:2] for found in training.losses] == [(p, s) for p, s, _ in expected]
+    assert np.allclose([x for *_, x in training.losses], [x for *_, x in expected], rtol=1e-12)
+    assert training.best == min(losses)
+    assert float(loss(network, validation).detach()) == training.best
+
+
 def test_a_checkpoint_that_is_none_is_refused(data, tmp_path):
     path = tmp_path / "training.pt"
     path.write_bytes(b"not a checkpoint")

@@ -178,17 +178,22 @@ def test_a_network_that_begins_as_another_has_its_error_and_ends_no_higher():
         weights.fit(recipe("lista", start=recipe("lista-cp", sizes=(20, 40, 2))))
 
 
-def test_the_last_gain_is_that_of_the_last_whole_round():
+def test_a_training_has_settled_when_a_whole_round_leaves_its_error():
+    """Within .1 dB, a factor of 1.0233, of the least loss before the round, at its last rate."""
     layers = [(0, 0, 9.0), (0, 5, 5.0), (1, 0, 5.0), (1, 5, 4.0)]
-    assert weights.last_gain(layers, 2) == np.inf
-    one = [*layers, (2, 0, 4.0), (2, 5, 7.0), (3, 0, 4.0), (3, 5, 3.0), (4, 0, 3.0)]
-    assert weights.last_gain([*one, (4, 5, 2.0)], 2) == pytest.approx(10 * np.log10(2))
-    begun = [*one, (4, 5, 2.0), (5, 0, 2.0), (5, 5, 1.0)]
-    assert weights.last_gain(begun, 2) == np.inf
-    two = [*begun, (6, 0, 1.0), (6, 5, 1.5), (7, 0, 1.0), (7, 5, 1.0)]
-    assert weights.last_gain(two, 2) == pytest.approx(10 * np.log10(2))
-    none = [(0, 0, 2.0), (0, 5, 3.0), (1, 0, 2.0), (1, 5, 3.0), (2, 0, 2.0), (2, 5, 2.5)]
-    assert weights.last_gain(none, 0) == 0
+    assert not weights.settled(layers, 2)
+    begun = [*layers, (2, 0, 4.0), (2, 5, 7.0), (3, 0, 7.0), (3, 5, 4.1)]
+    assert not weights.settled(begun, 2)
+    for end, settled in ((3.88, False), (3.92, True), (4.0, True), (4.08, True), (4.12, False)):
+        assert weights.settled([*begun, (4, 0, 4.1), (4, 5, end), (4, 10, 9.0)], 2) == settled
+    # The second round is compared with the least of the first, wherever that was.
+    one = [*layers, (2, 0, 4.0), (2, 5, 2.0), (3, 0, 4.0), (3, 5, 3.1), (4, 0, 3.1), (4, 5, 3.0)]
+    two = [*one, (5, 0, 3.0), (5, 5, 3.5), (6, 0, 3.5), (6, 5, 3.1), (7, 0, 3.1)]
+    assert not weights.settled([*two, (7, 5, 3.0)], 2)
+    assert weights.settled([*two, (7, 5, 2.02)], 2)
+    assert not weights.settled(two[:-1], 2)
+    alone = [(0, 0, 2.0), (0, 5, 3.0), (1, 0, 3.0), (1, 5, 2.5), (2, 0, 2.5), (2, 5, 2.01)]
+    assert weights.settled(alone, 0)
 
 
 def test_what_has_converged_is_near_the_least_error_and_what_is_not_says_so():

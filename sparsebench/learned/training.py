@@ -23,7 +23,7 @@ Losses = list[tuple[int, int, float]]
 
 # Training has diverged when the validation loss exceeds the best one by this factor.
 _DIVERGED = 1e3
-_FORMAT = 1
+_FORMAT = 2
 _SECONDS_BETWEEN = 20.0
 _OPTIMISERS: dict[str, Any] = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 _STEPS_APART = 10_000_019
@@ -47,6 +47,9 @@ class Phase:
         Checks on the validation set without a better loss that end the phase early.
     sigma : float
         Width of the ramp of HELU; 0 where there is none.
+    explores : bool
+        Take all steps whatever the validation loss, which a large rate keeps high by its noise, and
+        hand on the last weights, not the best.
     """
 
     depth: int
@@ -55,6 +58,7 @@ class Phase:
     steps: int
     patience: int
     sigma: float = 0.0
+    explores: bool = False
 
 
 def layer_wise(depth: int, rate: float, steps: int, patience: int) -> list[Phase]:
@@ -111,7 +115,7 @@ def train(
     enough: Callable[[Losses], bool] = lambda losses: False,
     report: Callable[[int, int, float], None] = lambda phase, step, loss: None,
 ) -> Training:
-    """Train a network in place; it ends in evaluation mode with the best weights of the last phase.
+    """Train a network in place; it ends in evaluation mode with its best weights of the last depth.
 
     Everything random is a function of `seed` and the number of the step, so that a run that was
     interrupted and continued from its checkpoint gives the weights of one that was not.
@@ -149,12 +153,14 @@ def train(
             report(state.phase, state.step, now)
             if checkpoint is not None:
                 state.save(checkpoint, network)
-        network.load_state_dict(state.best_weights)
+        if not phase.explores:
+            network.load_state_dict(state.best_weights)
         if state.diverged or enough(state.losses):
             break
         state.next_phase()
+    network.load_state_dict(state.least_weights)
     network.eval()
-    return Training(state.losses, state.best, state.diverged, state.total)
+    return Training(state.losses, state.least, state.diverged, state.total)
 
 
 def _steps(
@@ -176,7 +182,10 @@ def _steps(
         state.best = _validate(network, phase, validation)
         state.losses.append((state.phase, 0, state.best))
         state.best_weights = copy.deepcopy(network.state_dict())
-    while state.step < phase.steps and state.stale < phase.patience:
+        if phase.depth != state.depth or state.best < state.least:
+            state.depth, state.least = phase.depth, state.best
+            state.least_weights = state.best_weights
+    while state.step < phase.steps and (phase.explores or state.stale < phase.patience):
         torch.manual_seed(_seed_of_step(seed, state.total))
         network.train()
         if isinstance(network, Unrolled):
@@ -197,10 +206,12 @@ def _steps(
                 f"diverged in step {state.step} of phase {state.phase + 1}: the weights kept are "
                 f"those of validation loss {state.best:.3g}"
             )
-            state.stale = phase.patience
+            state.step = phase.steps
         elif now < state.best:
             state.best, state.stale = now, 0
             state.best_weights = copy.deepcopy(network.state_dict())
+            if now < state.least:
+                state.least, state.least_weights = now, state.best_weights
         else:
             state.stale += 1
         yield now
@@ -233,8 +244,10 @@ class _State:
 
     def __init__(self, network: nn.Module) -> None:
         self.phase = self.step = self.total = self.stale = 0
-        self.best = math.inf
-        self.best_weights = copy.deepcopy(network.state_dict())
+        # Of the phase, and of all phases since the depth was another.
+        self.best = self.least = math.inf
+        self.best_weights = self.least_weights = copy.deepcopy(network.state_dict())
+        self.depth = 0
         self.losses: Losses = []
         self.optimiser: dict[str, Any] | None = None
         self.diverged = ""

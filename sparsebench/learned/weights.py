@@ -35,7 +35,7 @@ from sparsebench.types import Dictionary, InputError
 
 _FORMAT = 2
 _SHORT = 12
-# A training has converged when a whole round more takes less than this off the validation error.
+# A training has converged when a whole round more leaves the validation error as it is, up to this.
 GAIN = 0.1  # dB
 _ROUND = (1.0, 0.2, 0.02)
 
@@ -52,8 +52,8 @@ class Plan:
         Most steps of a phase; for the simplex search, most looks at a batch.
     rounds : int
         Most rounds of training all stages, after the layer-wise phases where there are some: each
-        at the first rate, then at .2 and .02 of it, in phases of `depth * steps` steps at most.
-        They end with the first that takes less than `GAIN` off the validation error.
+        of `depth * steps` steps at the first rate, and as many at most at .2 and at .02 of it. They
+        end with the first that leaves the validation error as it is, up to `GAIN`.
     patience, check_every : int
         Checks without a better loss that end a phase, and steps between two.
     rate : float
@@ -208,10 +208,10 @@ def fit(
             seed=recipe.seed,
             check_every=plan.check_every,
             checkpoint=path.with_suffix(".training.pt"),
-            enough=lambda losses: last_gain(losses, len(layers)) < GAIN,
+            enough=lambda losses: settled(losses, len(layers)),
             report=told,
         )
-        converged = not training.diverged and last_gain(training.losses, len(layers)) < GAIN
+        converged = not training.diverged and settled(training.losses, len(layers))
     power = float(validation[1].square().sum(-1).mean())
     record = {
         **vars(training),
@@ -233,14 +233,23 @@ def phases_of(recipe: Recipe) -> tuple[list[Phase], list[Phase]]:
     by_layers = blueprint(recipe.network).training == "layer-wise" and recipe.start is None
     layers = layer_wise(depth, recipe.rate, plan.steps, plan.patience) if by_layers else []
     one = [
-        Phase(depth, 0, share * recipe.rate, depth * plan.steps, 2 * plan.patience)
+        Phase(
+            depth,
+            0,
+            share * recipe.rate,
+            depth * plan.steps,
+            2 * plan.patience,
+            explores=share == _ROUND[0],
+        )
         for share in _ROUND
     ]
     return layers, plan.rounds * one
 
 
-def last_gain(losses: Losses, layers: int) -> float:
-    """Return the dB that the last round took off the validation loss; inf where none is whole.
+def settled(losses: Losses, layers: int) -> bool:
+    """Say whether the last round is whole and left the least validation loss as it was.
+
+    Where a round ends above the loss before it, it was too short to tell.
 
     Parameters
     ----------
@@ -249,12 +258,17 @@ def last_gain(losses: Losses, layers: int) -> float:
     layers : int
         Phases before the first round.
     """
-    begun, last = divmod(losses[-1][0] - layers, len(_ROUND))
-    if begun < 0 or last < len(_ROUND) - 1:
-        return math.inf
-    first = layers + begun * len(_ROUND)
-    of_round = [loss for phase, _, loss in losses if phase >= first]
-    return 10 * math.log10(of_round[0] / min(of_round))
+    last = losses[-1][0]
+    if last < layers or (last - layers) % len(_ROUND) < len(_ROUND) - 1:
+        return False
+    first = last - len(_ROUND) + 1
+    before = min(
+        loss
+        for phase, step, loss in losses
+        if layers <= phase < first or (phase, step) == (first, 0)
+    )
+    after = min(loss for phase, _, loss in losses if phase == last)
+    return abs(10 * math.log10(before / after)) < GAIN
 
 
 def _draw(recipe: Recipe, dictionary: Dictionary, use: str, step: int, count: int) -> Batch:

@@ -1,12 +1,12 @@
 """Is the order of LISTA, LISTA-CP and LISTA-CPSS one of the networks, or of their budgets?
 
-    python tests/studies/unrolling_order.py [--m 25] [--n 50] [--depth 6] [-o unrolling-order.csv]
+    python tests/studies/unrolling_order.py [--m 20] [--n 40] [--depth 4] [-o unrolling-order.csv]
 
-Each is trained from the iteration, layer by layer and then in rounds over all stages, until a round
-takes less than .1 dB off the validation error. The control: CP begins as the trained CPSS without
-its support selection, and LISTA as the unfolded CP, whose codes it then gives exactly, so that more
-training of it can only show what LISTA has and CP has not. Weights are kept in the cache; a study
-that was stopped continues. 95 % intervals over fresh signals, the same for all.
+Each is trained from the iteration, layer by layer and then in rounds over all stages, until a
+round leaves the validation error as it is, up to .1 dB. The control: CP begins as the trained CPSS
+without its support selection, and LISTA as the unfolded CP, whose codes it then gives exactly, so
+that more training of it can only show what LISTA has and CP has not. Weights are kept in the cache;
+a study that was stopped continues. 95 % intervals over fresh signals, the same for all.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def recipe(chain, problem, sizes, plan):
 
 def main():
     parser = argparse.ArgumentParser()
-    for name, default in (("m", 25), ("n", 50), ("depth", 6), ("steps", 300), ("rounds", 12)):
+    for name, default in (("m", 20), ("n", 40), ("depth", 4), ("steps", 300), ("rounds", 12)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=2e-3)
