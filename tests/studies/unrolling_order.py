@@ -55,13 +55,14 @@ def main():
     )
     dictionary = draw_dictionary(problem, chosen.m, chosen.n, 0, 0)
     signals, codes = draw_batch(problem, dictionary, chosen.tests, {"use": "test of the order"})
-    power, curves = np.square(codes).sum(1), []
+    power, curves, errors = np.square(codes).sum(1), [], {}
     for chain in CHAINS:
         trained = weights.fit(recipe(chain, problem, sizes, plan))
         with torch.no_grad():
             found = trained.network(torch.tensor(signals, dtype=torch.float32)).double().numpy()
-        (test, lower, upper), _ = decibel_intervals(np.square(found - codes).sum(1), power)
         label = " from ".join(chain)
+        errors[label] = np.square(found - codes).sum(1)
+        (test, lower, upper), _ = decibel_intervals(errors[label], power)
         curve = learning_curves([trained]).assign(chain=label, m=chosen.m, n=chosen.n)
         curves.append(curve.assign(batch=chosen.batch, test=test, lower=lower, upper=upper))
         layers, _ = weights.phases_of(recipe(chain, problem, sizes, plan))
@@ -75,6 +76,13 @@ def main():
             + ", ".join(f"{end:.2f}" for end in ends),
             flush=True,
         )
+    rng, draws = np.random.default_rng(0), []
+    for _ in range(1000):
+        again = rng.integers(0, chosen.tests, chosen.tests)
+        one, other = (errors[name][again].sum() for name in ("lista", "lista-cp"))
+        draws.append(10 * np.log10(one / other))
+    lower, upper = np.percentile(draws, [2.5, 97.5])
+    print(f"lista less lista-cp, bootstrap of the signals: [{lower:.2f}, {upper:.2f}] dB")
     if chosen.out:
         pd.concat(curves).to_csv(chosen.out, index=False, float_format="%.5g")
 
