@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
@@ -139,10 +140,11 @@ def run(
     Returns
     -------
     DataFrame
-        ``seconds`` with its quartiles, ``alone``, ``iterations``, ``floor`` (seconds that the
-        stated flops take at this machine's rate of matrix products), the ratios to the floor and
-        to the fastest peer (at hand, and alone), and what was found: the share of ``exact``
-        supports, the mean support ``distance``, the median relative ``residual``.
+        ``seconds`` with its quartiles, ``alone``, ``iterations`` (NaN where they are not told),
+        ``floor`` (seconds that the stated flops take at this machine's rate of matrix products),
+        the ratios to the floor and to the fastest peer (at hand, and alone), and what was found:
+        the share of ``exact`` supports, the mean support ``distance``, the median relative
+        ``residual``.
 
     Raises
     ------
@@ -295,18 +297,18 @@ class _Tally:
             self.exact.append(not failed and exact_recovery(x, estimate))
             self.distance.append(1.0 if failed else support_distance(x, estimate))
             self.residual.append(np.nan if failed else relative_residual(A, y, estimate))
-        self.iterations.append(float(np.mean(result.n_iter)))
+        self.iterations.append(_mean_count(result.n_iter))
         self.flops.append(self._flops(result))
 
     def _flops(self, result: Result) -> float:
         """Return the stated flops of a solve; those of a chain are the sum over its stages."""
         sizes = self.workload.m, self.workload.n, self.workload.k
         if not self.entry.stages:
-            return flops(self.entry, *sizes) * float(np.mean(result.n_iter))
+            return flops(self.entry, *sizes) * _mean_count(result.n_iter)
         if not result.stages:
             return float("nan")
         return sum(
-            flops(entry, *sizes) * stage.n_iter
+            flops(entry, *sizes) * _mean_count(stage.n_iter)
             for entry, stage in zip(self.entry.stages, result.stages, strict=False)
         )
 
@@ -329,7 +331,7 @@ class _Tally:
             "lower_quartile": lower,
             "upper_quartile": upper,
             "alone": _median(self.alone) if self.entry.shares else seconds,
-            "iterations": _median(self.iterations) or np.nan,  # not every peer tells
+            "iterations": _median(self.iterations),
             "floor": floor if floor > 0 else np.nan,
             "over_floor": seconds / floor if floor > 0 else np.nan,
             "peer": "",
@@ -343,6 +345,11 @@ class _Tally:
             "message": self.message,
             "dgemm_rate": rate,
         }
+
+
+def _mean_count(n_iter: int | NDArray[np.int64] | None) -> float:
+    """Return the mean of iteration counts, NaN if they are unknown."""
+    return float("nan") if n_iter is None else float(np.mean(n_iter))
 
 
 def _median(values: Sequence[float]) -> float:

@@ -34,6 +34,7 @@ class Status(StrEnum):
 
     CONVERGED = "converged"
     ITERATION_LIMIT = "iteration limit"
+    NOT_CONVERGED = "not converged"
     CYCLED = "cycle"
     DIVERGED = "diverged"
     ERROR = "error"
@@ -340,10 +341,10 @@ class Instance:
 
 @dataclass(frozen=True)
 class Stage:
-    """What one link of a chain used: its name, iterations and seconds."""
+    """What one link of a chain used: its name, iterations (None if unknown) and seconds."""
 
     name: str
-    n_iter: int
+    n_iter: int | None
     seconds: float
 
 
@@ -355,8 +356,8 @@ class Result:
     ----------
     x : ndarray, shape (n,) or (n, B)
         The estimate, with at most k non-zeros a column.
-    n_iter : int or ndarray of int, shape (B,)
-        Iterations used.
+    n_iter : int or ndarray of int, shape (B,), or None
+        Iterations used; None where an algorithm does not tell them, of a signal or of several.
     status : Status or tuple of Status
         How each solve ended.
     seconds : float
@@ -370,7 +371,7 @@ class Result:
     """
 
     x: FloatArray
-    n_iter: int | NDArray[np.int64]
+    n_iter: int | NDArray[np.int64] | None
     status: Status | tuple[Status, ...]
     seconds: float = float("nan")
     stages: tuple[Stage, ...] = ()

@@ -79,9 +79,11 @@ def check_permutation_equivariant(name):
 def check_scaling_equivariant(name):
     for k in (4, 30):
         instance = sparsebench.draw("gaussian", m=80, n=128, k=k)
-        plain = sparsebench.solve(name, instance.A, instance.y, k).x
+        first = sparsebench.solve(name, instance.A, instance.y, k)
+        plain = first.x
         for scale_A, scale_y in (
             (1.0, 1000.0),
+            (1.0, 1e-8),
             (10.0, 10.0),
             (1e-3, 1.0),
             (1.0, -1.0),
@@ -90,7 +92,9 @@ def check_scaling_equivariant(name):
             (1e150, 1e-150),
             (1e-150, 1e150),
         ):
-            scaled = sparsebench.solve(name, scale_A * instance.A, scale_y * instance.y, k).x
+            other = sparsebench.solve(name, scale_A * instance.A, scale_y * instance.y, k)
+            scaled = other.x
+            assert other.status == first.status, (scale_A, scale_y)
             assert np.array_equal(scaled != 0, plain != 0), (scale_A, scale_y)
             np.testing.assert_allclose(scaled * (scale_A / scale_y), plain, rtol=1e-7)
 
@@ -107,11 +111,15 @@ def check_several_signals(name):
     A = instances[0].A
     together = sparsebench.solve(name, A, np.stack([i.y for i in instances], axis=1), 3)
     assert together.x.shape == (64, 3)
-    assert together.n_iter.shape == (3,)
-    assert len(together.status) == 3
-    for column, instance in zip(together.x.T, instances, strict=True):
-        alone = sparsebench.solve(name, A, instance.y, 3).x
-        np.testing.assert_allclose(column, alone, rtol=1e-9)
+    alone = [sparsebench.solve(name, A, instance.y, 3) for instance in instances]
+    counts = [one.n_iter for one in alone]
+    if None in counts:
+        assert counts == [None] * 3 and together.n_iter is None
+    else:
+        assert together.n_iter.tolist() == counts
+    assert together.status == tuple(one.status for one in alone)
+    for column, one in zip(together.x.T, alone, strict=True):
+        np.testing.assert_allclose(column, one.x, rtol=1e-9)
 
 
 def check_zero_duplicate_and_dependent_columns(name):

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
 import sparsebench
 from sparsebench import devices, registry, runner
 from sparsebench.experiments.phase_transition import PhaseTransition
+from sparsebench.experiments.study import Point, Study
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.metrics import near_distance
 from sparsebench.registry import choose_algorithms, choose_problem
@@ -176,6 +178,41 @@ def test_rows_of_ordered_atoms_have_distances_that_forgive(tmp_path):
         x = sparsebench.solve("htp", instance.A, instance.y, row.k).x
         assert row.near_1 == near_distance(instance.x, x, 1)
         assert row.near_2 == near_distance(instance.x, x, 2)
+
+
+def test_unknown_iterations_are_missing_in_rows_and_in_what_is_made_of_them(tmp_path):
+    @registry.algorithm("silent", cost="n")
+    def silent(dictionary, y, k):
+        return Result(np.zeros(dictionary.shape[1]), None, "converged")
+
+    study = Study(
+        "s",
+        [
+            Point(
+                "p", 1.0, choose_problem("gaussian"), 16, 32, 2, 3,
+                {name: choose_algorithms(name)[0] for name in ("silent", "silent+htp", "omp")},
+            )
+        ],
+        0,
+        60.0,
+    )  # fmt: skip
+    for _ in range(2):  # computed, then found
+        report = execute(study, tmp_path)
+        made = study.estimates().set_index("curve")
+        assert made.loc[["silent", "silent+htp"], ["iterations", "flops"]].isna().all(axis=None)
+        assert made.loc["omp", "iterations"] == 2
+    assert (report.computed, report.found) == (0, 9)
+    execute(distances("raises", ks=(2,), trials=1), tmp_path)
+    with Store(tmp_path, writable=False) as store:
+        rows = store.frame()
+    assert rows["n_iter"].dtype == "Int64"
+    missing = rows["n_iter"].isna()
+    assert (missing == rows["algorithm"].isin(["silent", "silent+htp", "raises"])).all()
+    (stages,) = {row[:14] for row in rows.loc[rows["algorithm"] == "silent+htp", "stages"]}
+    assert stages == '[["silent", nu'
+    rows.to_csv(tmp_path / "rows.csv")
+    assert pd.read_csv(tmp_path / "rows.csv")["n_iter"].isna().equals(missing)
+    del registry._ALGORITHMS["silent"]
 
 
 # The table as stores of format 3 have it; 1 and 2 lack the last columns.
@@ -601,7 +638,7 @@ def test_a_plugin_cannot_spoil_what_others_see(tmp_path):
 def test_a_result_with_unusable_fields_is_a_failed_row(tmp_path):
     @registry.algorithm("odd")
     def odd(dictionary, y, k, *, status="converged"):
-        return Result(np.zeros(dictionary.shape[1]), None if status == "converged" else 1, status)
+        return Result(np.zeros(dictionary.shape[1]), 1.5 if status == "converged" else 1, status)
 
     report = execute(distances("odd,odd[status=fine],omp", ks=(2,), trials=1), tmp_path)
     assert dict(report.statuses["odd"]) == dict(report.statuses["odd[status=fine]"]) == {"error": 1}

@@ -232,6 +232,17 @@ def test_a_peer_that_takes_a_matrix_is_given_one(monkeypatch):
     assert row["seconds"] == 0.25 / 8
 
 
+@pytest.mark.parametrize("count", [None, 0])
+def test_iterations_that_are_not_told_are_missing_and_none_are_none(count):
+    @algorithm("counted", family="peer", source="doi:0", cost="n")
+    def counted(dictionary, y, k):
+        return Result(np.zeros(20), count, Status.CONVERGED, 1.0)
+
+    row = table("counted", repeats=1).iloc[0]
+    assert np.isnan(row["floor"])
+    assert np.isnan(row["iterations"]) if count is None else row["iterations"] == 0
+
+
 def test_costs_are_arithmetic_and_nothing_else():
     def entry(cost):
         return registry.dataclasses.replace(get_algorithm("omp"), cost=cost)

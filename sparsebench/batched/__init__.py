@@ -285,10 +285,11 @@ def memory_at_hand(device: torch.device) -> float:
 
 def _timed(result: Result, seconds: float) -> Result:
     """Return the result with its share of the seconds, which a chain divides by iterations."""
-    total = sum(stage.n_iter for stage in result.stages)
+    used = [stage.n_iter or 0 for stage in result.stages]  # a twin tells its iterations
+    total = sum(used)
     stages = tuple(
-        replace(stage, seconds=seconds * stage.n_iter / total if total else 0.0)
-        for stage in result.stages
+        replace(stage, seconds=seconds * count / total if total else 0.0)
+        for stage, count in zip(result.stages, used, strict=True)
     )
     return replace(result, seconds=seconds, stages=stages)
 

@@ -93,7 +93,8 @@ def solve(
     Returns
     -------
     Result
-        ``x`` of shape (n,), or (n, B) with one iteration count and one status a signal.
+        ``x`` of shape (n,), or (n, B) with one iteration count and one status a signal. ``n_iter``
+        is None where the algorithm does not tell it.
 
     Raises
     ------
@@ -125,9 +126,10 @@ def solve(
     if entry.several is not None and rows.size:
         return _solve_together(entry, chosen, dictionary, rows, int(k))
     results = [solve_checked(entry, chosen, dictionary, row, int(k)) for row in rows]
+    counts = [r.n_iter for r in results]
     return Result(
         np.stack([r.x for r in results], axis=1) if results else np.empty((n, 0)),
-        np.array([r.n_iter for r in results], dtype=np.int64),
+        None if None in counts else np.array(counts, dtype=np.int64),
         tuple(r.status for r in results if isinstance(r.status, Status)),
         sum(r.seconds for r in results),
     )
@@ -308,14 +310,16 @@ def _solve_chain(
     history = None
     for stage, own in zip(entry.stages, stage_options(entry, options), strict=True):
         result = solve_checked(stage, own, dictionary, y, k, **given)
-        stages.append(Stage(stage.name, int(result.n_iter), result.seconds))
+        n_iter = None if result.n_iter is None else int(result.n_iter)
+        stages.append(Stage(stage.name, n_iter, result.seconds))
         history = history or result.history
         given = {"start": result.x}
         if result.status == Status.DIVERGED:
             break
-    n_iter = sum(stage.n_iter for stage in stages)
+    counts = [stage.n_iter for stage in stages]
+    total = None if None in counts else sum(counts)  # type: ignore[arg-type]
     seconds = sum(stage.seconds for stage in stages)
-    return Result(result.x, n_iter, result.status, seconds, tuple(stages), history)
+    return Result(result.x, total, result.status, seconds, tuple(stages), history)
 
 
 def compile_kernels(entry: Algorithm, options: dict[str, Any]) -> None:
@@ -333,16 +337,17 @@ def compile_kernels(entry: Algorithm, options: dict[str, Any]) -> None:
             solve_checked(entry, options, Dictionary(atoms), atoms[:, 1] + atoms[:, 6], 2, **given)
 
 
-def _read_answer(name: str, answer: Any) -> tuple[Any, int, Status]:
+def _read_answer(name: str, answer: Any) -> tuple[Any, int | None, Status]:
     """Return (x, iterations, status) of what an algorithm returned: a `Result`, or x alone."""
     if not isinstance(answer, Result):
-        return answer, 0, Status.CONVERGED
+        return answer, None, Status.CONVERGED
     try:
-        return answer.x, operator.index(answer.n_iter), Status(answer.status)  # type: ignore
+        n_iter = None if answer.n_iter is None else operator.index(answer.n_iter)
+        return answer.x, n_iter, Status(answer.status)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise InputError(
             f"{name} returned n_iter = {answer.n_iter!r} and status = {answer.status!r}, "
-            "not an integer and a Status"
+            "not an integer (None if unknown) and a Status"
         ) from None
 
 
