@@ -9,6 +9,7 @@ import fnmatch
 import hashlib
 import importlib.util
 import inspect
+import os
 import numbers
 import re
 import sys
@@ -635,7 +636,7 @@ def _fingerprint(source: bytes) -> str:
 def _load_plugin(file: Path, source: bytes) -> _Plugin:
     """Run a file for the first time with this content, and return what it registered."""
     global _default_version
-    version, place = _fingerprint(source), _fingerprint(str(file).encode())
+    version, place = _fingerprint(source), _fingerprint(os.fsencode(file))
     module_name = f"{_PLUGIN_MODULE}{version}_{place}"
     spec = importlib.util.spec_from_file_location(module_name, file)
     if spec is None or spec.loader is None:

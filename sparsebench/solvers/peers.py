@@ -463,7 +463,9 @@ def _pylops_fista(
 def _abess(dictionary: Dictionary, signals: FloatArray, k: int) -> Answer:
     from abess import LinearRegression
 
-    m = signals.shape[0]
+    m, n = dictionary.shape
+    if m < 3 or n < 2:  # it returns nothing, or never
+        raise InputError(f"abess needs three measurements and two atoms, not {m} and {n}")
     atoms, scaled = _unit_atoms(dictionary), _of_norm(signals, 1e6 * np.sqrt(m))[:, 0]
     model = LinearRegression(
         support_size=k,
