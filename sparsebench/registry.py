@@ -9,8 +9,8 @@ import fnmatch
 import hashlib
 import importlib.util
 import inspect
-import os
 import numbers
+import os
 import re
 import sys
 import warnings
