@@ -200,6 +200,47 @@ def test_selected_soft_trusts_the_largest_above_the_threshold():
     assert selected_soft(u, high, 0.4).tolist() == [[3.0, 0.0, 0.0, 0.0, 0.0]]
 
 
+TIED = [[2.0, -3.0, 3.0, 1.0, -3.0, 3.0, 0.5, 2.0], [1.0] * 8]
+
+
+@pytest.mark.parametrize("tensor", [False, True])
+@pytest.mark.parametrize(
+    ("share", "trusted"),
+    # round(share * 8) places: the four 3s first, in order, then the 2s
+    [(0.0, []), (0.05, []), (0.25, [1, 2]), (0.44, [1, 2, 4, 5]), (0.6, [0, 1, 2, 4, 5])],
+)
+def test_selected_soft_has_one_count_and_one_rule_for_ties(share, trusted, tensor):
+    u, theta = torch.tensor(TIED[:1]), torch.tensor(0.25)
+    found = selected_soft(u, theta, torch.tensor([[share]]) if tensor else share)
+    assert (found == u).nonzero()[:, 1].tolist() == trusted
+
+
+def test_a_share_of_its_own_for_each_row():
+    u, theta = torch.tensor(TIED), torch.tensor(0.25)
+    found = selected_soft(u, theta, torch.tensor([[0.0], [0.375]]))
+    assert (found == u).nonzero().tolist() == [[1, 0], [1, 1], [1, 2]]
+
+
+@pytest.mark.parametrize("n", [8, 200, 1000])
+def test_of_equal_magnitudes_the_lowest_index_is_kept(n):
+    signs = torch.tensor([1.0, -1.0]).repeat(n // 2)
+    assert largest(signs[None], 5).nonzero()[:, 1].tolist() == list(range(5))
+    rng = np.random.default_rng(0)
+    u = rng.integers(-4, 5, (20, n)).astype(np.float32)
+    for k in (1, 3, n):
+        kept = largest(torch.tensor(u), k).numpy()
+        for row, found in zip(u, kept, strict=True):
+            expected = np.zeros_like(row)
+            places = sorted(range(n), key=lambda i: (-abs(row[i]), i))[:k]
+            expected[places] = row[places]
+            assert np.array_equal(found, expected)
+
+
+def test_largest_lets_a_divergence_show():
+    assert largest(torch.tensor([[1.0, float("nan"), 3.0]]), 1).isnan().any()
+    assert largest(torch.full((1, 3), float("nan")), 2).isnan().any()
+
+
 def batches(A, size):
     """Signals of a step: fresh codes on one dictionary."""
     D = torch.tensor(A)

@@ -26,13 +26,28 @@ def top_k(values: Tensor, k: Tensor, most: int) -> Tensor:
 
 def top_magnitudes(magnitudes: Tensor, k: Tensor, most: int) -> Tensor:
     """As `top_k` for magnitudes; negative ones stand for no entry and must be left over."""
-    n = magnitudes.shape[1]
-    largest = magnitudes.topk(min(most, n), dim=1).values
-    threshold = largest.gather(1, (k - 1)[:, None])
+    return indices_of(largest_of(magnitudes, k, min(most, magnitudes.shape[1])), most)
+
+
+def largest_of(magnitudes: Tensor, k: Tensor, most: int) -> Tensor:
+    """Return where the k largest entries of each row are, bool of shape (B, n).
+
+    Ties as in `top_k`.
+
+    Parameters
+    ----------
+    magnitudes : Tensor, shape (B, n)
+    k : Tensor of int64, shape (B,)
+        0 <= k <= n.
+    most : int
+        The largest k or more; 1 <= most <= n.
+    """
+    largest = magnitudes.topk(most, dim=1).values
+    threshold = largest.gather(1, (k - 1).clamp(min=0)[:, None])
     above = magnitudes > threshold
     ties = magnitudes == threshold
     left = k - above.sum(1)
-    return indices_of(above | (ties & (ties.cumsum(1) <= left[:, None])), most)
+    return (above | (ties & (ties.cumsum(1) <= left[:, None]))) & (k > 0)[:, None]
 
 
 def support_of(scores: Tensor, k: Tensor) -> Tensor:

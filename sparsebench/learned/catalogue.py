@@ -87,10 +87,13 @@ _FEW = 3e-3
 NETWORKS: dict[str, Blueprint] = {
     "lista": Blueprint(_pair("soft", False), {"lam": 0.1}),
     "lista-cp": Blueprint(_residual(False, False), {"lam": 0.1}),
-    "lista-cpss": Blueprint(_residual(True, False), {"lam": 0.1, **_SELECTION}),
-    "alista": Blueprint(_residual(True, True), {"lam": 0.1, **_SELECTION}, rate=_FEW),
+    "lista-cpss": Blueprint(_residual(True, False), {"lam": 0.1, **_SELECTION}, version="2"),
+    "alista": Blueprint(_residual(True, True), {"lam": 0.1, **_SELECTION}, rate=_FEW, version="2"),
     "hyperlista": Blueprint(
-        lambda A, depth, options: HyperNetwork(A, depth, W=analytic_weight(A)), {}, "search"
+        lambda A, depth, options: HyperNetwork(A, depth, W=analytic_weight(A)),
+        {},
+        "search",
+        version="2",
     ),
     "na-alista": Blueprint(
         lambda A, depth, options: AdaptiveNetwork(
@@ -99,10 +102,11 @@ NETWORKS: dict[str, Blueprint] = {
         dict(_SELECTION),
         "end-to-end",
         _FEW,
+        "2",
     ),
-    "liht": Blueprint(_pair("largest", False), {"size": 50}),
+    "liht": Blueprint(_pair("largest", False), {"size": 50}, version="2"),
     "deep-l0": Blueprint(_pair("helu", True), {"lam": 0.1}, "end-to-end"),
-    "deep-m-sparse": Blueprint(_pair("largest", True), {"size": 50}, "end-to-end"),
+    "deep-m-sparse": Blueprint(_pair("largest", True), {"size": 50}, "end-to-end", version="2"),
 }
 
 

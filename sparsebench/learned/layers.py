@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu
 
+from sparsebench.batched.selection import largest_of
+
 
 def soft(u: Tensor, theta: Tensor) -> Tensor:
     """Return sign(u) max(|u| - theta, 0), the proximal map of theta ||·||₁."""
@@ -15,41 +17,42 @@ def soft(u: Tensor, theta: Tensor) -> Tensor:
 def largest(u: Tensor, size: int) -> Tensor:
     """Keep the `size` largest magnitudes of every row, zeros elsewhere (max-M pooling, unpooling).
 
-    Ties go as `torch.topk` breaks them. The error passes back whole at the kept places, and
-    nothing at the others.
+    Of equal magnitudes the lowest index is kept. The error passes back whole at the kept places,
+    and nothing at the others.
 
     References
     ----------
     Wang, Ling and Huang, Learning Deep l0 Encoders, AAAI 2016.
     """
-    kept = torch.zeros_like(u, dtype=torch.bool)
-    kept.scatter_(-1, u.detach().abs().topk(size, dim=-1).indices, True)
+    magnitudes = u.detach().abs()
+    kept = largest_of(magnitudes, torch.full((len(u),), size, device=u.device), size)
+    kept |= u.isnan()  # so that a divergence shows
     return torch.where(kept, u, torch.zeros_like(u))
 
 
 def selected_soft(u: Tensor, theta: Tensor, share: float | Tensor) -> Tensor:
     """Soft thresholding that leaves the largest magnitudes of every row as they are.
 
-    An entry is left alone where it is among the `share` of largest magnitudes of its row and
-    above theta (support selection).
+    An entry is left alone where it is among the round(share n) largest magnitudes of its row, of
+    equal ones the lowest index first, and above theta (support selection).
+
+    Parameters
+    ----------
+    u : Tensor, shape (B, n)
+    theta : Tensor, scalar or shape (B, 1)
+    share : float or Tensor of shape (B, 1)
 
     References
     ----------
     Chen, Liu, Wang and Yin, NeurIPS 2018, arXiv:1808.10038.
     """
-    magnitude = u.detach().abs()
-    n = u.shape[-1]
-    if isinstance(share, Tensor):  # one a row
-        rank = torch.empty_like(u)
-        order = magnitude.argsort(dim=-1, descending=True)
-        rank.scatter_(-1, order, torch.arange(n, dtype=u.dtype, device=u.device).expand_as(u))
-        trusted = (rank < share * n) & (magnitude > theta)
-    else:
-        count = min(int(share * n), n)
-        if count == 0:
-            return soft(u, theta)
-        lowest = magnitude.topk(count, dim=-1).values[..., -1:]
-        trusted = (magnitude >= lowest) & (magnitude > theta)
+    magnitudes, n = u.detach().abs(), u.shape[-1]
+    shares = torch.as_tensor(share, dtype=u.dtype, device=u.device).detach().expand(len(u), 1)
+    counts = (shares[:, 0] * n).round().clamp(0, n).long()
+    most = int(counts.max()) if len(u) else 0
+    if most == 0:
+        return soft(u, theta)
+    trusted = largest_of(magnitudes, counts, most) & (magnitudes > theta)
     return torch.where(trusted, u, soft(u, theta))
 
 

@@ -128,13 +128,20 @@ def l1_codes(
 
 
 def shrink(u: NDArray[np.floating], rule: Rule, step: float) -> NDArray[np.floating]:
-    """Return h(u): entries of at least theta, or the M largest magnitudes of each row."""
+    """Return h(u): entries of at least theta, or the M largest magnitudes of each row.
+
+    Of equal magnitudes the lowest index is kept.
+    """
     if not rule.size:
         return np.where(np.abs(u) >= rule.threshold(step), u, u.dtype.type(0))
-    places = np.argpartition(-np.abs(u), rule.size - 1, axis=1)[:, : rule.size]
-    kept = np.zeros_like(u)
-    np.put_along_axis(kept, places, np.take_along_axis(u, places, 1), 1)
-    return kept
+    magnitudes = np.abs(u)
+    threshold = np.partition(magnitudes, -rule.size, axis=1)[:, -rule.size, None]
+    kept = magnitudes >= threshold
+    rows = np.flatnonzero(kept.sum(axis=1) > rule.size)  # with ties
+    ties = magnitudes[rows] == threshold[rows]
+    left = rule.size - (magnitudes[rows] > threshold[rows]).sum(axis=1, keepdims=True)
+    kept[rows] &= ~ties | (ties.cumsum(axis=1) <= left)
+    return np.where(kept, u, u.dtype.type(0))
 
 
 def hard_codes(
