@@ -210,12 +210,14 @@ def _print_data(found: pd.DataFrame, plan: Plan) -> None:
         "coherence": ".3f",
         "spectral": ".1f",
         "condition": ".3g",
+        "learning_steps": ".0f",
+        "l1_objective_test": ".2f",
         "penalty_non-zeros": ".1f",
         "penalty_settled": ".4f",
         "size_settled": ".4f",
         "l1_gap": ".3f",
     }
-    names = ("variant", "p", "coherence", "||D||²", "condition")
+    names = ("variant", "p", "coherence", "||D||²", "condition", "steps", "l1 objective")
     more = ("non-zeros, l0", "settled, l0", "settled, M", "l1 gap")
     table = Table(*names, *more, box=box.ROUNDED, title="dictionaries and optimal codes")
     for (variant, p), rows in data.groupby(["variant", "n"], sort=False):

@@ -16,6 +16,7 @@ import sparsebench
 from sparsebench import figures
 from sparsebench.environment import need
 from sparsebench.experiments.encoders import Plan, summary
+from sparsebench.learned.dictionary_learning import learn_dictionary
 from sparsebench.learned.encoders import Data, Method, Teaching, codes, compare, errors
 from sparsebench.learned.optimal_codes import (
     Rule,
@@ -91,6 +92,56 @@ def test_resizing_is_by_area():
     # 28 pixels cut into 4 each are 16 x 7: a new pixel is a mean of 7 x 7 of them.
     fine = pixels.repeat(4, axis=1).repeat(4, axis=2)
     assert np.allclose(small, fine.reshape(2, 16, 7, 16, 7).mean((2, 4)))
+
+
+def l1_value(D, X, weight):
+    """The mean of min ½||x - D a||² + weight ||a||₁, by scikit-learn's coordinate descent."""
+    from sklearn.decomposition import sparse_encode
+
+    a = sparse_encode(X, D.T, algorithm="lasso_cd", alpha=weight, max_iter=5000)
+    return np.mean(0.5 * np.sum((X - a @ D.T) ** 2, 1) + weight * np.abs(a).sum(1))
+
+
+def test_a_dictionary_is_learnt_until_the_images_held_out_have_settled():
+    """The scikit-learn learner ends in its first epochs, with images not learnt from above ours."""
+    from sklearn.decomposition import MiniBatchDictionaryLearning
+
+    found = images.load("digits")
+    learnt = learn_dictionary(found.train, 48, 0, 0.5)
+    assert np.allclose(np.linalg.norm(learnt.D, axis=0), 1.0)
+    falls = 1 - np.array(learnt.objectives[1:]) / np.array(learnt.objectives[:-1])
+    assert learnt.steps == 200 * len(falls)  # of 256 of 1,350 images: 38 epochs a look
+    assert np.all(falls[:-1] >= 2e-3)
+    assert falls[-1] < 2e-3
+    short = MiniBatchDictionaryLearning(
+        48, alpha=0.5, batch_size=256, max_iter=10, fit_algorithm="cd", random_state=0
+    ).fit(found.train.astype(float))
+    assert short.n_steps_ < 60  # of ten epochs
+    early = short.components_.T / np.linalg.norm(short.components_, axis=1)
+    test = found.test.astype(float)
+    first = l1_value(early, test, 0.5)
+    assert l1_value(learnt.D, test, 0.5) < 0.99 * first
+    # It has settled: as many steps again by another learner gain nothing to speak of.
+    again = MiniBatchDictionaryLearning(
+        48, alpha=0.5, batch_size=256, max_iter=40, fit_algorithm="cd", random_state=0,
+        dict_init=learnt.D.T, tol=0, max_no_improvement=None,
+    ).fit(found.train.astype(float))  # fmt: skip
+    later = again.components_.T / np.linalg.norm(again.components_, axis=1)
+    assert l1_value(later, test, 0.5) > 0.99 * l1_value(learnt.D, test, 0.5)
+
+
+def test_a_dictionary_of_sparse_signals_is_found_again():
+    """Three of sixteen atoms a signal, planted; unused atoms are replaced."""
+    rng = np.random.default_rng(0)
+    D = rng.standard_normal((20, 16))
+    D /= np.linalg.norm(D, axis=0)
+    codes = np.zeros((3000, 16))
+    places = np.array([rng.choice(16, 3, replace=False) for _ in codes])
+    np.put_along_axis(codes, places, rng.choice([-1.0, 1.0], places.shape), 1)
+    learnt = learn_dictionary((codes @ D.T).astype(np.float32), 16, 0, 0.05)
+    assert np.sum(np.abs(learnt.D.T @ D).max(0) > 0.99) >= 14
+    again = learn_dictionary((codes @ D.T).astype(np.float32), 16, 0, 0.05)
+    assert np.array_equal(again.D, learnt.D)
 
 
 def write_idx(path, array, kind=8):
@@ -253,6 +304,11 @@ def test_the_threshold_rules():
     u = np.array([[0.5, -2.0, 1.0]], np.float32)
     assert shrink(u, Rule(penalty=0.5), 1.0).tolist() == [[0.0, -2.0, 1.0]]
     assert shrink(u, Rule(size=1), 1.0).tolist() == [[0.0, -2.0, 0.0]]
+    # Of equal magnitudes the lowest index, in rows with ties only.
+    tied = np.tile([1.0, -1.0], 100)[None]
+    assert np.flatnonzero(shrink(tied, Rule(size=10), 1.0)).tolist() == list(range(10))
+    u = np.array([[1.0, -2.0, 2.0, 2.0], [4.0, 3.0, 2.0, 1.0]])
+    assert shrink(u, Rule(size=2), 1.0).tolist() == [[0, -2.0, 2.0, 0], [4.0, 3.0, 0, 0]]
 
 
 def test_least_squares_on_supports_of_several_sizes_and_with_equal_atoms(problem):
@@ -337,7 +393,7 @@ def test_bad_settings_are_refused():
         Data(dictionary="wavelets")
     with pytest.raises(InputError, match="M must be at most 24"):
         Data(p=24, size=25)
-    with pytest.raises(InputError, match="too few for p = 2000"):
+    with pytest.raises(InputError, match="1,350 images to learn from, p is 2000"):
         codes(Data(p=2000))
 
 
@@ -385,6 +441,11 @@ def test_the_command(tmp_path, cache):
         "(not in the paper)", ""
     )
     first = pd.read_csv(tmp_path / "encoders.csv")
+    facts = first[first["method"] == "data"].set_index(["metric", "seed"])["value"]
+    assert facts["learning_steps"].min() >= 200
+    D = images.learnt_dictionary(images.load("digits"), 24, 1, 0.5)["D"]
+    reference = l1_value(D, images.load("digits").test[:60].astype(float), 0.5)
+    assert facts["l1_objective_test", 1] == pytest.approx(reference, rel=1e-3)
     assert {"recipe", "version", "command", "value"} <= set(first)
     assert set(first["seed"]) == {0, 1}
     assert (tmp_path / "encoders.png").stat().st_size > 10_000

@@ -127,8 +127,15 @@ class Plan:
 
     def recipe(self) -> dict[str, Any]:
         """Return what determines the rows, as JSON data."""
+        from sparsebench.learned.encoders import VERSION
+
         teachings = [asdict(self.teaching(variant)) for variant in self.variants]
-        return {"experiment": "encoders", **asdict(self), "teachings": teachings}
+        return {
+            "experiment": "encoders",
+            "version": VERSION,
+            **asdict(self),
+            "teachings": teachings,
+        }
 
     def cells(self) -> list[tuple[str, Data]]:
         """Return the (variant, data) of the plan."""

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sparsebench.learned.dictionary_learning import l1_objective
 from sparsebench.learned.networks import DenseEncoder, PairNetwork
 from sparsebench.learned.optimal_codes import Rule, hard_codes, l1_codes, squared_norm
 from sparsebench.learned.training import Phase, Training, train
@@ -32,7 +33,7 @@ _VALIDATION = 10  # one training image in so many is kept for validation
 _TIMED = 1000
 
 #: Changes whenever results may change; part of what they are kept under.
-VERSION = 1
+VERSION = 2
 DICTIONARIES = ("learnt", "patches", "gaussian")
 SCALINGS = ("unit", "spectral")
 
@@ -157,7 +158,8 @@ def codes(data: Data) -> dict[str, NDArray[Any]]:
         D, shape (m, p), as scaled; ``l1``, ``penalty`` and ``size`` for the training images and
         ``l1_test``, ... for the test images, shapes (N, p); and facts: ``coherence``,
         ``spectral`` (||D||² for unit-norm atoms), ``condition`` (of the non-zero singular values),
-        ``l1_gap``, and for each problem ``settled``, ``iterations``, ``rise`` and ``non-zeros``.
+        ``learning_steps`` (0 if it is not learnt), ``l1_objective``, ``l1_gap``, and for each
+        problem ``settled``, ``iterations``, ``rise`` and ``non-zeros``.
     """
     return images.cached({"codes": VERSION, **asdict(data)}, lambda: _codes(data))
 
@@ -170,7 +172,7 @@ def signals(data: Data) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def _codes(data: Data) -> dict[str, NDArray[Any]]:
     parts = signals(data)
-    D = _dictionary(data)
+    D, steps = _dictionary(data)
     facts = Dictionary(D)
     singular = facts.svd[1]
     step = 0.98 / squared_norm(D)
@@ -178,12 +180,17 @@ def _codes(data: Data) -> dict[str, NDArray[Any]]:
         "coherence": np.array(facts.coherence),
         "spectral": np.array(singular[0] ** 2),
         "condition": np.array(singular[0] / singular[singular > 1e-6 * singular[0]][-1]),
+        "learning_steps": np.array(steps),
     }
     # Scaling by c divides codes by c, and leaves all else as it is.
     scale = np.float32(np.sqrt(1 / step) if data.scaling == "spectral" else 1.0)
     for name, X in zip(("", "_test"), parts, strict=True):
         start, gap = l1_codes(D, X, data.l1_weight)
-        answer |= {f"l1{name}": start * scale, f"l1_gap{name}": np.array(gap)}
+        answer |= {
+            f"l1{name}": start * scale,
+            f"l1_gap{name}": np.array(gap),
+            f"l1_objective{name}": np.array(l1_objective(D, X, start, data.l1_weight)),
+        }
         for problem in ("penalty", "size"):
             end = hard_codes(D, X, data.rule(problem), step, start)
             answer |= {
@@ -196,10 +203,12 @@ def _codes(data: Data) -> dict[str, NDArray[Any]]:
     return answer | {"D": D / scale, "step": np.array(step * float(scale) ** 2)}
 
 
-def _dictionary(data: Data) -> NDArray[np.float64]:
+def _dictionary(data: Data) -> tuple[NDArray[np.float64], int]:
+    """Return unit-norm atoms, shape (m, p), and the steps of their learning."""
     found = images.load(data.images)
     if data.dictionary == "learnt":
-        return images.learnt_dictionary(found, data.p, data.seed, data.l1_weight)
+        learnt = images.learnt_dictionary(found, data.p, data.seed, data.l1_weight)
+        return learnt["D"], int(learnt["steps"])
     rng = generator({"dictionary": data.dictionary, "p": data.p, "seed": data.seed})
     if data.dictionary == "gaussian":
         atoms = rng.standard_normal((data.p, found.size))
@@ -207,7 +216,7 @@ def _dictionary(data: Data) -> NDArray[np.float64]:
         if data.p > len(found.train):
             raise InputError(f"{data.images} has {len(found.train):,} images, p is {data.p}")
         atoms = found.train[rng.choice(len(found.train), data.p, replace=False)].astype(float)
-    return np.ascontiguousarray((atoms / np.linalg.norm(atoms, axis=1, keepdims=True)).T)
+    return np.ascontiguousarray((atoms / np.linalg.norm(atoms, axis=1, keepdims=True)).T), 0
 
 
 class Started(PairNetwork):

@@ -22,6 +22,7 @@ _WEIGHT, _SEED = 0.5, 0
     "digits",
     source="images and preprocessing of Wang, Ling and Huang, AAAI 2016; the dictionary's learning "
     "(Mairal, Bach, Ponce and Sapiro, JMLR 11, 2010) and the codes' sparsity are ours",
+    version="2",
 )
 @dataclass(frozen=True)
 class Digits:
@@ -73,5 +74,5 @@ class Digits:
 
 @lru_cache(maxsize=4)
 def _dictionary(name: str, n: int) -> tuple[FloatArray, float]:
-    D = images.learnt_dictionary(images.load(name), n, _SEED, _WEIGHT)
+    D = images.learnt_dictionary(images.load(name), n, _SEED, _WEIGHT)["D"]
     return D, squared_norm(D)

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import os
 import struct
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.environment import cache_folder, need
+from sparsebench.learned import dictionary_learning as learning
 from sparsebench.registry import nearest_name
 from sparsebench.seeding import digest, generator
 from sparsebench.types import InputError
@@ -221,35 +221,31 @@ def cached(recipe: Any, make: Callable[[], dict[str, Floats]]) -> dict[str, Floa
     return arrays
 
 
-def learnt_dictionary(images: Images, atoms: int, seed: int, weight: float) -> Floats:
-    """Return a dictionary of unit-norm atoms, shape (m, atoms), learnt on the training images.
+def learnt_dictionary(images: Images, atoms: int, seed: int, weight: float) -> dict[str, Floats]:
+    """Return a dictionary learnt on the training images, from the cache if it is there.
 
-    By scikit-learn's `MiniBatchDictionaryLearning`, with batches of 256, the l1 penalty `weight`,
-    coordinate descent for the codes, and its own rule for when to stop, all of which is our
-    choice. Kept in the cache.
+    Returns
+    -------
+    dict of ndarray
+        ``D``, shape (m, atoms), with atoms of norm 1; ``steps`` and ``objectives`` as in
+        `dictionary_learning.Learnt`.
 
-    References
-    ----------
-    Mairal, Bach, Ponce and Sapiro, J. Mach. Learn. Res. 11, 2010, arXiv:0908.0050.
+    Raises
+    ------
+    InputError
+        If there are fewer images to learn from than atoms.
     """
-    if not 1 <= atoms <= len(images.train):
-        raise InputError(f"{images.name} has {len(images.train):,} images, too few for p = {atoms}")
-    recipe = {"dictionary": 1, "images": images.name, "p": atoms, "seed": seed, "weight": weight}
-    return cached(recipe, lambda: {"D": _learn(images.train, atoms, seed, weight)})["D"]
+    most = learning.most_atoms(len(images.train))
+    if not 1 <= atoms <= most:
+        raise InputError(f"{images.name} has {most:,} images to learn from, p is {atoms}")
+    recipe = {"dictionary": 2, "images": images.name, "p": atoms, "seed": seed, "weight": weight}
 
+    def make() -> dict[str, Floats]:
+        found = learning.learn_dictionary(images.train, atoms, seed, weight)
+        return {
+            "D": found.D,
+            "steps": np.array(found.steps),
+            "objectives": np.array(found.objectives),
+        }
 
-def _learn(rows: Floats, atoms: int, seed: int, weight: float) -> Floats:
-    decomposition = need("sklearn.decomposition", "scikit-learn")
-    learner = decomposition.MiniBatchDictionaryLearning(
-        atoms,
-        alpha=weight,
-        batch_size=256,
-        max_iter=max(1, -(-15000 // len(rows))),
-        fit_algorithm="cd",
-        random_state=seed,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # codes of a mini-batch need not converge
-        D = learner.fit(rows.astype(np.float64)).components_.T
-    unit: Floats = np.ascontiguousarray(D / np.linalg.norm(D, axis=0))
-    return unit
+    return cached(recipe, make)
