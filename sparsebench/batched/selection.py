@@ -44,6 +44,9 @@ def largest_of(magnitudes: Tensor, k: Tensor, most: int) -> Tensor:
     """
     largest = magnitudes.topk(most, dim=1).values
     threshold = largest.gather(1, (k - 1).clamp(min=0)[:, None])
+    kept = magnitudes >= threshold
+    if bool((kept.sum(1) <= k).all()):  # no ties
+        return kept
     above = magnitudes > threshold
     ties = magnitudes == threshold
     left = k - above.sum(1)
