@@ -396,3 +396,10 @@ def test_the_extra_names_what_the_peers_require():
     named = {part.split(">")[0] for part in project["optional-dependencies"]["peers"]}
     packages = {"sklearn": "scikit-learn", "spams": "spams-bin"}
     assert named == {packages.get(e.requires, e.requires) for e in PEERS}
+
+
+@pytest.mark.parametrize(("m", "n"), [(2, 4), (3, 1), (1, 1)])
+def test_abess_is_not_asked_for_what_it_cannot_do(m, n):
+    need("abess")
+    with pytest.raises(InputError, match="abess needs three measurements and two atoms"):
+        sparsebench.solve("abess", np.ones((m, n)), np.arange(1.0, m + 1), 1)

@@ -405,7 +405,7 @@ def test_a_figure_says_which_training_has_not_converged(tmp_path, monkeypatch):
     figures.draw(tmp_path / "unrolling.csv", tmp_path)
     (now, before) = drawn
     texts = [text.get_text() for text in now.legends[0].get_texts()]
-    assert texts[0] == "lista (+training), not converged"
+    assert texts[0] == "lista (trained), not converged"
     assert sum("not converged" in text for text in texts) == 1
     (axes,) = now.axes
     (beside,) = [text for text in axes.texts if text.get_text() == "not converged"]
