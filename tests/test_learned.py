@@ -215,6 +215,19 @@ def test_selected_soft_has_one_count_and_one_rule_for_ties(share, trusted, tenso
     assert (found == u).nonzero()[:, 1].tolist() == trusted
 
 
+def test_a_share_is_one_number_whatever_the_dtypes():
+    """Of n · share as a whole number and a half, rounding would else go by the dtype."""
+    for n, share in ((45, 0.7), (85, 0.7), (165, 0.7), (90, 0.35), (170, 0.35), (10, 0.35)):
+        kept = set()
+        for dtype in (torch.float32, torch.float64):
+            u = torch.arange(n, 0, -1, dtype=dtype)[None] + 5.0
+            for given in (share, torch.tensor([[share]]), torch.tensor([[share]]).double()):
+                found = selected_soft(u, torch.tensor(0.5, dtype=dtype), given)
+                kept.add(int((found == u).sum()))
+        assert len(kept) == 1
+        assert abs(kept.pop() - n * share) <= 0.5 + 1e-6
+
+
 def test_a_share_of_its_own_for_each_row():
     u, theta = torch.tensor(TIED), torch.tensor(0.25)
     found = selected_soft(u, theta, torch.tensor([[0.0], [0.375]]))

@@ -34,7 +34,8 @@ def selected_soft(u: Tensor, theta: Tensor, share: float | Tensor) -> Tensor:
     """Soft thresholding that leaves the largest magnitudes of every row as they are.
 
     An entry is left alone where it is among the round(share n) largest magnitudes of its row, of
-    equal ones the lowest index first, and above theta (support selection).
+    equal ones the lowest index first, and above theta (support selection). The share counts as the
+    single-precision number that it is or is nearest to, whatever the dtype of u.
 
     Parameters
     ----------
@@ -47,8 +48,8 @@ def selected_soft(u: Tensor, theta: Tensor, share: float | Tensor) -> Tensor:
     Chen, Liu, Wang and Yin, NeurIPS 2018, arXiv:1808.10038.
     """
     magnitudes, n = u.detach().abs(), u.shape[-1]
-    shares = torch.as_tensor(share, dtype=u.dtype, device=u.device).detach().expand(len(u), 1)
-    counts = (shares[:, 0] * n).round().clamp(0, n).long()
+    shares = torch.as_tensor(share, dtype=torch.float32, device=u.device).detach()
+    counts = (shares.double().expand(len(u), 1)[:, 0] * n).round().clamp(0, n).long()
     most = int(counts.max()) if len(u) else 0
     if most == 0:
         return soft(u, theta)
