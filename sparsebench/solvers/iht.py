@@ -118,7 +118,10 @@ def niht(
 
 @njit(cache=True)
 def threshold(atoms, gram, y, k, step, safe, max_iter, tol, settled, x):
-    """Return (last support, iterations, code) from x, which it overwrites; no residual rises."""
+    """Return (last support, iterations, code) from x, which it overwrites.
+
+    Where a step longer than `safe` raises the residual, that iteration is made again with `safe`.
+    """
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
     energy = dot(y, y)

@@ -99,7 +99,10 @@ def l0_penalised(
 
 @njit(cache=True)
 def _penalised(atoms, gram, y, level, step, safe, max_iter, tol, settled, x):
-    """Return (x, iterations, code) from x, which it overwrites; the objective never rises."""
+    """Return (x, iterations, code) from x, which it overwrites.
+
+    Where a step longer than `safe` raises the objective, that iteration is made again with `safe`.
+    """
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
     energy = dot(y, y)
