@@ -35,7 +35,11 @@ class Runner:
 
     def setup(self):
         from sparsebench.registry import choose_algorithms, choose_problem
-        from sparsebench.runner import solve_block
+
+        try:
+            from sparsebench.worker import solve_block
+        except ImportError:  # commits before workers had a module of their own
+            from sparsebench.runner import solve_block
         from sparsebench.store import Block
 
         problem = choose_problem("gaussian")
@@ -104,7 +108,11 @@ class Reading:
 
     def setup_cache(self):
         from sparsebench.registry import choose_algorithms, choose_problem
-        from sparsebench.runner import solve_block
+
+        try:
+            from sparsebench.worker import solve_block
+        except ImportError:  # commits before workers had a module of their own
+            from sparsebench.runner import solve_block
         from sparsebench.store import Block, Store
 
         problem = choose_problem("gaussian")

@@ -38,14 +38,16 @@ from sparsebench.registry import (
     load_plugin,
     nearest_name,
 )
-from sparsebench.runner import Report, compile_all, default_workers, first_coherence
+from sparsebench.runner import Report, compile_all
 from sparsebench.runner import run as run_experiment
 from sparsebench.seeding import digest
 from sparsebench.statistics import APPROXIMATE, AT_LEAST
 from sparsebench.store import Store, plain_columns
+from sparsebench.system import default_workers
 from sparsebench.timing import choose_workloads, usual_algorithms
 from sparsebench.timing import run as run_timing
 from sparsebench.types import InputError, Status, check_whole
+from sparsebench.worker import first_coherence
 
 app = typer.Typer(
     no_args_is_help=True,

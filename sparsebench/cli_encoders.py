@@ -34,7 +34,7 @@ from sparsebench.experiments.encoders import (
     run,
     summary,
 )
-from sparsebench.runner import default_workers
+from sparsebench.system import default_workers
 from sparsebench.types import check_whole
 
 _TITLES = {

@@ -14,7 +14,7 @@ from sparsebench.environment import need
 from sparsebench.experiments import presets
 from sparsebench.problems import check_seed, check_sizes
 from sparsebench.registry import choose_problem, nearest_name
-from sparsebench.runner import default_workers
+from sparsebench.system import default_workers
 from sparsebench.types import InputError
 
 if TYPE_CHECKING:

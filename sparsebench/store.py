@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from sparsebench.registry import Choice
+from sparsebench.rows import Block, Outcome
 from sparsebench.seeding import canonical
 from sparsebench.types import InputError
 
@@ -65,44 +66,6 @@ _MIGRATIONS = {
     3: f"ALTER TABLE rows RENAME TO older; {_ROWS_4}"
     f"INSERT INTO rows ({_COLUMNS_4}) SELECT {_COLUMNS_4} FROM older; DROP TABLE older",
 }
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The raw metrics of one solve; what a row holds beside its key.
-
-    A failed solve (an exception, NaN, a wrong shape, a time-out, divergence) has support distance
-    1 and no relative error or residual; it counts as not recovered. `n_iter` and `seconds` are None
-    where they are unknown. `stages` is empty, or for a chain a JSON list of
-    [name, iterations, seconds], one item a link. `near_1` and `near_2` are the support distances
-    that forgive one and two indices, where atoms are ordered along a line; None where they are not,
-    and in rows older than these columns.
-    """
-
-    support_distance: float
-    exact: bool
-    relative_error: float | None
-    relative_residual: float | None
-    n_iter: int | None
-    status: str
-    message: str
-    seconds: float | None
-    stages: str = ""
-    near_1: float | None = None
-    near_2: float | None = None
-
-
-@dataclass(frozen=True)
-class Block:
-    """The unit of work: the (algorithm, k) pairs wanted on one dictionary draw."""
-
-    problem: Choice
-    seed: int
-    n: int
-    m: int
-    trial: int
-    pairs: tuple[tuple[Choice, int], ...]
-    time_limit: float
 
 
 class Store:

@@ -28,12 +28,12 @@ from sparsebench.registry import (
     nearest_name,
     split,
 )
-from sparsebench.runner import attempt
+from sparsebench.rows import Outcome
 from sparsebench.seeding import generator
 from sparsebench.solvers import compile_kernels, solve
 from sparsebench.solvers.peers import TOGETHER, solve_together
-from sparsebench.store import Outcome
 from sparsebench.types import Dictionary, FloatArray, InputError, Result, Status
+from sparsebench.worker import attempt
 
 
 @dataclass(frozen=True)

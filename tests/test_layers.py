@@ -7,11 +7,11 @@ import sparsebench
 
 ROOT = Path(sparsebench.__file__).parent
 LAYERS = [
-    {"types", "metrics", "theory", "seeding", "environment"},
+    {"types", "metrics", "theory", "seeding", "environment", "system"},
     {"registry", "devices", "kernels", "statistics"},
-    {"problems", "solvers", "batched", "learned"},
-    {"store", "experiments"},
-    {"runner", "timing"},
+    {"problems", "solvers", "batched", "learned", "rows"},
+    {"store", "experiments", "worker"},
+    {"progress", "runner", "timing"},
     {"plots", "figures", "cli", "cli_encoders", "cli_studies", "cli_unrolling"},
     {"__init__", "__main__"},
 ]

@@ -20,14 +20,15 @@ import pytest
 from rich.console import Console
 
 import sparsebench
-from sparsebench import devices, registry, runner
+from sparsebench import devices, registry, runner, worker
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.study import Point, Study
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.metrics import near_distance
 from sparsebench.registry import choose_algorithms, choose_problem
+from sparsebench.rows import Block, Outcome
 from sparsebench.runner import run
-from sparsebench.store import Block, Outcome, Store
+from sparsebench.store import Store
 from sparsebench.types import InputError, Result
 
 PLUGIN = str(Path(__file__).parent / "plugin_example.py")
@@ -401,7 +402,7 @@ def fragile(monkeypatch):
     del registry._PROBLEMS["fragile"]
     registry.problem("fragile")(Fragile)
     Fragile.calls.clear()
-    monkeypatch.setattr(runner, "_DRAWING", 0.5, raising=False)
+    monkeypatch.setattr(worker, "_DRAWING", 0.5, raising=False)
 
 
 BAD_DRAWS = {
@@ -462,7 +463,7 @@ def test_what_no_trial_can_have_ends_the_run(tmp_path, fragile, monkeypatch, wor
         ("fragile[how=raises,fixed=true]", 16, "the [moon] is full"),
         ("fragile[how=sleeps,fixed=true]", 16, "has no dictionary: stopped after 0.5 s"),
     ):
-        monkeypatch.setattr(runner, "_LEARNING", 0.5)
+        monkeypatch.setattr(worker, "_LEARNING", 0.5)
         monkeypatch.setitem(Fragile.calls, "dictionary", 2)
         if workers == 1 or problem == "deconvolution":
             experiment = distances("omp", trials=2, problem=problem, m=m, time_limit=0.4)
@@ -574,7 +575,7 @@ def test_failures_are_rows_with_their_message(tmp_path):
 
 
 def test_a_solve_that_runs_too_long_is_a_failed_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "_FIRST_CALL", 0.3)
+    monkeypatch.setattr(worker, "_FIRST_CALL", 0.3)
     report = execute(distances("sleeps,omp", ks=(2,), trials=2, time_limit=0.3), tmp_path)
     assert dict(report.statuses["sleeps"]) == {"time-out": 2}
     assert report.statuses["omp"]["converged"] == 2
@@ -703,7 +704,8 @@ def test_a_plugin_edited_during_a_run_stops_it(tmp_path, monkeypatch):
     file.write_text("import numpy as np\ndef mine2(A, y, k):\n    return np.zeros(A.shape[1])\n")
     registry.load_plugin(file)
     versions = iter(["as it was", "as it is"])
-    monkeypatch.setattr(runner, "plugin_fingerprint", lambda path: next(versions))
+    for module in (runner, worker):
+        monkeypatch.setattr(module, "plugin_fingerprint", lambda path: next(versions))
     with pytest.raises(InputError, match="changed during the run"):
         execute(distances("mine2", trials=1), tmp_path / "r", plugins=[str(file)])
 

@@ -10,12 +10,13 @@ import pytest
 from scipy.stats import t
 
 import sparsebench
-from sparsebench import cli, figures, registry, runner, solvers
+from sparsebench import cli, figures, registry, runner, solvers, worker
 from sparsebench.experiments import studies
 from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.experiments.study import Point, Study
 from sparsebench.registry import choose_algorithms, choose_problem, flops
-from sparsebench.store import Outcome, Store
+from sparsebench.rows import Outcome
+from sparsebench.store import Store
 from sparsebench.types import InputError
 
 CURVES = {"omp": "omp", "htp, short": "htp[max_iter=2]", "chain": "omp+sea[max_iter=5]"}
@@ -130,7 +131,7 @@ def test_every_algorithm_meets_the_same_instances_and_none_is_solved_twice(tmp_p
         met.append((entry.name, k, y.tobytes()))
         return real(entry, options, dictionary, y, k, **given)
 
-    monkeypatch.setattr(runner, "solve_checked", spy)
+    monkeypatch.setattr(worker, "solve_checked", spy)
     # Two panels with the same points: one set of solves.
     study = tiny({"omp": "omp", "again": "omp", "htp": "htp"}, panels=("a",))
     study.points += [

@@ -15,8 +15,8 @@ from scipy.special import logit
 
 from sparsebench.experiments.sampling import LEVELS, RULE_VERSION, GridSampler, ThresholdSampler
 from sparsebench.registry import Choice
+from sparsebench.rows import Block, Outcome
 from sparsebench.statistics import wilson
-from sparsebench.store import Block, Outcome
 
 # The full grid that a diagram is compared with: this many trials at every k = 1, 2, ... up to
 # where the fitted success rate falls below this.

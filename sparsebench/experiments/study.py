@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from sparsebench.registry import Choice, flops, get_algorithm
+from sparsebench.rows import Block, Outcome
 from sparsebench.statistics import mean_interval, wilson
-from sparsebench.store import Block, Outcome
 from sparsebench.types import InputError, Status
 
 #: What is read off a row, by name; all are means over trials.

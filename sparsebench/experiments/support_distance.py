@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.registry import Choice
+from sparsebench.rows import Block, Outcome
 from sparsebench.statistics import mean_interval
-from sparsebench.store import Block, Outcome
 from sparsebench.types import Status
 
 
