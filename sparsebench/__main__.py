@@ -7,9 +7,12 @@ def main() -> None:
     """Run the command line with one BLAS thread: parallelism is across trials."""
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = "1"
-    from sparsebench.cli import run
+    from sparsebench.system import stoppable
 
-    run()
+    with stoppable():  # while numba is imported, too
+        from sparsebench.cli import run
+
+        run()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shlex
-import signal
 import sqlite3
 import sys
 import warnings
@@ -29,6 +28,7 @@ from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.experiments.study import Study
 from sparsebench.experiments.support_distance import SupportDistance
+from sparsebench.pool import WorkerDied
 from sparsebench.registry import (
     FAMILIES,
     Choice,
@@ -43,7 +43,7 @@ from sparsebench.runner import run as run_experiment
 from sparsebench.seeding import digest
 from sparsebench.statistics import APPROXIMATE, AT_LEAST
 from sparsebench.store import Store, plain_columns
-from sparsebench.system import default_workers
+from sparsebench.system import default_workers, when_stopped
 from sparsebench.timing import choose_workloads, usual_algorithms
 from sparsebench.timing import run as run_timing
 from sparsebench.types import InputError, Status, check_whole
@@ -127,8 +127,6 @@ Precision = Annotated[str, typer.Option("--precision", help="float64; on a devic
 
 def run() -> None:
     """Run the command line; every expected trouble is one line on standard error."""
-    # Being asked to end is an interruption, so that workers end too and the store is closed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or file that cannot show "±"
         sys.stdout.reconfigure(errors="replace")
     try:
@@ -137,6 +135,8 @@ def run() -> None:
         _stop(f"error: {error}", 2)
     except MemoryError as error:
         _stop(f"error: out of memory: {error}", 1)
+    except WorkerDied as error:
+        _stop(f"error: {error}; with -j 1 there are none", 1)
     except sqlite3.Error as error:
         _stop(f"error: the store failed: {error}; what was stored before is kept", 1)
     except OSError as error:
@@ -403,18 +403,15 @@ def exploration(
     check_explorations(chosen, trials)
     out.mkdir(parents=True, exist_ok=True)  # what stands in the way is said before anything runs
     compile_all(chosen, _err)
-    try:
-        with _err.status("exploring"):
-            found = explore(
-                chosen,
-                workloads,
-                trials=trials,
-                seed=seed,
-                workers=workers,
-                plugins=[str(path) for path in plugin or ()],
-            )
-    except KeyboardInterrupt:
-        _stop("stopped; nothing was written", 130)
+    with _err.status("exploring"):
+        found = explore(
+            chosen,
+            workloads,
+            trials=trials,
+            seed=seed,
+            workers=workers,
+            plugins=[str(path) for path in plugin or ()],
+        )
     recipe = {
         "experiment": "exploration",
         "workloads": [asdict(workload) for workload in workloads],
@@ -471,17 +468,14 @@ def timing(
     problems.check_seed(seed)
     if not out.is_dir():
         out.mkdir(parents=True)  # what stands in the way is said before anything is timed
-    try:
-        rows = run_timing(
-            chosen,
-            workloads,
-            repeats=_at_least_one("--repeats", repeats),
-            budget=_positive("--budget", budget),
-            seed=seed,
-            console=_err,
-        )
-    except KeyboardInterrupt:
-        _stop("stopped; nothing was written", 130)
+    rows = run_timing(
+        chosen,
+        workloads,
+        repeats=_at_least_one("--repeats", repeats),
+        budget=_positive("--budget", budget),
+        seed=seed,
+        console=_err,
+    )
     _write_csv(rows, out / "timing.csv")
     for part in workloads:
         _print_timing(rows[rows["workload"] == part.name])
@@ -626,9 +620,10 @@ def _run(
 ) -> Report:
     problems.check_seed(experiment.seed)
     workers = default_workers() if jobs is None else _at_least_one("--jobs", jobs)
-    from joblib.externals.loky.process_executor import BrokenProcessPool
-
     with Store(out) as store:
+        when_stopped(
+            f"stopped; finished blocks are kept in {store.path}; the same command continues"
+        )
         try:
             return run_experiment(
                 experiment,
@@ -640,14 +635,9 @@ def _run(
                 console=_err,
                 device=device,
             )
-        except KeyboardInterrupt:
+        except WorkerDied as error:
             _stop(
-                f"stopped; finished blocks are kept in {store.path}; the same command continues",
-                130,
-            )
-        except BrokenProcessPool:
-            _stop(
-                "error: a worker process died (out of memory?); finished blocks are kept in "
+                f"error: {error}; finished blocks are kept in "
                 f"{store.path}; the same command continues, with -j 1 to see the culprit",
                 1,
             )

@@ -19,7 +19,6 @@ from sparsebench.cli import (
     _err,
     _out,
     _preset,
-    _stop,
     _traced,
     _whole_numbers,
     _write_csv,
@@ -34,7 +33,7 @@ from sparsebench.experiments.encoders import (
     run,
     summary,
 )
-from sparsebench.system import default_workers
+from sparsebench.system import default_workers, when_stopped
 from sparsebench.types import check_whole
 
 _TITLES = {
@@ -107,16 +106,14 @@ def encoders(
         transient=True,
         disable=not _err.is_terminal,
     )
-    try:
-        with progress:
-            task = progress.add_task("images", total=1.0)
-            rows = run(
-                plan,
-                workers,
-                lambda what, share: progress.update(task, description=what, completed=share),
-            )
-    except KeyboardInterrupt:
-        _stop("stopped; what was computed is kept, and the same command continues", 130)
+    when_stopped("stopped; what was computed is kept, and the same command continues")
+    with progress:
+        task = progress.add_task("images", total=1.0)
+        rows = run(
+            plan,
+            workers,
+            lambda what, share: progress.update(task, description=what, completed=share),
+        )
     stem = "encoders-sensitivity" if len(plan.variants) > 1 else "encoders"
     _write_csv(_traced(rows, plan.recipe()), out / f"{stem}.csv")
     found = summary(rows)

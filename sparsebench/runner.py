@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import joblib
 import numpy as np
-from joblib.externals.loky import get_reusable_executor
 from rich.console import Console
-from threadpoolctl import threadpool_limits
 
 from sparsebench.devices import own_options, place
+from sparsebench.pool import Each, pool
 from sparsebench.problems import is_ordered
 from sparsebench.progress import Bar
 from sparsebench.registry import Choice, algorithm_of, plugin_fingerprint
 from sparsebench.rows import Block, Experiment, Outcome, Outcomes
 from sparsebench.store import Store
+from sparsebench.system import check_stopped
 from sparsebench.types import Dictionary, Instance, Result, Status
 from sparsebench.worker import (
     NO_INSTANCE,
@@ -127,7 +122,7 @@ def run(
     run_id = 0
     waves = experiment.waves()
     start = time.perf_counter()
-    with Bar(experiment, console) as bar, _pool(workers) as pool:
+    with Bar(experiment, console) as bar, pool(workers) as each:
         try:
             wanted = next(waves)
             while True:
@@ -146,7 +141,8 @@ def run(
                     run_id = store.start_run(command, experiment.recipe(), environment)
                     report.compiling = compile_all(experiment.algorithms, console)
                 bar.start_wave([block for _, block in missing])
-                for index, block, done in _solve_everywhere(missing, pool, versions, device):
+                for index, block, done in _solve_everywhere(missing, each, versions, device):
+                    check_stopped()  # a row that an interruption has spoilt is not stored
                     store.add(run_id, block, done.outcomes)
                     rows[index].update(zip(block.pairs, done.outcomes, strict=True))
                     report.computed += len(done.outcomes)
@@ -183,6 +179,7 @@ def compile_all(algorithms: Sequence[Choice], console: Console) -> float:
     start = time.perf_counter()
     with console.status("compiling kernels (once; cached from then on)"):
         for chosen in algorithms:
+            check_stopped()
             if not is_plain(algorithm_of(chosen)):
                 compile_one(chosen)
     seconds = time.perf_counter() - start
@@ -195,33 +192,8 @@ def _only(block: Block, pairs: tuple[tuple[Choice, int], ...]) -> Block:
     return Block(block.problem, block.seed, block.n, block.m, block.trial, pairs, block.time_limit)
 
 
-@contextmanager
-def _pool(workers: int) -> Iterator[joblib.Parallel]:
-    """A pool whose processes have one BLAS thread each; killed at once on an interruption."""
-    if workers == 1:
-        with threadpool_limits(1), joblib.Parallel(n_jobs=1, return_as="generator") as pool:
-            yield pool
-        return
-    # When the workers are killed, the executor's own thread trips over work it had queued.
-    loud = threading.excepthook
-    threading.excepthook = lambda _: None
-    with (
-        joblib.parallel_config(backend="loky", inner_max_num_threads=1),
-        joblib.Parallel(
-            n_jobs=workers, return_as="generator_unordered", pre_dispatch="3*n_jobs"
-        ) as pool,
-    ):
-        try:
-            yield pool
-        except BaseException:
-            warnings.filterwarnings("ignore", module="joblib")
-            get_reusable_executor().shutdown(wait=False, kill_workers=True)
-            raise
-    threading.excepthook = loud
-
-
 def _solve_everywhere(
-    missing: list[tuple[int, Block]], pool: joblib.Parallel, plugins: Versions, device: str
+    missing: list[tuple[int, Block]], each: Each, plugins: Versions, device: str
 ) -> Iterator[tuple[int, Block, Solved]]:
     """Yield each block, or its part for the workers and its part for the device, as it is done."""
     ours: list[tuple[int, Block]] = []
@@ -232,7 +204,7 @@ def _solve_everywhere(
             if pairs:
                 part.append((index, _only(block, pairs)))
     if theirs:
-        yield from _solve_all(theirs, pool, plugins)
+        yield from _solve_all(theirs, each, plugins)
     if ours:
         yield from _solve_together(ours, device)
 
@@ -365,11 +337,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def _solve_all(
-    missing: list[tuple[int, Block]], pool: joblib.Parallel, plugins: Versions
+    missing: list[tuple[int, Block]], each: Each, plugins: Versions
 ) -> Iterator[tuple[int, Block, Solved]]:
     """Yield each block as it is done; large ones first, so that none is left over at the end."""
     ordered = sorted(missing, key=lambda item: -sum(k * item[1].m for _, k in item[1].pairs))
-    parent = os.getpid()
-    yield from pool(
-        joblib.delayed(solve_one)(index, block, plugins, parent) for index, block in ordered
-    )
+    for position, done in each(solve_one, [(block, plugins) for _, block in ordered]):
+        yield *ordered[position], done

@@ -1,17 +1,45 @@
-"""What depends on the operating system: time limits, and workers whose parent is gone."""
+"""What depends on the operating system: time limits, being asked to end, and worker processes.
+
+What a system lacks, and what then happens:
+
+- No `setitimer` (Windows), or a thread that is not the main one: a solve has no time limit.
+- No `SIGHUP` (Windows): a terminal that closes ends the process without a word. Finished blocks
+  are stored.
+- No `pthread_sigmask` (Windows): a worker that is interrupted while it starts prints a traceback.
+- No `prctl` (all but Linux): a worker whose parent was killed ends when compiled code returns, not
+  at once.
+- No `/proc` (all but Linux): what a plug-in has started in a worker is not ended with the worker.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
 import os
 import signal
+import socket
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from functools import cache
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
-import joblib
+# Set to 1 before numpy is imported: parallelism is across processes.
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+# Seconds that the main thread has to end in an orderly way once it was asked to.
+_PATIENCE = 1.5
+_PR_SET_PDEATHSIG = 1
 
 
 class TimeOut(BaseException):
@@ -44,18 +72,179 @@ def time_limited(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-@cache
-def die_with(parent: int) -> None:
+class Stopped(BaseException):
+    """Raised in the main thread when the process is asked to end; no `except` swallows it."""
+
+
+# The signals that have asked this process to end, in their order, and what is said of it.
+_asked: list[int] = []
+_message = "stopped; nothing was written"
+_said = threading.Lock()
+_workers: list[Any] = []
+
+
+def check_stopped() -> None:
+    """Raise `Stopped` if the process was asked to end, whoever swallowed the first exception."""
+    if _asked:
+        raise Stopped
+
+
+def when_stopped(message: str) -> None:
+    """Choose the line that is printed if the process is asked to end from now on."""
+    global _message
+    _message = message
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """End the process soon, with status 128 + n, when signal n asks for it during the body.
+
+    SIGINT, SIGTERM and SIGHUP ask, unless they were ignored from the start (`nohup`). Workers are
+    killed at once, by a thread that waits for the signal. The main thread gets `Stopped`; where it
+    does not end within 1.5 s, because it is inside compiled code or somebody swallowed that, or is
+    asked a second time, the thread ends the process as it is.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    for number in _asking():
+        signal.signal(number, _raise_stopped)
+    threading.Thread(target=_wait_for_signals, args=(reader,), daemon=True).start()
+    try:
+        yield
+    except BaseException:
+        if not _asked:
+            raise
+    if _asked:  # and what went wrong after that is of no interest
+        end_workers()
+        _say()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):  # the terminal is gone
+                with suppress(OSError, ValueError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise SystemExit(128 + _asked[0])
+
+
+def _asking() -> list[int]:
+    """Return those signals that ask a process to end, on this system, and are not ignored."""
+    known = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    return [n for n in known if n is not None and signal.getsignal(n) != signal.SIG_IGN]
+
+
+def _raise_stopped(number: int, frame: object) -> None:
+    if not _asked:
+        _asked.append(number)
+    if threading.current_thread() is threading.main_thread():
+        raise Stopped
+
+
+def _wait_for_signals(reader: socket.socket) -> None:
+    """Kill the workers when a signal asks for the end, and the process where it does not end."""
+    asking = _asking()
+    while (number := reader.recv(1)[0]) not in asking:
+        pass
+    if not _asked:
+        _asked.append(number)
+    end_workers()
+    until = time.monotonic() + _PATIENCE
+    with suppress(TimeoutError):
+        while (left := until - time.monotonic()) > 0:
+            reader.settimeout(left)
+            if reader.recv(1)[0] in asking:
+                break
+    end_workers()
+    _say()
+    os._exit(128 + _asked[0])
+
+
+def _say() -> None:
+    """Print the line of a stop, once, past whatever holds the console."""
+    if _said.acquire(blocking=False):
+        clear = "\r\x1b[2K\x1b[?25h" if os.isatty(2) else ""  # a bar, and a cursor it hid
+        with suppress(OSError):
+            os.write(2, f"{clear}{_message}\n".encode(errors="replace"))
+
+
+def start_worker(target: Callable[..., None], *given: Any) -> Any:
+    """Start a process that ends with this one, and return it.
+
+    It is a fresh interpreter on every system, with one thread of BLAS, and leaves it to its parent
+    to be asked to end, so that a Ctrl-C in a terminal prints nothing from it.
+    """
+    check_stopped()
+    process = multiprocessing.get_context("spawn").Process(target=_work, args=(target, *given))
+    if hasattr(signal, "pthread_sigmask"):
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()  # it would let the signals through again
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _asking())
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    else:
+        process.start()
+    _workers.append(process)
+    return process
+
+
+def _work(target: Callable[..., None], *given: Any) -> None:
+    for number in _asking():  # no SIG_IGN, which what a plug-in starts would inherit
+        signal.signal(number, lambda *_: None)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _asking())
+    _die_with_parent()
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    target(*given)
+
+
+def _die_with_parent() -> None:
     """End this worker when its parent is gone, killed perhaps."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
+def end_workers() -> None:
+    """Kill the workers, and what these have started where the system tells."""
+    ours = [process for process in _workers if process.is_alive()]
+    below = _descendants([process.pid for process in ours])
+    for process in ours:
+        process.kill()
+    for pid in below:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    _workers.clear()
+
+
+def _descendants(pids: list[int]) -> list[int]:
+    """Return the processes that some have started, those these have started, and so on."""
+    children = defaultdict(list)
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):  # it has just ended
+            # After its name, in parentheses, come its state and its parent.
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            children[int(parent)].append(int(folder.name))
+    found, ahead = [], list(pids)
+    while ahead:
+        below = children.pop(ahead.pop(), [])
+        found += below
+        ahead += below
+    return found
+
+
 def default_workers() -> int:
     """Return the number of usable cores."""
+    import joblib
+
     return int(joblib.cpu_count())

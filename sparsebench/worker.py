@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from sparsebench import pool
 from sparsebench.devices import place
 from sparsebench.metrics import (
     exact_recovery,
@@ -32,7 +32,7 @@ from sparsebench.registry import (
 )
 from sparsebench.rows import Block, Outcome
 from sparsebench.solvers import compile_kernels, solve_checked
-from sparsebench.system import TimeOut, die_with, time_limited
+from sparsebench.system import TimeOut, time_limited
 from sparsebench.types import Dictionary, InputError, Instance, Result, Status
 
 # Seconds that the first call of a plug-in may take, on a tiny problem: it may compile itself.
@@ -57,18 +57,15 @@ class Solved:
     solving: float
 
 
-def solve_one(
-    index: int, block: Block, plugins: Versions, parent: int
-) -> tuple[int, Block, Solved]:
+def solve_one(block: Block, plugins: Versions) -> Solved:
     """Solve a block in a worker, which loads the plug-ins in the versions of the run."""
-    if os.getpid() != parent:
-        die_with(parent)
+    if pool.serving:
         forget_plugins(but=[path for path, _ in plugins])  # those of the run it worked for before
     for path, version in plugins:
         if plugin_fingerprint(path) != version:
             raise InputError(f"{path} changed during the run; run the same command again")
         load_plugin(path)
-    return index, block, solve_block(block)
+    return solve_block(block)
 
 
 @cache

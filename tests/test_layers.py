@@ -8,7 +8,7 @@ import sparsebench
 ROOT = Path(sparsebench.__file__).parent
 LAYERS = [
     {"types", "metrics", "theory", "seeding", "environment", "system"},
-    {"registry", "devices", "kernels", "statistics"},
+    {"pool", "registry", "devices", "kernels", "statistics"},
     {"problems", "solvers", "batched", "learned", "rows"},
     {"store", "experiments", "worker"},
     {"progress", "runner", "timing"},

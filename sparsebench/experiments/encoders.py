@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import joblib
 import numpy as np
 import pandas as pd
-from joblib.externals.loky import get_reusable_executor
 from scipy.stats import t as student
 
 from sparsebench.environment import cache_folder, need
+from sparsebench.pool import pool
 from sparsebench.problems import images
 from sparsebench.registry import nearest_name
 from sparsebench.seeding import digest
@@ -223,18 +221,19 @@ def run(
     work = [2.0 * data.p for _, data in cells]
     work += [data.p * (1 + part[0].stages) * (len(part) == 1) for _, data, part in jobs]
     done, rows = 0.0, []
-    for index, facts in _each(_prepare, [(data,) for _, data in cells], workers):
-        variant, data = cells[index]
-        rows += [_row(variant, data, None, name, value) for name, value in facts.items()]
-        done += work[index]
-        report(f"codes, p = {data.p}", done / sum(work))
     tasks = [(data, part, plan.teaching(variant)) for variant, data, part in jobs]
-    for index, found in _each(_measure, tasks, workers):
-        variant, data, part = jobs[index]
-        for method, metrics in zip(part, found, strict=True):
-            rows += [_row(variant, data, method, name, v) for name, v in metrics.items()]
-        done += work[len(cells) + index]
-        report(f"{part[0].kind}, p = {data.p}", done / sum(work))
+    with pool(workers) as each:
+        for index, facts in each(_prepare, [(data,) for _, data in cells]):
+            variant, data = cells[index]
+            rows += [_row(variant, data, None, name, value) for name, value in facts.items()]
+            done += work[index]
+            report(f"codes, p = {data.p}", done / sum(work))
+        for index, found in each(_measure, tasks):
+            variant, data, part = jobs[index]
+            for method, metrics in zip(part, found, strict=True):
+                rows += [_row(variant, data, method, name, v) for name, v in metrics.items()]
+            done += work[len(cells) + index]
+            report(f"{part[0].kind}, p = {data.p}", done / sum(work))
     order = ["n", "variant", "problem", "start", "method", "stages", "metric", "seed"]
     return pd.DataFrame(rows).sort_values(
         order,
@@ -275,30 +274,6 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(answer)
-
-
-def _each(
-    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], workers: int
-) -> Iterator[tuple[int, Any]]:
-    """Yield (index, result) of every task as it is done, one thread each."""
-    calls = (joblib.delayed(_indexed)(function, i, *task) for i, task in enumerate(tasks))
-    if workers == 1:
-        yield from joblib.Parallel(n_jobs=1, return_as="generator")(calls)
-        return
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-        pool = joblib.Parallel(
-            n_jobs=workers, return_as="generator_unordered", pre_dispatch=workers
-        )
-        try:
-            yield from pool(calls)
-        except BaseException:  # stopped: the tasks in progress are minutes long
-            warnings.filterwarnings("ignore", module="joblib")
-            get_reusable_executor().shutdown(wait=False, kill_workers=True)
-            raise
-
-
-def _indexed(function: Callable[..., Any], index: int, *task: Any) -> tuple[int, Any]:
-    return index, function(*task)
 
 
 def _prepare(data: Data) -> dict[str, float]:

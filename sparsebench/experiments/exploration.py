@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sparsebench.pool import pool
 from sparsebench.problems import draw_dictionary, draw_signal
 from sparsebench.registry import (
     Algorithm,
@@ -87,12 +87,14 @@ def explore(
         If an algorithm does not record its exploration, or trials are too few for an interval.
     """
     check_explorations(algorithms, trials)
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-        solved = joblib.Parallel(n_jobs=workers)(
-            joblib.delayed(_explored)(algorithms, workload, trial, seed, plugins)
-            for workload in workloads
-            for trial in range(trials)
-        )
+    tasks = [
+        (algorithms, workload, trial, seed, plugins)
+        for workload in workloads
+        for trial in range(trials)
+    ]
+    with pool(workers) as each:
+        found_at = dict(each(_explored, tasks))
+    solved = [found_at[place] for place in range(len(tasks))]
     frames = []
     for index, workload in enumerate(workloads):
         here = solved[index * trials : (index + 1) * trials]

@@ -1,0 +1,164 @@
+"""A pool of worker processes, which are kept from one use to the next and end with the parent."""
+
+from __future__ import annotations
+
+import atexit
+import pickle
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import wait
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from sparsebench.system import check_stopped, end_workers, start_worker
+
+_GONE = (EOFError, ConnectionError)
+
+
+class WorkerDied(RuntimeError):
+    """A worker process was killed, for want of memory perhaps."""
+
+
+# Calls a function of a module on every task, and yields (place of the task, result).
+Each = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterator[tuple[int, Any]]]
+# The processes that wait for work, and whether this one is a worker itself.
+_idle: list[tuple[Any, Any]] = []
+serving = False
+
+
+@contextmanager
+def pool(workers: int) -> Iterator[Each]:
+    """Lend processes that have one BLAS thread each; they are killed where the body fails.
+
+    Results come as they are done. With one worker, this process does the work, in order.
+
+    Raises
+    ------
+    WorkerDied
+        If a worker process is killed.
+    """
+    if workers == 1:
+        with threadpool_limits(1):
+            yield _one_by_one
+        return
+
+    def each(
+        function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Any]]:
+        return _spread(function, tasks, workers)
+
+    try:
+        yield each
+    except BaseException:
+        _end()
+        raise
+
+
+def _one_by_one(
+    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[int, Any]]:
+    for place, task in enumerate(tasks):
+        check_stopped()
+        yield place, function(*task)
+
+
+def _spread(
+    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], workers: int
+) -> Iterator[tuple[int, Any]]:
+    """Give every free worker the next task, before what is done is yielded."""
+    ahead = iter(enumerate(tasks))
+    busy: dict[Any, tuple[int, Any]] = {}
+
+    def send_next(process: Any, connection: Any) -> None:
+        place, task = next(ahead, (-1, None))
+        if task is None:
+            _idle.append((process, connection))
+            return
+        busy[connection] = place, process
+        with suppress(*_GONE):  # seen when its answer is awaited
+            connection.send((function, task))
+
+    for _ in range(min(workers, len(tasks))):
+        send_next(*_free_worker())
+    while busy:
+        done = []
+        connection: Any
+        for connection in wait(list(busy)):
+            try:
+                good, result = connection.recv()
+            except _GONE:
+                check_stopped()
+                raise WorkerDied("a worker process died (out of memory?)") from None
+            check_stopped()
+            if not good:
+                raise result
+            place, process = busy.pop(connection)
+            send_next(process, connection)
+            done.append((place, result))
+        yield from done
+
+
+def _free_worker() -> tuple[Any, Any]:
+    """Return a worker that waits, or start one."""
+    while _idle:
+        process, connection = _idle.pop()
+        if process.is_alive():
+            return process, connection
+    ours, theirs = Pipe()
+    process = start_worker(_serve, theirs)
+    theirs.close()  # so that its end is seen
+    return process, ours
+
+
+def _serve(connection: Any) -> None:
+    """Do tasks until the parent closes the connection."""
+    global serving
+    serving = True
+    while True:
+        answer: tuple[bool, Any]
+        try:
+            function, task = connection.recv()
+        except _GONE:
+            return
+        except BaseException as error:  # a function or task that cannot be imported here
+            answer = False, _told(error)
+        else:
+            try:
+                answer = True, function(*task)
+            except BaseException as error:
+                answer = False, _told(error)
+        try:
+            connection.send(answer)
+        except _GONE:
+            return
+        except Exception as error:  # a result that cannot be pickled
+            connection.send((False, _told(error)))
+
+
+def _told(error: BaseException) -> BaseException:
+    """Return an error that can be sent, with its traceback as a note."""
+    error.add_note("".join(traceback.format_exception(error)))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _end() -> None:
+    """Kill the workers."""
+    _idle.clear()
+    end_workers()
+
+
+@atexit.register
+def _dismiss() -> None:
+    """Let the workers that wait end by themselves, and kill those that do not."""
+    for _, connection in _idle:
+        connection.close()
+    for process, _ in _idle:
+        process.join(timeout=2.0)
+    _end()
