@@ -13,6 +13,7 @@ What a system lacks, and what then happens:
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import multiprocessing
 import os
@@ -38,7 +39,7 @@ THREADS = (
     "NUMBA_NUM_THREADS",
 )
 # Seconds that the main thread has to end in an orderly way once it was asked to.
-_PATIENCE = 1.5
+_GRACE = 1.5
 _PR_SET_PDEATHSIG = 1
 
 
@@ -109,7 +110,8 @@ def stoppable() -> Iterator[None]:
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     for number in _asking():
         signal.signal(number, _raise_stopped)
-    threading.Thread(target=_wait_for_signals, args=(reader,), daemon=True).start()
+    watching = threading.Thread(target=_wait_for_signals, args=(reader, writer), daemon=True)
+    watching.start()
     try:
         yield
     except BaseException:
@@ -118,13 +120,12 @@ def stoppable() -> Iterator[None]:
     if _asked:  # and what went wrong after that is of no interest
         end_workers()
         _say()
+        # Modules and threads need not be taken down one by one: that takes longer than the rest.
+        atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
-            try:
+            with suppress(OSError, ValueError):  # the terminal is gone
                 stream.flush()
-            except (OSError, ValueError):  # the terminal is gone
-                with suppress(OSError, ValueError):
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        raise SystemExit(128 + _asked[0])
+        os._exit(128 + _asked[0])
 
 
 def _asking() -> list[int]:
@@ -140,7 +141,7 @@ def _raise_stopped(number: int, frame: object) -> None:
         raise Stopped
 
 
-def _wait_for_signals(reader: socket.socket) -> None:
+def _wait_for_signals(reader: socket.socket, writer: socket.socket) -> None:
     """Kill the workers when a signal asks for the end, and the process where it does not end."""
     asking = _asking()
     while (number := reader.recv(1)[0]) not in asking:
@@ -148,7 +149,7 @@ def _wait_for_signals(reader: socket.socket) -> None:
     if not _asked:
         _asked.append(number)
     end_workers()
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + _GRACE
     with suppress(TimeoutError):
         while (left := until - time.monotonic()) > 0:
             reader.settimeout(left)
