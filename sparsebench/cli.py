@@ -402,6 +402,7 @@ def exploration(
     problems.check_seed(seed)
     check_explorations(chosen, trials)
     out.mkdir(parents=True, exist_ok=True)  # what stands in the way is said before anything runs
+    when_stopped("stopped; the same command begins anew")
     compile_all(chosen, _err)
     with _err.status("exploring"):
         found = explore(
@@ -468,6 +469,7 @@ def timing(
     problems.check_seed(seed)
     if not out.is_dir():
         out.mkdir(parents=True)  # what stands in the way is said before anything is timed
+    when_stopped("stopped; the same command begins anew")
     rows = run_timing(
         chosen,
         workloads,

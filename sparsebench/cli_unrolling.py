@@ -14,7 +14,7 @@ from sparsebench.environment import need
 from sparsebench.experiments import presets
 from sparsebench.problems import check_seed, check_sizes
 from sparsebench.registry import choose_problem, nearest_name
-from sparsebench.system import default_workers
+from sparsebench.system import default_workers, when_stopped
 from sparsebench.types import InputError
 
 if TYPE_CHECKING:
@@ -176,6 +176,7 @@ def _settings(
 def _fit(weights: Any, recipe: Recipe) -> Trained:
     """Train a network under a progress bar, or take it from the cache; say what was done."""
     begin = time.perf_counter()
+    when_stopped("stopped; the last checkpoint is kept, and the same command continues")
     with Progress(
         TextColumn("training {task.description}"),
         BarColumn(),

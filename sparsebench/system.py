@@ -79,7 +79,7 @@ class Stopped(BaseException):
 
 # The signals that have asked this process to end, in their order, and what is said of it.
 _asked: list[int] = []
-_message = "stopped; nothing was written"
+_message = "stopped"
 _said = threading.Lock()
 _workers: list[Any] = []
 
