@@ -519,6 +519,12 @@ def list_names(
                 entry.source,
             )
         _out.print(table)
+        lacking: dict[str, list[str]] = {}
+        for entry in solvers.algorithms():
+            if entry.needs:
+                lacking.setdefault(entry.needs, []).append(entry.name)
+        for needs, names in lacking.items():
+            _out.print(f"not installed: {', '.join(names)}: needs {needs}", soft_wrap=True)
     if what in ("all", "problems"):
         table = Table("problem", "options", "what", "source", title="problems")
         for generator in problems.problems():

@@ -45,6 +45,9 @@ FAMILIES = (
 #: Keyword parameters of an algorithm that are no options: they belong to a call, not to a recipe.
 GIVEN = ("start", "support", "history")
 
+# Packages without a wheel for the newest Pythons, and the first of these, as in pyproject.toml.
+_NO_WHEEL = {"celer": (3, 14)}
+
 Option = str | int | float | bool
 Options = tuple[tuple[str, Option], ...]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -115,6 +118,17 @@ class Algorithm:
     def installed(self) -> bool:
         """Whether the package it requires is there."""
         return not self.requires or importlib.util.find_spec(self.requires) is not None
+
+    @property
+    def needs(self) -> str:
+        """What it needs that is not there, and how to get it; empty if it is installed."""
+        if self.installed:
+            return ""
+        package = f"the package {self.requires!r}"
+        if self.requires in _NO_WHEEL and sys.version_info >= _NO_WHEEL[self.requires]:
+            return f"{package}, which has no wheel for this Python"
+        extra = {"learned": "learned", "peer": "peers"}.get(self.family)
+        return package + (f": pip install 'sparsebench[{extra}]'" if extra else "")
 
     @property
     def ready(self) -> bool:
@@ -308,10 +322,7 @@ def get_algorithm(name: str) -> Algorithm:
     entries = [_get(_ALGORITHMS, "algorithm", link) for link in links]
     for entry in entries:
         if not entry.installed:
-            raise InputError(
-                f"{entry.name} needs the package {entry.requires!r}: pip install "
-                f"'sparsebench[{'learned' if entry.family == 'learned' else 'peers'}]'"
-            )
+            raise InputError(f"{entry.name} needs {entry.needs}")
     return entries[0] if len(entries) == 1 else _chain(entries)
 
 

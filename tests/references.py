@@ -14,6 +14,12 @@ def on_support(A, y, support):
     return x
 
 
+def least_norm(A, y):
+    """The solution of least norm where the rows of A are independent, without a cut-off."""
+    Q, R = np.linalg.qr(A.T)
+    return Q @ np.linalg.solve(R.T, y)
+
+
 def unit_step(A):
     return 1 / np.mean(np.sum(A**2, axis=0))
 

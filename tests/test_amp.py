@@ -118,7 +118,6 @@ def test_converged_is_said_where_the_noise_is_all_that_is_left():
     assert settled >= 5
 
 
-@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("width", [1.0, 3.0, 5.0])
 def test_it_diverges_on_coherent_dictionaries_and_says_so(width):
     instance = sparsebench.draw("deconvolution", m=300, n=300, k=10, width=width)

@@ -1,5 +1,6 @@
 """The command line: what it writes, and one clear line for whatever is wrong."""
 
+import importlib.util
 import io
 import os
 import shutil
@@ -467,6 +468,24 @@ def test_list_shows_everything(command):
     code, out, _ = command("list", "--plugin", PLUGIN)
     assert "matched_filter" in out
     assert "helper" not in out
+
+
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        ((99,), "celer-lasso: needs the package 'celer': pip install 'sparsebench[peers]'"),
+        ((3, 11), "celer-lasso: needs the package 'celer', which has no wheel for this Python"),
+    ],
+)
+def test_list_says_what_is_not_installed_and_why(command, monkeypatch, first, words):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "celer" else find(n))
+    monkeypatch.setattr(registry, "_NO_WHEEL", {"celer": first})
+    line = f"not installed: {words}"
+    assert line in command("list", "algorithms")[1].splitlines()
+    assert "celer-lasso (needs celer)" in command("list")[1]
+    code, _, err = command("phase-transition", "-a", "celer-lasso")
+    assert (code, err.strip()) == (2, f"error: {words.replace(':', '', 1)}")
 
 
 @pytest.mark.parametrize(

@@ -189,10 +189,11 @@ def test_a_start_of_dependent_atoms(name):
     start[:6] = 1.0, 2.0, -1.0, 0.5, 3.0, 1.0
     found = sparsebench.solve(name, A, y, 6, start=start).x
     assert np.isfinite(found).all()
-    assert residual(A, y, found) <= residual(A, y, references.on_support(A, y, np.arange(6)))
+    basis = [0, 3, 5]  # of what the six span
+    assert residual(A, y, found) <= residual(A, y, references.on_support(A, y, basis))
     if name in ("els", "sbr"):
         support = np.flatnonzero(found)
-        assert np.linalg.matrix_rank(A[:, support]) == len(support)
+        assert np.linalg.cond(A[:, support]) < 1e3
     if name == "els":
         assert len(support) == 6
 

@@ -93,7 +93,6 @@ def test_a_scaled_dictionary_keeps_its_array(scale):
     assert np.isfinite(dictionary.gram).all()
 
 
-@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", ["omp", "htp"])
 @pytest.mark.parametrize("signals", [Y, np.stack([Y, Y], axis=1)])
 def test_an_estimate_beyond_double_precision_is_refused(name, signals):
@@ -228,7 +227,6 @@ def entries():
     }
 
 
-@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", NOT_ARRAYS)
 @pytest.mark.parametrize("entry", entries())
 def test_what_is_no_array_of_real_numbers_is_refused(entry, kind):
@@ -240,7 +238,6 @@ def test_what_is_no_array_of_real_numbers_is_refused(entry, kind):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", ARRAYS)
 @pytest.mark.parametrize("entry", entries())
 def test_what_holds_the_same_numbers_is_taken(entry, kind):
