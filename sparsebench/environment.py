@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from sparsebench.system import processor
 from sparsebench.types import InputError
 
 _PACKAGES = ("numpy", "scipy", "numba", "joblib", "pandas")
@@ -55,18 +56,9 @@ def describe() -> dict[str, Any]:
             if pool.get("user_api") == "blas"
         ],
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
     }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:

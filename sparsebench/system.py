@@ -8,7 +8,9 @@ What a system lacks, and what then happens:
 - No `pthread_sigmask` (Windows): a worker that is interrupted while it starts prints a traceback.
 - No `prctl` (all but Linux): a worker whose parent was killed ends when compiled code returns, not
   at once.
-- No `/proc` (all but Linux): what a plug-in has started in a worker is not ended with the worker.
+- No `/proc` (all but Linux): what a plug-in has started in a worker is not ended with the worker,
+  and a run's record names the kind of its processor only.
+- No `sysconf` of free pages (macOS, Windows): batches are cut to 2 GiB.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import atexit
 import ctypes
 import multiprocessing
 import os
+import platform
 import signal
 import socket
 import sys
@@ -242,6 +245,23 @@ def _descendants(pids: list[int]) -> list[int]:
         found += below
         ahead += below
     return found
+
+
+def free_memory() -> float:
+    """Return the bytes of memory that are free; 2 GiB where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return 2.0**31
+
+
+def processor() -> str:
+    """Return the name of the processor, or of its kind where the system does not tell."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def default_workers() -> int:

@@ -3,6 +3,8 @@
 import ast
 import math
 import os
+import platform
+import re
 import signal
 import sqlite3
 import subprocess
@@ -14,8 +16,10 @@ from pathlib import Path
 import pytest
 
 import sparsebench
-from sparsebench import pool, system
+from sparsebench import cli, figures, pool, system
+from sparsebench.experiments import studies
 from sparsebench.pool import WorkerDied
+from sparsebench.seeding import digest
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="asks by signals")
 STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}  # 128 + n, as a shell says it
@@ -353,13 +357,39 @@ def test_a_worker_that_is_killed_is_one_line(tmp_path, command):
     assert ended.stderr.count("\n") == 1
 
 
-def test_only_one_module_starts_workers():
-    """So that all commands end theirs alike."""
-    others = {"loky", "Parallel", "ProcessPoolExecutor", "Process", "get_context"}
+def test_one_module_starts_workers_and_asks_the_system():
+    """So that all commands end theirs alike, and another system is another reading of one file."""
+    others = {"Parallel", "ProcessPoolExecutor", "Process", "get_context", "get_reusable_executor"}
+    others |= {"setitimer", "SIGALRM", "SIGKILL", "sysconf", "getppid", "killpg", "fork", "prctl"}
     for path in Path(sparsebench.__file__).parent.rglob("*.py"):
         if path.name == "system.py":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             assert getattr(node, "attr", getattr(node, "id", "")) not in others, path
-            if isinstance(node, ast.ImportFrom):
-                assert "loky" not in (node.module or ""), path
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not node.value.startswith(("/proc", "/dev", "/tmp")), path
+
+
+def test_what_the_system_does_not_tell(monkeypatch, tmp_path):
+    told = system.free_memory()
+    assert 0 < told
+    monkeypatch.delattr(os, "sysconf", raising=False)
+    assert system.free_memory() == 2**31
+    monkeypatch.setattr(system, "Path", lambda _: tmp_path / "none")
+    assert system.processor() == (platform.processor() or platform.machine())
+
+
+def test_names_of_files_are_portable(monkeypatch, tmp_path, capsys):
+    """Whatever the labels: letters, digits, dots and dashes, and none that Windows reserves."""
+    words = "support-distance -p deconvolution[width=2] -a thresholding,iht[step=1/L] -j 1"
+    words += f" --n 32 --ks 2 --trials 2 -o {tmp_path}"
+    monkeypatch.setattr(sys, "argv", ["sparsebench", *words.split()])
+    with pytest.raises(SystemExit) as ended:
+        cli.run()
+    assert ended.value.code == 0, capsys.readouterr().err
+    written = [path.name for path in tmp_path.rglob("*")]
+    assert len(written) > 3
+    reserved = {"con", "prn", "aux", "nul"} | {f"{p}{i}" for p in ("com", "lpt") for i in range(10)}
+    for name in (*written, *figures._PICTURES, *studies.STUDIES, digest({"a": "b[c=1/L]:*"})):
+        assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name)
+        assert name.partition(".")[0] not in reserved

@@ -502,7 +502,9 @@ def test_a_quantity_that_cannot_be_derived_fails_those_that_read_it(tmp_path, mo
 
 
 SCRIPT = """
-import sys
+import signal, sys
+# A test that runs in the background may have been told to ignore interruptions.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {tests!r})
 from test_runner import diagram, execute
 from pathlib import Path
@@ -519,8 +521,6 @@ def start(folder):
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        # A test that runs in the background may have been told to ignore interruptions.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 

@@ -6,7 +6,6 @@ the kernels; they are made for a graphics card.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from sparsebench.batched.least_squares import polished
 from sparsebench.batched.selection import support_of
 from sparsebench.registry import Algorithm, choose_algorithm, stage_options
 from sparsebench.solvers.endings import _STATUS, BEYOND_DOUBLE, DIVERGED, TOO_LARGE_START
+from sparsebench.system import free_memory
 from sparsebench.types import (
     LARGEST_EXPONENT,
     Dictionary,
@@ -277,10 +277,7 @@ def memory_at_hand(device: torch.device) -> float:
         # What torch holds for later use is at hand too.
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return float(torch.cuda.mem_get_info(device)[0] + idle)
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return 2.0**31
+    return free_memory()
 
 
 def _timed(result: Result, seconds: float) -> Result:
