@@ -6,8 +6,6 @@ import math
 from functools import cache
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import norm
 
 from sparsebench.types import InputError
 
@@ -68,6 +66,8 @@ def minimax_threshold(delta: float) -> float:
     if not 0 < delta < 1:
         raise InputError(f"the undersampling ratio must lie in (0, 1), not {delta}")
 
+    from scipy.optimize import brentq
+
     def excess(z: float) -> float:
         return 2 * _density(z) / (z + 2 * (_density(z) - z * _tail(z))) - delta
 
@@ -124,7 +124,10 @@ def _tail(z: float) -> float:
 
 def _soft_threshold_risk(means: np.ndarray, threshold: float) -> np.ndarray:
     """Return E(soft(mu + Z) - mu)² for standard normal Z, by mean mu >= 0."""
+    from scipy.special import ndtr
+
     over, under = threshold - means, threshold + means
-    inside = norm.cdf(over) - norm.cdf(-under)
+    inside = ndtr(over) - ndtr(-under)
     risk = 1 + threshold**2 + (means**2 - 1 - threshold**2) * inside
-    return np.asarray(risk - over * norm.pdf(under) - under * norm.pdf(over))
+    densities = np.exp(-0.5 * np.stack([under, over]) ** 2) / math.sqrt(2 * math.pi)
+    return np.asarray(risk - over * densities[0] - under * densities[1])

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from sparsebench.problems.signals import AMPLITUDES, check_choice, check_snr, sparse_signal
 from sparsebench.registry import problem
@@ -78,6 +77,8 @@ class Lista:
     def dictionary(self, rng: np.random.Generator, m: int, n: int) -> FloatArray:
         """Return A, shape (m, n); `rng` is not used."""
         if self.dictionary_of == "alista":
+            from scipy.io import loadmat
+
             A: FloatArray = loadmat(published("D.mat"))["D"].astype(float)
             if A.shape != (m, n):
                 raise InputError(

@@ -6,7 +6,6 @@ from math import comb
 
 import numpy as np
 from numba import njit
-from scipy.optimize import minimize_scalar
 
 from sparsebench.kernels.gram import copy, correlate
 from sparsebench.kernels.least_squares import least_squares, polished, residual
@@ -82,6 +81,8 @@ def ridge(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     y : ndarray, shape (m,)
     k : int
     """
+    from scipy.optimize import minimize_scalar
+
     left, values, right = dictionary.svd
     squares = (values / values[0]) ** 2
     projections = left.T @ y

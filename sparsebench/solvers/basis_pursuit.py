@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from scipy.optimize import linprog
 
 from sparsebench.kernels.homotopy import lasso_path
 from sparsebench.registry import algorithm
@@ -157,6 +156,8 @@ def _linear_program(dictionary: Dictionary, y: FloatArray) -> tuple[FloatArray, 
     coherent dictionaries, 1e-10 made it call vertices optimal whose l1 norm was 2 to 30 times the
     least.
     """
+    from scipy.optimize import linprog
+
     m, n = dictionary.shape
     A = dictionary.atoms.T
     size = float(np.abs(y).max())
