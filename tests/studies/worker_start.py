@@ -5,9 +5,9 @@
 A pool of one worker is started as a run does, in each checkout of the repository (by default this
 one), which take turns. Three moments are looked at: the worker has done a block without a solve,
 so that all is imported; one block of the quick preset, so that its kernels are loaded; as many
-solves as that preset has (5,760). Memory in MB: resident (RSS), its own (private), and with each shared page divided
-among those that share it (PSS). Medians of the rounds; Linux only. Run it once before, so that
-the kernels are compiled.
+solves as that preset has (5,760). Memory in MB: resident (RSS), its own (private), and with each
+shared page divided among those that share it (PSS). Medians of the rounds; Linux only. Run it once
+before, so that the kernels are compiled.
 """
 
 import argparse

@@ -1,0 +1,67 @@
+"""A worker is light: it has loaded nothing that it does not need."""
+
+import subprocess
+import sys
+
+from sparsebench.experiments.presets import PHASE_TRANSITION
+
+NEEDLESS = {
+    "click",
+    "IPython",
+    "matplotlib",
+    "pandas",
+    "PIL",
+    "pydantic",
+    "rich",
+    "scipy.io",
+    "scipy.optimize",
+    "scipy.stats",
+    "sklearn",
+    "sqlite3",
+    "torch",
+    "typer",
+}
+# An algorithm that notes what is loaded where it is called, one file a process.
+SPY = """
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+
+def spy(A, y, k):
+    (Path({folder!r}) / str(os.getpid())).write_text("\\n".join(sys.modules))
+    return np.zeros(A.shape[1])
+"""
+
+
+def test_the_module_of_workers_loads_nothing_needless():
+    code = "import sys, sparsebench.worker; print(*sys.modules, sep='\\n')"
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = ended.stdout.splitlines()
+    assert "sparsebench.solvers.sea" in loaded
+    assert not NEEDLESS & set(loaded)
+
+
+def test_a_worker_that_has_solved_has_loaded_nothing_needless(tmp_path):
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "plugin.py").write_text(SPY.format(folder=str(tmp_path / "seen")))
+    names = PHASE_TRANSITION["quick"]["algorithms"] + ",spy"
+    command = [sys.executable, "-m", "sparsebench", "phase-transition", "--preset", "quick"]
+    command += ["--plugin", "plugin.py", "--algorithms", names, "--n", "32", "--grid", "1"]
+    with subprocess.Popen(
+        [*command, "--ratios", ".5", "-j", "2"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as run:
+        said = run.communicate()[0]
+    assert run.returncode == 0, said
+    workers = [path for path in (tmp_path / "seen").iterdir() if path.name != str(run.pid)]
+    assert workers
+    for path in workers:
+        loaded = path.read_text().splitlines()
+        assert "sparsebench.worker" in loaded
+        assert not NEEDLESS & set(loaded)
