@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from sparsebench.store import Store
 from sparsebench.system import check_stopped
 from sparsebench.types import Dictionary, Instance, Result, Status
 from sparsebench.worker import (
+    KERNELS,
     NO_INSTANCE,
     Solved,
     Versions,
@@ -182,6 +184,9 @@ def compile_all(algorithms: Sequence[Choice], console: Console) -> float:
             check_stopped()
             if not is_plain(algorithm_of(chosen)):
                 compile_one(chosen)
+    os.environ[KERNELS] = ",".join(
+        chosen.label for chosen in algorithms if not is_plain(algorithm_of(chosen))
+    )
     seconds = time.perf_counter() - start
     if seconds > 3:
         console.print(f"compiled kernels in {seconds:.0f} s; cached from now on")

@@ -8,6 +8,8 @@ What a system lacks, and what then happens:
 - No `pthread_sigmask` (Windows): a worker that is interrupted while it starts prints a traceback.
 - No `prctl` (all but Linux): a worker whose parent was killed ends when compiled code returns, not
   at once.
+- No safe copies of a process (all but Linux): a worker is a fresh interpreter, which loads for
+  itself what on Linux is loaded once for all.
 - No `/proc` (all but Linux): what a plug-in has started in a worker is not ended with the worker,
   and a run's record names the kind of its processor only.
 - No `sysconf` of free pages (macOS, Windows): batches are cut to 2 GiB.
@@ -174,41 +176,62 @@ def _say() -> None:
 def start_worker(target: Callable[..., None], *given: Any) -> Any:
     """Start a process that ends with this one, and return it.
 
-    It is a fresh interpreter on every system, with one thread of BLAS, and leaves it to its parent
-    to be asked to end, so that a Ctrl-C in a terminal prints nothing from it.
+    It has one thread of BLAS, and leaves it to its parent to be asked to end, so that a Ctrl-C in a
+    terminal prints nothing from it. On Linux it is a copy of `template`, which shares the memory of
+    what that has loaded; elsewhere, or where a template cannot be started, a fresh interpreter.
     """
     check_stopped()
-    process = multiprocessing.get_context("spawn").Process(target=_work, args=(target, *given))
+    given = (dict(os.environ), target, *given)
     if hasattr(signal, "pthread_sigmask"):
         from multiprocessing import resource_tracker
 
         resource_tracker.ensure_running()  # it would let the signals through again
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _asking())
         try:
+            process = _way_to_start().Process(target=_work, args=given)
             process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     else:
+        process = _way_to_start().Process(target=_work, args=given)
         process.start()
     _workers.append(process)
     return process
 
 
-def _work(target: Callable[..., None], *given: Any) -> None:
+def _way_to_start() -> Any:
+    if sys.platform == "linux":
+        from multiprocessing import forkserver
+
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["sparsebench.template"])
+        with suppress(OSError):  # there is no folder for its socket
+            forkserver.ensure_running()
+            return context
+    return multiprocessing.get_context("spawn")
+
+
+def _work(environment: dict[str, str], target: Callable[..., None], *given: Any) -> None:
     for number in _asking():  # no SIG_IGN, which what a plug-in starts would inherit
         signal.signal(number, lambda *_: None)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _asking())
     _die_with_parent()
-    os.environ.update(dict.fromkeys(THREADS, "1"))
+    os.environ.clear()
+    os.environ.update(environment | dict.fromkeys(THREADS, "1"))
     target(*given)
+
+
+def end_with_parent() -> None:
+    """Have this process killed by the system when the one that started it is gone."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _die_with_parent() -> None:
     """End this worker when its parent is gone, killed perhaps."""
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # another C library
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
 
     def watch() -> None:
         parent = multiprocessing.parent_process()

@@ -42,6 +42,8 @@ _FIRST_CALL = 60.0
 _DRAWING, _LEARNING = 60.0, 3600.0
 # What the message of a row begins with that has no instance, and so says nothing of its algorithm.
 NO_INSTANCE = "no instance: "
+# The variable that names the algorithms of a run, whose kernels `template` loads for all workers.
+KERNELS = "SPARSEBENCH_KERNELS"
 _Solution = TypeVar("_Solution")
 # Plug-in files, with what each of them was when the run began.
 Versions = tuple[tuple[str, str], ...]

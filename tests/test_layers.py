@@ -11,7 +11,7 @@ LAYERS = [
     {"pool", "registry", "devices", "kernels", "statistics"},
     {"problems", "solvers", "batched", "learned", "rows"},
     {"store", "experiments", "worker"},
-    {"progress", "runner", "timing"},
+    {"progress", "runner", "template", "timing"},
     {"plots", "figures", "cli", "cli_encoders", "cli_studies", "cli_unrolling"},
     {"__init__", "__main__"},
 ]

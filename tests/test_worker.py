@@ -1,9 +1,15 @@
 """A worker is light: it has loaded nothing that it does not need."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
 
 from sparsebench.experiments.presets import PHASE_TRANSITION
+from sparsebench.pool import _end, pool
 
 NEEDLESS = {
     "click",
@@ -65,3 +71,36 @@ def test_a_worker_that_has_solved_has_loaded_nothing_needless(tmp_path):
         loaded = path.read_text().splitlines()
         assert "sparsebench.worker" in loaded
         assert not NEEDLESS & set(loaded)
+
+
+def state(name, _):
+    """Return what a worker was started with, and a number of its own."""
+    loaded = "sparsebench.solvers.sea" in sys.modules
+    return os.getpid(), os.getppid(), loaded, os.environ.get(name), float(np.random.rand())
+
+
+def states(name, workers=3):
+    found = {}
+    with pool(workers) as each:
+        while len(found) < workers:
+            for _, (pid, *rest) in each(state, [(name, i) for i in range(4 * workers)]):
+                found.setdefault(pid, rest)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are fresh interpreters elsewhere")
+def test_workers_are_copies_of_one_process_without_threads():
+    found = states("HOME")
+    parents, loaded, _, numbers = zip(*found.values(), strict=True)
+    (parent,) = set(parents)
+    assert parent not in (os.getpid(), *found)
+    assert len(list(Path(f"/proc/{parent}/task").iterdir())) == 1
+    assert all(loaded)
+    assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("value", ["one", "another"])
+def test_a_worker_has_the_environment_of_its_start(monkeypatch, value):
+    monkeypatch.setenv("SPARSEBENCH_TEST", value)
+    _end()  # those of the test before
+    assert {variable for _, _, variable, _ in states("SPARSEBENCH_TEST").values()} == {value}

@@ -1,0 +1,40 @@
+"""What workers on Linux are copies of: a process that has loaded all that they need.
+
+A page of memory that nobody writes to is then there once, however many workers there are. It has
+one thread, and has solved nothing of a run. To be imported by a server of `multiprocessing` only.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from contextlib import suppress
+
+from sparsebench.system import THREADS, end_with_parent
+
+end_with_parent()  # and its copies with it
+os.environ.update(dict.fromkeys(THREADS, "1"))  # before numpy is imported
+
+import numpy as np  # noqa: E402
+
+from sparsebench.registry import Algorithm, algorithm_of, choose_algorithms  # noqa: E402
+from sparsebench.worker import KERNELS, compile_one  # noqa: E402
+
+
+def _is_ours(entry: Algorithm) -> bool:
+    """Whether it runs compiled loops of ours alone, which start no thread."""
+    return all(
+        stage.function.__module__.startswith("sparsebench.")
+        and stage.family not in ("learned", "peer")
+        for stage in entry.stages or (entry,)
+    )
+
+
+with suppress(Exception):  # what goes wrong here goes wrong in a worker, where it is told
+    for chosen in choose_algorithms(os.environ[KERNELS]):
+        if _is_ours(algorithm_of(chosen)):
+            compile_one(chosen)
+# A copy of this state would give every worker the same numbers.
+os.register_at_fork(after_in_child=np.random.seed)
+gc.collect()
+gc.freeze()  # or the next collection would write to every page that holds an object
