@@ -6,8 +6,7 @@ A pool of one worker is started as a run does, in each checkout of the repositor
 one), which take turns. Three moments are looked at: the worker has done a block without a solve,
 so that all is imported; one block of the quick preset, so that its kernels are loaded; as many
 solves as that preset has (5,760). Memory in MB: resident (RSS), its own (private), and with each
-shared page divided among those that share it (PSS). Medians of the rounds; Linux only. Run it once
-before, so that the kernels are compiled.
+shared page divided among those that share it (PSS). Medians of the rounds; Linux only.
 """
 
 import argparse
@@ -68,10 +67,14 @@ def one_worker(runner):
 
 def look():
     """Start a worker in this process's checkout and print what it has used at each moment."""
+    from rich.console import Console
+
     from sparsebench import runner
     from sparsebench.registry import choose_algorithms, choose_problem
 
     problem, algorithms = choose_problem("gaussian"), choose_algorithms([ALGORITHMS])
+    compile_all = getattr(runner, "compile_all", None) or runner._compile_all
+    compile_all(algorithms, Console(quiet=True))
 
     def block(n, m, trial, ks):
         pairs = tuple((chosen, k) for chosen in algorithms for k in ks)
