@@ -31,6 +31,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 # Set to 1 before numpy is imported: parallelism is across processes.
@@ -188,14 +189,24 @@ def start_worker(target: Callable[..., None], *given: Any) -> Any:
         resource_tracker.ensure_running()  # it would let the signals through again
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _asking())
         try:
-            process = _way_to_start().Process(target=_work, args=given)
-            process.start()
+            process = _started(given)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     else:
-        process = _way_to_start().Process(target=_work, args=given)
-        process.start()
+        process = _started(given)
     _workers.append(process)
+    return process
+
+
+def _started(given: tuple[Any, ...]) -> Any:
+    """Start a process that does not run the script of its parent anew, guarded or not."""
+    process = _way_to_start().Process(target=_work, args=given)
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = script
     return process
 
 

@@ -104,3 +104,22 @@ def test_a_worker_has_the_environment_of_its_start(monkeypatch, value):
     monkeypatch.setenv("SPARSEBENCH_TEST", value)
     _end()  # those of the test before
     assert {variable for _, _, variable, _ in states("SPARSEBENCH_TEST").values()} == {value}
+
+
+UNGUARDED = """
+from sparsebench.pool import pool
+
+print("ran")
+with pool(2) as each:
+    print(sorted(result for _, result in each(divmod, [(7, 3), (8, 3)])))
+"""
+
+
+def test_a_script_that_guards_nothing_is_run_once(tmp_path):
+    """What `multiprocessing` asks of a script, `if __name__ == "__main__"`, we do not ask."""
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    ended = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=300
+    )
+    assert ended.stdout == "ran\n[(2, 1), (2, 2)]\n", ended.stderr
