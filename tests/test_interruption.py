@@ -120,7 +120,7 @@ class Run:
     def end(self):
         """Return its status and what it said, when no process of its session is left."""
         try:
-            _, err = self.process.communicate(timeout=120)
+            _, err = self.process.communicate(timeout=300)
             self._until(self.gone)
         finally:
             if not self.gone():
@@ -143,7 +143,7 @@ class Run:
 
     @staticmethod
     def _until(true):
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while not true():
             assert time.monotonic() < until, "nothing happens"
             time.sleep(0.02)
