@@ -110,8 +110,17 @@ TimeLimit = Annotated[
     float,
     typer.Option(
         "--time-limit",
-        help="Seconds a solve may take before it counts as failed. Drawing an instance may take "
-        "as long, or a minute; a dictionary that all trials share, an hour.",
+        help="Seconds of CPU time that a solve may use before it counts as failed; one that waits "
+        "instead may take ten times as long. Drawing an instance may take as long, or a minute; a "
+        "dictionary that all trials share, an hour.",
+    ),
+]
+Retry = Annotated[
+    str | None,
+    typer.Option(
+        "--retry",
+        metavar="STATUSES",
+        help="Compute rows of these statuses anew: time-out, error, or time-out,error.",
     ),
 ]
 Device = Annotated[
@@ -192,6 +201,7 @@ def phase_transition(
     out: Out = Path("results"),
     plugin: Plugins = None,
     time_limit: TimeLimit = presets.TIME_LIMIT,
+    retry: Retry = None,
     device: Device = "cpu",
     precision: Precision = "float64",
 ) -> None:
@@ -228,7 +238,7 @@ def phase_transition(
         first_coherence(experiment.problem, m, n, seed, experiment.time_limit)
         for m in experiment.ms
     ]
-    report = _run(experiment, out, jobs, plugin, device)
+    report = _run(experiment, out, jobs, plugin, device, retry)
     thresholds = _told(experiment.thresholds(), experiment.algorithms)
     _write_csv(_traced(thresholds, experiment.recipe()), out / "thresholds.csv")
     _write_csv(experiment.cells(), out / "cells.csv")
@@ -275,6 +285,7 @@ def support_distance(
     out: Out = Path("results"),
     plugin: Plugins = None,
     time_limit: TimeLimit = presets.TIME_LIMIT,
+    retry: Retry = None,
     device: Device = "cpu",
     precision: Precision = "float64",
 ) -> None:
@@ -299,7 +310,7 @@ def support_distance(
     for k in experiment.ks:
         problems.check_sizes(m, n, k)
     coherence = first_coherence(generator, experiment.m, n, seed, experiment.time_limit)
-    report = _run(experiment, out, jobs, plugin, device)
+    report = _run(experiment, out, jobs, plugin, device, retry)
     distances = _told(experiment.distances(), experiment.algorithms)
     _write_csv(_traced(distances, experiment.recipe()), out / "distances.csv")
     from sparsebench import figures
@@ -569,7 +580,7 @@ def status(out: Out = Path("results")) -> None:
     with Store(out, writable=False) as store:
         table = Table(
             *("problem", "version", "seed", "algorithm", "version", "time limit"),
-            *("rows", "exact", "failures", "core seconds"),
+            *("rows", "exact", "failures", "time-outs", "core seconds"),
         )
         summary = store.summary()
         row: Any
@@ -584,6 +595,7 @@ def status(out: Out = Path("results")) -> None:
                 f"{row.rows:,}",
                 f"{row.exact:,}",
                 f"{row.failures:,}",
+                f"{row.time_outs:,}",
                 _number(row.seconds, ".1f"),
             )
         _out.print(table)
@@ -625,8 +637,10 @@ def _run(
     jobs: int | None,
     plugin: list[Path] | None,
     device: str = "cpu",
+    retry: str | None = None,
 ) -> Report:
     problems.check_seed(experiment.seed)
+    statuses = _statuses(retry)
     workers = default_workers() if jobs is None else _at_least_one("--jobs", jobs)
     with Store(out) as store:
         when_stopped(
@@ -642,6 +656,7 @@ def _run(
                 plugins=[str(path) for path in plugin or ()],
                 console=_err,
                 device=device,
+                retry=statuses,
             )
         except WorkerDied as error:
             _stop(
@@ -729,6 +744,15 @@ def _positive(option: str, value: float) -> float:
     return value
 
 
+def _statuses(retry: str | None) -> list[str]:
+    """Read which rows are computed anew: of statuses that a machine may be to blame for."""
+    statuses = [] if retry is None else retry.split(",")
+    for one in statuses:
+        if one not in (Status.TIME_OUT, Status.ERROR):
+            raise InputError(f"--retry takes time-out, error or time-out,error, not {retry!r}")
+    return statuses
+
+
 def _options_text(options: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in options.items())
 
@@ -757,8 +781,8 @@ def _command_line(words: list[str]) -> str:
 
 
 def _deciding(words: list[str]) -> list[str]:
-    """Leave out of a command line where its results go and how many processes there are."""
-    unimportant = ("-o", "--out", "-j", "--jobs")
+    """Leave out of a command line what does not decide its results."""
+    unimportant = ("-o", "--out", "-j", "--jobs", "--retry")
     return [
         word
         for before, word in pairwise(["", *words])
@@ -953,6 +977,8 @@ def _print_report(report: Report, written: list[Path], out: Path) -> None:
             _out.print(f"{label}: {counts} of {total:,} solves, counted as failures")
             for message, count in report.messages[label].most_common(3):
                 _out.print(f"    {count:,} times: {message}")
+    if any(statuses[Status.TIME_OUT] for statuses in report.statuses.values()):
+        _out.print("the same command with --retry time-out computes the time-outs anew")
     if report.undrawn:
         total = report.computed + report.found
         _out.print(

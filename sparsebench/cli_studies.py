@@ -16,6 +16,7 @@ from sparsebench.cli import (
     Out,
     Plugins,
     Precision,
+    Retry,
     Seed,
     TimeLimit,
     Workers,
@@ -52,12 +53,13 @@ def study(
     jobs: Workers = None,
     out: Out = Path("results"),
     time_limit: TimeLimit = presets.TIME_LIMIT,
+    retry: Retry = None,
 ) -> None:
     """Run a study through the store, write its CSV, and draw it."""
     experiments = studies.experiments(name, preset, seed, _positive("--time-limit", time_limit))
     for experiment in experiments:  # what the last one cannot have is said before any runs
         check_seed(experiment.seed)
-    reports = [_run(experiment, out, jobs, None) for experiment in experiments]
+    reports = [_run(experiment, out, jobs, None, retry=retry) for experiment in experiments]
     data = out / f"{name}.csv"
     recipes = [experiment.recipe() for experiment in experiments]
     recipe = recipes[0] if len(recipes) == 1 else recipes

@@ -136,6 +136,7 @@ def _read(path: Path) -> pd.DataFrame:
         for column in columns:
             if column not in frame:
                 raise ValueError(f"it has no column {column!r}")
+        whole += {"time_outs"} & set(frame)  # not in files of earlier versions
         frame[whole] = frame[whole].apply(pd.to_numeric)
         if frame.empty or frame[whole].isna().any(axis=None):
             raise ValueError("it has no rows, or rows without numbers")
@@ -173,8 +174,15 @@ def _worded(key: str, value: Any) -> str:
     return f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
 
 
-def _counted(solves: int) -> tuple[str, str]:
-    return f"{solves:,} trials", "95 % intervals"
+def _counted(rows: pd.DataFrame) -> list[str]:
+    """Say for the small print how many trials there are, and how many of them are time-outs."""
+    return [f"{int(rows['trials'].sum()):,} trials", *_time_outs(rows), "95 % intervals"]
+
+
+def _time_outs(rows: pd.DataFrame) -> list[str]:
+    """Say how many solves are failures for having run out of time, which a machine may decide."""
+    count = int(rows["time_outs"].sum()) if "time_outs" in rows else 0  # not in earlier files
+    return [f"{count:,} time-out{'s' * (count > 1)}, counted as failures"] if count else []
 
 
 def _values(frame: pd.DataFrame, column: str) -> str:
@@ -203,8 +211,8 @@ def _coverage(frame: pd.DataFrame) -> list[str]:
 
 
 def _phase_transition(frame: pd.DataFrame, folder: Path) -> list[Path]:
-    solves = int(frame[frame["level"] == 0.95]["trials"].sum())
-    footer = _footer(frame, _values(frame, "n"), *_counted(solves), *_coverage(frame))
+    counted = _counted(frame[frame["level"] == 0.95])
+    footer = _footer(frame, _values(frame, "n"), *counted, *_coverage(frame))
     frame, without = _without_points(frame, "algorithm")
     footer += without
     return [
@@ -216,7 +224,7 @@ def _phase_transition(frame: pd.DataFrame, folder: Path) -> list[Path]:
 
 def _support_distance(frame: pd.DataFrame, folder: Path) -> list[Path]:
     sizes = _values(frame, "n"), _values(frame, "m")
-    footer = _footer(frame, *sizes, *_counted(int(frame["trials"].sum())))
+    footer = _footer(frame, *sizes, *_counted(frame))
     return plots.support_distance(frame, footer, folder, "support-distance")
 
 
@@ -238,7 +246,7 @@ def _study(name: str) -> Callable[[pd.DataFrame, Path], list[Path]]:
         sizes = [_values(frame, "n")]
         if frame["m"].nunique() == 1:
             sizes.append(_values(frame, "m"))
-        footer = _footer(frame, *sizes, *_counted(int(once["trials"].sum())), *_coverage(frame))
+        footer = _footer(frame, *sizes, *_counted(once), *_coverage(frame))
         frame, without = _without_points(frame, "curve")
         footer += without
         return [
@@ -263,7 +271,8 @@ def _full_grid(frame: pd.DataFrame, folder: Path) -> list[Path]:
     once = frame[frame["level"] != 0.5]
     solves = once.groupby("quantity")["trials"].sum()
     counted = f"{solves['adaptive']:,} solves adaptively, {solves['rate']:,} on the grid"
-    footer = _footer(frame, _values(frame, "n"), counted, "95 % intervals")
+    late = _time_outs(once[once["quantity"] != "full grid"])  # whose solves are those of the rates
+    footer = _footer(frame, _values(frame, "n"), counted, *late, "95 % intervals")
     frame, without = _without_points(frame, "algorithm")
     return plots.full_grid(frame, footer + without, folder, "full-grid")
 

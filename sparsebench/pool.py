@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import atexit
 import pickle
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import Pipe
+from dataclasses import dataclass
+from multiprocessing import Pipe, get_context
 from multiprocessing.connection import wait
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from sparsebench.system import check_stopped, end_workers, start_worker
+from sparsebench.system import OVERDUE, check_stopped, end_after, end_workers, start_worker
 
 _GONE = (EOFError, ConnectionError)
 
@@ -22,11 +24,21 @@ class WorkerDied(RuntimeError):
     """A worker process was killed, for want of memory perhaps."""
 
 
+@dataclass(frozen=True)
+class Overdue:
+    """Stands for the result of a task whose worker was ended within a step that took too long."""
+
+    step: int
+
+
 # Calls a function of a module on every task, and yields (place of the task, result).
 Each = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterator[tuple[int, Any]]]
 # The processes that wait for work, and whether this one is a worker itself.
-_idle: list[tuple[Any, Any]] = []
+_idle: list[tuple[Any, Any, Any]] = []
 serving = False
+# In a worker: the step that it is at, which its parent sees, and when its end was last put off.
+_step: Any = None
+_put_off = -float("inf")
 
 
 @contextmanager
@@ -70,14 +82,14 @@ def _spread(
 ) -> Iterator[tuple[int, Any]]:
     """Give every free worker the next task, before what is done is yielded."""
     ahead = iter(enumerate(tasks))
-    busy: dict[Any, tuple[int, Any]] = {}
+    busy: dict[Any, tuple[int, Any, Any]] = {}
 
-    def send_next(process: Any, connection: Any) -> None:
+    def send_next(process: Any, connection: Any, step: Any) -> None:
         place, task = next(ahead, (-1, None))
         if task is None:
-            _idle.append((process, connection))
+            _idle.append((process, connection, step))
             return
-        busy[connection] = place, process
+        busy[connection] = place, process, step
         with suppress(*_GONE):  # seen when its answer is awaited
             connection.send((function, task))
 
@@ -91,32 +103,58 @@ def _spread(
                 good, result = connection.recv()
             except _GONE:
                 check_stopped()
-                raise WorkerDied("a worker process died (out of memory?)") from None
+                place, process, step = busy.pop(connection)
+                process.join()
+                if process.exitcode != OVERDUE or step.value < 0:
+                    raise WorkerDied("a worker process died (out of memory?)") from None
+                send_next(*_free_worker())
+                done.append((place, Overdue(step.value)))
+                continue
             check_stopped()
             if not good:
                 raise result
-            place, process = busy.pop(connection)
-            send_next(process, connection)
+            place, process, step = busy.pop(connection)
+            send_next(process, connection, step)
             done.append((place, result))
         yield from done
 
 
-def _free_worker() -> tuple[Any, Any]:
+def note(step: int, seconds: float) -> None:
+    """Tell the parent of a worker which step of its task begins, and end the worker if it is long.
+
+    The end comes from the system, when the step has used its `seconds` of CPU time, a quarter more
+    and 2 or 3: for compiled code, which nothing else ends. A step of -1 ends with the task.
+    """
+    global _put_off
+    if _step is None:
+        return
+    _step.value = step
+    now = time.perf_counter()
+    if step < 0:
+        end_after(float("inf"))
+        _put_off = -float("inf")
+    elif now - _put_off > 1.0:  # not at every step, which may take microseconds
+        end_after(1.25 * seconds + 3.0)
+        _put_off = now
+
+
+def _free_worker() -> tuple[Any, Any, Any]:
     """Return a worker that waits, or start one."""
     while _idle:
-        process, connection = _idle.pop()
+        process, connection, step = _idle.pop()
         if process.is_alive():
-            return process, connection
+            return process, connection, step
     ours, theirs = Pipe()
-    process = start_worker(_serve, theirs)
+    step = get_context("spawn").RawValue("q", -1)
+    process = start_worker(_serve, theirs, step)
     theirs.close()  # so that its end is seen
-    return process, ours
+    return process, ours, step
 
 
-def _serve(connection: Any) -> None:
+def _serve(connection: Any, step: Any) -> None:
     """Do tasks until the parent closes the connection."""
-    global serving
-    serving = True
+    global serving, _step
+    serving, _step = True, step
     while True:
         answer: tuple[bool, Any]
         try:
@@ -157,8 +195,8 @@ def _end() -> None:
 @atexit.register
 def _dismiss() -> None:
     """Let the workers that wait end by themselves, and kill those that do not."""
-    for _, connection in _idle:
+    for _, connection, _ in _idle:
         connection.close()
-    for process, _ in _idle:
+    for process, _, _ in _idle:
         process.join(timeout=2.0)
     _end()

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from sparsebench.devices import own_options, place
-from sparsebench.pool import Each, pool
+from sparsebench.pool import Each, Overdue, pool
 from sparsebench.problems import is_ordered
 from sparsebench.progress import Bar
 from sparsebench.registry import Choice, algorithm_of, plugin_fingerprint
@@ -33,6 +33,7 @@ from sparsebench.worker import (
     failed_row,
     is_plain,
     measured,
+    overdue,
     solve_one,
     with_near,
 )
@@ -90,6 +91,7 @@ def run(
     plugins: Sequence[str] = (),
     console: Console | None = None,
     device: str = "cpu",
+    retry: Sequence[str] = (),
 ) -> Report:
     """Run an experiment to its end, computing only those rows that the store does not hold.
 
@@ -109,6 +111,9 @@ def run(
         Where progress is shown, if it is a terminal.
     device : str
         Where those algorithms run whose choice says that it runs on a device (`devices.placed`).
+    retry : sequence of str
+        Statuses whose rows are computed anew, each once: a run that is stopped goes on with those
+        that it had not come to.
 
     Raises
     ------
@@ -122,6 +127,11 @@ def run(
     report = Report(workers=workers)
     versions = tuple((path, plugin_fingerprint(path)) for path in plugins)
     run_id = 0
+    recipe = experiment.recipe() | ({"retry": sorted(retry)} if retry else {})
+    retried_before = store.first_of_unfinished(recipe) if retry else 0
+    if retry:  # recorded even if nothing is left to compute: it ends those that were stopped
+        run_id = store.start_run(command, recipe, environment)
+    compiled = False
     waves = experiment.waves()
     start = time.perf_counter()
     with Bar(experiment, console) as bar, pool(workers) as each:
@@ -131,7 +141,7 @@ def run(
                 rows: list[Outcomes] = []
                 missing: list[tuple[int, Block]] = []
                 for index, block in enumerate(wanted):
-                    known = store.find(block)
+                    known = store.find(block, retry, retried_before)
                     rows.append(known)
                     report.found += len(known)
                     for (algorithm, _), outcome in known.items():
@@ -140,12 +150,13 @@ def run(
                     if rest:
                         missing.append((index, _only(block, rest)))
                 if missing and not run_id:
-                    run_id = store.start_run(command, experiment.recipe(), environment)
-                    report.compiling = compile_all(experiment.algorithms, console)
+                    run_id = store.start_run(command, recipe, environment)
+                if missing and not compiled:
+                    report.compiling, compiled = compile_all(experiment.algorithms, console), True
                 bar.start_wave([block for _, block in missing])
                 for index, block, done in _solve_everywhere(missing, each, versions, device):
                     check_stopped()  # a row that an interruption has spoilt is not stored
-                    store.add(run_id, block, done.outcomes)
+                    store.add(run_id, block, done.outcomes, retry)
                     rows[index].update(zip(block.pairs, done.outcomes, strict=True))
                     report.computed += len(done.outcomes)
                     report.drawing += done.drawing
@@ -256,7 +267,8 @@ def solve_blocks(blocks: Sequence[Block], device: str) -> list[Solved]:
     """Solve blocks of one problem and size on a device: an algorithm's pairs all at once.
 
     A time limit holds for a batch as a whole, that of one solve times their number: the problems
-    of a batch advance together. Seconds are shares of a batch's.
+    of a batch advance together. It counts the CPU time of all threads of this process, that of
+    waiting for a card included as far as torch waits by looking. Seconds are shares of a batch's.
     """
     from sparsebench import batched
 
@@ -346,5 +358,15 @@ def _solve_all(
 ) -> Iterator[tuple[int, Block, Solved]]:
     """Yield each block as it is done; large ones first, so that none is left over at the end."""
     ordered = sorted(missing, key=lambda item: -sum(k * item[1].m for _, k in item[1].pairs))
-    for position, done in each(solve_one, [(block, plugins) for _, block in ordered]):
-        yield *ordered[position], done
+    while ordered:
+        again: list[tuple[int, Block]] = []
+        for position, done in each(solve_one, [(block, plugins) for _, block in ordered]):
+            index, block = ordered[position]
+            if isinstance(done, Overdue):
+                late = block.pairs[done.step]
+                rest = tuple(pair for pair in block.pairs if pair != late)
+                again += [(index, _only(block, rest))] if rest else []
+                yield index, _only(block, (late,)), Solved([overdue(block)], 0.0, 0.0, 0.0)
+            else:
+                yield index, block, done
+        ordered = again

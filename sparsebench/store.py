@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import astuple
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ _COLUMNS_4 = (
     "problem, n, m, trial, algorithm, k, run, support_distance, exact, relative_error, "
     "relative_residual, n_iter, status, message, seconds, stages, near_1, near_2"
 )
+# What a row that is computed anew takes from the new one: all but its key.
+_NEW = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS_4.split(", ")[6:])
 _SCHEMA = (
     """
 CREATE TABLE format (version INTEGER NOT NULL);
@@ -184,8 +187,24 @@ class Store:
                 (canonical(report), run),
             )
 
-    def add(self, run: int, block: Block, outcomes: Sequence[Outcome]) -> None:
-        """Append the rows of a finished block, all or none."""
+    def first_of_unfinished(self, recipe: Any) -> int:
+        """Return the first of the last runs of a recipe that did not finish, or the next run."""
+        runs = self._connection.execute(
+            "SELECT id, finished FROM runs WHERE recipe = ? ORDER BY id DESC", (canonical(recipe),)
+        ).fetchall()
+        unfinished = [run for run, finished in takewhile(lambda one: one[1] is None, runs)]
+        if unfinished:
+            return int(unfinished[-1])
+        (last,) = self._connection.execute("SELECT ifnull(max(id), 0) FROM runs").fetchone()
+        return int(last) + 1
+
+    def add(
+        self, run: int, block: Block, outcomes: Sequence[Outcome], retried: Sequence[str] = ()
+    ) -> None:
+        """Append the rows of a finished block, all or none.
+
+        Rows that are there stay, unless their status is one of those `retried`.
+        """
         try:
             with self._connection:
                 problem = self._enter(
@@ -215,15 +234,21 @@ class Store:
                 # Another run may have been first; nothing else is passed over.
                 self._connection.executemany(
                     f"INSERT INTO rows ({_COLUMNS_4}) VALUES ({','.join('?' * 18)}) "
-                    "ON CONFLICT (problem, n, m, trial, algorithm, k) DO NOTHING",
-                    [key + astuple(o) for key, o in zip(keys, outcomes, strict=True)],
+                    f"ON CONFLICT (problem, n, m, trial, algorithm, k) DO UPDATE SET {_NEW} "
+                    f"WHERE rows.status IN ({','.join('?' * len(retried))})",
+                    [key + astuple(o) + (*retried,) for key, o in zip(keys, outcomes, strict=True)],
                 )
         except BaseException:
             self._ids.clear()  # those entered here have been taken back
             raise
 
-    def find(self, block: Block) -> dict[tuple[Choice, int], Outcome]:
-        """Return those outcomes of a block that are stored."""
+    def find(
+        self, block: Block, retried: Sequence[str] = (), before: int = 0
+    ) -> dict[tuple[Choice, int], Outcome]:
+        """Return those outcomes of a block that are stored.
+
+        Rows whose status is `retried` count as missing, where they are of a run `before` that one.
+        """
         problem = self._id("problems", _problem_recipe(block))
         by_id = {
             self._id("algorithms", _algorithm_recipe(block, chosen)): chosen
@@ -231,15 +256,17 @@ class Store:
         }
         wanted = set(block.pairs)
         found = {}
-        for algorithm, k, *values in self._connection.execute(
-            "SELECT algorithm, k, support_distance, exact, relative_error, relative_residual, "
+        for algorithm, k, run, *values in self._connection.execute(
+            "SELECT algorithm, k, run, support_distance, exact, relative_error, relative_residual, "
             "n_iter, status, message, seconds, stages, near_1, near_2 FROM rows "
             "WHERE problem = ? AND n = ? AND m = ? AND trial = ?",
             (problem, block.n, block.m, block.trial),
         ):
             if algorithm in by_id and (by_id[algorithm], k) in wanted:
                 values[1] = bool(values[1])
-                found[by_id[algorithm], k] = Outcome(*values)
+                outcome = Outcome(*values)
+                if outcome.status not in retried or run >= before:
+                    found[by_id[algorithm], k] = outcome
         return found
 
     def _id(self, table: str, recipe: str) -> int | None:
@@ -291,6 +318,7 @@ class Store:
             "a.recipe AS algorithm_recipe, count(*) AS rows, "
             "sum(r.exact) AS exact, "
             "sum(r.status IN ('error', 'time-out', 'diverged')) AS failures, "
+            "sum(r.status = 'time-out') AS time_outs, "
             "sum(r.seconds) AS seconds FROM rows r JOIN algorithms a ON a.id = r.algorithm "
             "JOIN problems p ON p.id = r.problem GROUP BY r.problem, r.algorithm "
             "ORDER BY p.label, p.recipe, a.label, a.recipe",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,15 +36,16 @@ from sparsebench.solvers import compile_kernels, solve_checked
 from sparsebench.system import TimeOut, time_limited
 from sparsebench.types import Dictionary, InputError, Instance, Result, Status
 
-# Seconds that the first call of a plug-in may take, on a tiny problem: it may compile itself.
+# Seconds of CPU time that the first call of a plug-in may take, on a tiny problem: it may compile.
 _FIRST_CALL = 60.0
-# Seconds that drawing may take at least, whatever the limit of a solve: a dictionary that all
-# trials share may be learnt from images.
+# Those that drawing may take at least, whatever the limit of a solve: a dictionary that all trials
+# share may be learnt from images.
 _DRAWING, _LEARNING = 60.0, 3600.0
 # What the message of a row begins with that has no instance, and so says nothing of its algorithm.
 NO_INSTANCE = "no instance: "
 # The variable that names the algorithms of a run, whose kernels `template` loads for all workers.
 KERNELS = "SPARSEBENCH_KERNELS"
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 _Solution = TypeVar("_Solution")
 # Plug-in files, with what each of them was when the run began.
 Versions = tuple[tuple[str, str], ...]
@@ -103,10 +105,13 @@ def solve_block(block: Block) -> Solved:
     for chosen in entries:
         compile_one(chosen)
     derived = time.perf_counter()
-    outcomes = [
-        _outcome(chosen, entries[chosen], instances[k], k, block.time_limit, ordered)
-        for chosen, k in block.pairs
-    ]
+    outcomes = []
+    for step, (chosen, k) in enumerate(block.pairs):
+        pool.note(step, block.time_limit)
+        outcomes.append(
+            _outcome(chosen, entries[chosen], instances[k], k, block.time_limit, ordered)
+        )
+    pool.note(-1, 0.0)
     solved = time.perf_counter()
     return Solved(outcomes, drawn - start, derived - drawn, solved - derived)
 
@@ -206,19 +211,23 @@ def attempt(
         # What one algorithm does to numpy's handling of errors is not seen by the next.
         with time_limited(time_limit), np.errstate():
             return solve()
-    except TimeOut:
-        seconds = time.perf_counter() - start
-        return failed_row(Status.TIME_OUT, f"stopped after {time_limit:g} s", seconds)
+    except TimeOut as error:
+        return failed_row(Status.TIME_OUT, str(error), time.perf_counter() - start)
     except (Exception, SystemExit) as error:
         if passing(error):
             raise
         if isinstance(error, MemoryError):
             return failed_row(Status.ERROR, "out of memory", time.perf_counter() - start)
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        message = f"{kind}{error}"
-        return failed_row(
-            Status.ERROR, " ".join(message.split())[:300], time.perf_counter() - start
-        )
+        # Messages are counted, and an address differs from run to run.
+        message = _ADDRESS.sub("0x...", " ".join(f"{kind}{error}".split()))[:300]
+        return failed_row(Status.ERROR, message, time.perf_counter() - start)
+
+
+def overdue(block: Block) -> Outcome:
+    """Return the row of a solve that its worker was ended with."""
+    message = f"ended after more than {block.time_limit:g} s of CPU time within compiled code"
+    return with_near(failed_row(Status.TIME_OUT, message, None), is_ordered(block.problem))
 
 
 def measured(instance: Instance, result: Result, ordered: bool) -> Outcome:

@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 
 import sparsebench
-from sparsebench import devices, registry, runner, worker
+from sparsebench import devices, registry, runner, system, worker
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.study import Point, Study
 from sparsebench.experiments.support_distance import SupportDistance
@@ -402,19 +402,21 @@ def fragile(monkeypatch):
     del registry._PROBLEMS["fragile"]
     registry.problem("fragile")(Fragile)
     Fragile.calls.clear()
-    monkeypatch.setattr(worker, "_DRAWING", 0.5, raising=False)
+    monkeypatch.setattr(worker, "_DRAWING", 0.5)
+    monkeypatch.setattr(system, "_TICK", 0.1)
+    monkeypatch.setattr(system, "_WAITING_TICKS", 2)
 
 
 BAD_DRAWS = {
     "raises": "problem 'fragile' failed to draw a dictionary: RuntimeError: the [moon] is full",
     "exits": "problem 'fragile' failed to draw a dictionary: SystemExit: 3",
-    "sleeps": "stopped after 0.5 s",
+    "sleeps": "stopped after 1 s in which it computed nothing",
     "NaN": "problem 'fragile' drew a dictionary that is no use: A holds NaN or infinite entries",
     "transposed": "A has shape (32, 16), not (16, 32)",
     "wide": "A has shape (16, 31), not (16, 32)",
     "nothing": "A must be a dense array of real numbers",
     "signal raises": "problem 'fragile' failed to draw a signal: KeyError: 'lost'",
-    "signal sleeps": "stopped after 0.5 s",
+    "signal sleeps": "stopped after 1 s in which it computed nothing",
     "signal NaN": "problem 'fragile' drew a signal that is no use: x holds NaN or infinite entries",
     "signal huge": "y holds NaN or infinite entries",
     "signal dense": "x has 3 non-zeros, not k = 2",
@@ -461,7 +463,7 @@ def test_what_no_trial_can_have_ends_the_run(tmp_path, fragile, monkeypatch, wor
     for problem, m, words in (
         ("deconvolution", 16, "deconvolution needs m = n"),
         ("fragile[how=raises,fixed=true]", 16, "the [moon] is full"),
-        ("fragile[how=sleeps,fixed=true]", 16, "has no dictionary: stopped after 0.5 s"),
+        ("fragile[how=sleeps,fixed=true]", 16, "has no dictionary: stopped after 1 s in which"),
     ):
         monkeypatch.setattr(worker, "_LEARNING", 0.5)
         monkeypatch.setitem(Fragile.calls, "dictionary", 2)
@@ -576,6 +578,8 @@ def test_failures_are_rows_with_their_message(tmp_path):
 
 def test_a_solve_that_runs_too_long_is_a_failed_row(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "_FIRST_CALL", 0.3)
+    monkeypatch.setattr(system, "_TICK", 0.3)
+    monkeypatch.setattr(system, "_WAITING_TICKS", 3)
     report = execute(distances("sleeps,omp", ks=(2,), trials=2, time_limit=0.3), tmp_path)
     assert dict(report.statuses["sleeps"]) == {"time-out": 2}
     assert report.statuses["omp"]["converged"] == 2
@@ -588,7 +592,9 @@ def test_the_first_call_of_a_plugin_is_no_time_out(tmp_path):
     @registry.algorithm("compiles")
     def compiles(A, y, k):
         if not seen:
-            time.sleep(1.0)
+            until = time.process_time() + 1.0
+            while time.process_time() < until:
+                pass
             seen.append(True)
         return np.zeros(A.shape[1])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ from sparsebench.experiments.sampling import LEVELS, RULE_VERSION, GridSampler, 
 from sparsebench.registry import Choice
 from sparsebench.rows import Block, Outcome
 from sparsebench.statistics import wilson
+from sparsebench.types import Status
 
 # The full grid that a diagram is compared with: this many trials at every k = 1, 2, ... up to
 # where the fitted success rate falls below this.
@@ -64,6 +65,7 @@ class PhaseTransition:
     _samplers: dict[tuple[Choice, int], ThresholdSampler | GridSampler] = field(
         default_factory=dict
     )
+    _time_outs: Counter[tuple[Choice, int, int]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         for chosen in self.algorithms:
@@ -121,6 +123,7 @@ class PhaseTransition:
             for block, outcomes in rows:
                 for (chosen, k), outcome in outcomes.items():
                     found[chosen, block.m].append((block.trial, k, outcome.exact))
+                    self._time_outs[chosen, block.m, k] += outcome.status == Status.TIME_OUT
             for cell, triples in found.items():
                 self._samplers[cell].record(sorted(triples))
 
@@ -153,6 +156,9 @@ class PhaseTransition:
                         "lower": found.lower,
                         "upper": found.upper,
                         "trials": len(sampler.k),
+                        "time_outs": sum(
+                            self._time_outs[chosen, m, k] for k in np.unique(sampler.k)
+                        ),
                         "half_width": found.half_width,
                         "coverage": found.coverage,
                         "scale": found.scale,
@@ -184,6 +190,7 @@ class PhaseTransition:
                         "lower": float(lower),
                         "upper": float(upper),
                         "trials": here.size,
+                        "time_outs": self._time_outs[chosen, m, int(k)],
                     }
                 )
         return pd.DataFrame(rows)

@@ -388,5 +388,6 @@ def _both_designs(adaptive: PhaseTransition, grid: PhaseTransition) -> pd.DataFr
         grid.cells().assign(quantity="rate", seed=grid.seed, problem_options=options),
     ]
     kept = ["quantity", "algorithm", "problem", "m", "n", "level", "k"]
-    kept += ["estimate", "lower", "upper", "trials", "seed", "problem_options", "stopped"]
+    kept += ["estimate", "lower", "upper", "trials", "time_outs"]
+    kept += ["seed", "problem_options", "stopped"]
     return pd.concat(frames, ignore_index=True)[kept]

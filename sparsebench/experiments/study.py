@@ -160,6 +160,7 @@ class Study:
                             "upper": upper,
                             "trials": len(outcomes),
                             "failures": len(outcomes) - len(returned),
+                            "time_outs": sum(o.status == Status.TIME_OUT for o in outcomes),
                             "iterations": _mean([_told(o.n_iter) for o in returned]),
                             "flops": _mean([_flops(chosen, o, point) for o in returned]),
                             "algorithm": chosen.label,

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import SMALLEST_PIVOT, residual
 
 # With an orthonormal basis, an atom this close to the span of the active ones lies in it.
@@ -60,6 +61,8 @@ def lasso_path(atoms, gram, y, level, orthogonal, max_iter):
     current = start = abs(correlation[entering])
     size, leaving, left = 0, -1, 0.0
     for step in range(1, max_iter + 1):
+        if interrupted():
+            break
         if entering >= 0:
             if not orthogonal and not _append(gram, support, entering, factor, size):
                 orthogonal, basis = True, np.empty((most, m))

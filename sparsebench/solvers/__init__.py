@@ -31,6 +31,7 @@ from sparsebench.solvers import sea as sea
 from sparsebench.solvers import splicing as splicing
 from sparsebench.solvers import unrolled as unrolled
 from sparsebench.solvers.endings import BEYOND_DOUBLE, TOO_LARGE_START
+from sparsebench.system import interruption
 from sparsebench.types import (
     LARGEST_EXPONENT,
     Dictionary,
@@ -266,6 +267,8 @@ def solve_checked(
         raise InputError(
             f"{entry.name} cannot factor this dictionary: LAPACK says {error}"
         ) from error
+    except SystemError as error:
+        raise interruption(error)  # noqa: B904
     seconds = time.perf_counter() - begin
     # What makes a peer's estimate comparable with ours is not its doing.
     if entry.family == "peer" and isinstance(answer, Result):

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import correlate, dot
+from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import residual
 from sparsebench.kernels.selection import soft_threshold
 from sparsebench.registry import algorithm
@@ -99,6 +100,8 @@ def message_passing(atoms, y, inverse_norms, alpha, max_iter, tol, iterates):
     remainder = np.empty(m)
     first = np.sqrt(dot(y, y) / m)
     for t in range(max_iter):
+        if interrupted():
+            break
         tau = np.sqrt(dot(z, z) / m)
         if tau <= tol * first:
             return x, taus[:t], t, CONVERGED

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate
+from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, polished, residual
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, ended, read_off
@@ -176,7 +177,7 @@ def _search(atoms, gram, y, k):
     support, best_support = np.arange(k), np.arange(k)
     coefficients, factor, remainder = np.empty(k), np.empty((k, k)), np.empty_like(y)
     best, tried = np.inf, 0
-    while True:
+    while not interrupted():
         tried += 1
         least_squares(atoms, gram, correlations, y, support, k, factor, coefficients)
         squared = residual(atoms, y, support, k, coefficients, remainder)
@@ -192,3 +193,4 @@ def _search(atoms, gram, y, k):
         support[place] += 1
         for later in range(place + 1, k):
             support[later] = support[later - 1] + 1
+    return best_support, tried

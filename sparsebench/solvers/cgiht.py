@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import polished, residual
 from sparsebench.kernels.selection import top_k
 from sparsebench.registry import algorithm
@@ -84,6 +85,8 @@ def _cgiht(atoms, gram, y, k, x, scale, restart, max_iter, tol, settled):
             x[support[j]] = scale * correlations[support[j]]
     level, best, best_support = 0.0, np.inf, support.copy()
     for iteration in range(max_iter + 1):
+        if interrupted():
+            break
         for j in range(k):
             coefficients[j] = x[support[j]]
         negative_gradient(gram, correlations, support, coefficients, k, gradient)

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate, dot, gram_quadratic, negative_gradient
+from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, polished, refined, residual
 from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
@@ -129,6 +130,8 @@ def pursue(atoms, gram, y, k, fixed_step, max_iter, tol, x, factor):
         if best <= tol * tol * energy:
             return best_support, 0, CONVERGED, held
     for iteration in range(1, max_iter + 1):
+        if interrupted():
+            break
         step = fixed_step
         if step == 0.0:
             top_k(gradient, k, 0.0, scratch, candidate)

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import correlate, dot, gram_quadratic, negative_gradient
+from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import polished, residual
 from sparsebench.kernels.selection import top_k
 from sparsebench.registry import algorithm
@@ -137,6 +138,8 @@ def threshold(atoms, gram, y, k, step, safe, max_iter, tol, settled, x):
         negative_gradient(gram, correlations, old_support, old_coefficients, k, gradient)
         squared = squared_residual(correlations, gradient, energy, old_support, old_coefficients, k)
     for iteration in range(1, max_iter + 1):
+        if interrupted():
+            break
         for i in range(n):
             x[i] = pace * gradient[i]
         for j in range(k):
@@ -174,6 +177,8 @@ def _niht(atoms, gram, y, k, max_iter, tol, settled, c, kappa):
     move, moved = np.empty(2 * k), np.empty(2 * k, dtype=np.intp)
     top_k(correlations, k, 0.0, scratch, old_support)
     for iteration in range(1, max_iter + 1):
+        if interrupted():
+            break
         for j in range(k):
             ascent[j] = gradient[old_support[j]]
         curvature = gram_quadratic(gram, old_support, ascent, k)

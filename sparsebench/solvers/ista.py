@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import cholesky, residual, solve_factored
 from sparsebench.kernels.selection import fingerprint, soft_threshold
 from sparsebench.registry import algorithm
@@ -148,6 +149,8 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
     current = max(level, _PATH_FACTOR * np.abs(correlations).max())
     momentum, tried, last = 1.0, np.uint64(0), np.uint64(0)
     for iteration in range(1, max_iter + 1):
+        if interrupted():
+            break
         size, norm1 = 0, 0.0
         for i in range(n):
             if point[i] != 0.0:

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.interruption import interrupted
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended, read_off
 from sparsebench.solvers.iht import RISE, solves, squared_residual
@@ -120,6 +121,8 @@ def _penalised(atoms, gram, y, level, step, safe, max_iter, tol, settled, x):
     squared = squared_residual(correlations, gradient, energy, support, values, size)
     old_size, pace = size, step
     for iteration in range(1, max_iter + 1):
+        if interrupted():
+            break
         threshold = np.sqrt(2.0 * current * pace)
         change, length, same, size = 0.0, 0.0, True, 0
         for i in range(n):

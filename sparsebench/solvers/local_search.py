@@ -15,6 +15,7 @@ from sparsebench.kernels.exchange import (
     room,
 )
 from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, polished, residual
 from sparsebench.kernels.selection import fingerprint
 from sparsebench.registry import algorithm
@@ -78,6 +79,8 @@ def _els(atoms, gram, y, k, first, max_iter, tol):
     size = independent(atoms, gram, first, support)
     squared, age = refresh(atoms, gram, correlations, y, support, size, terms, np.bool_(False))
     while size < k and squared > zero:
+        if interrupted():
+            return support, size, 0, ITERATION_LIMIT
         entering = best_addition(terms)[0]
         if entering < 0:
             break
@@ -86,7 +89,7 @@ def _els(atoms, gram, y, k, first, max_iter, tol):
         )
         size += 1
     swaps = 0
-    while swaps < max_iter and squared > zero:
+    while swaps < max_iter and squared > zero and not interrupted():
         out, entering, change = best_swap(size, terms)
         if out >= 0 and fallen(max(squared + change, 0.0), squared, energy):
             kept = support[:size].copy()
@@ -168,6 +171,8 @@ def _ompr(atoms, gram, y, k, first, step, max_iter, tol):
     visited = np.empty(max_iter, dtype=np.uint64)
     best = np.inf
     for iteration in range(max_iter + 1):
+        if interrupted():
+            break
         size = support.size
         least_squares(atoms, gram, correlations, y, support, size, factor, coefficients)
         squared = residual(atoms, y, support, size, coefficients, remainder)

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate, dot, subtract
+from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import SMALLEST_PIVOT, polished, refined
 from sparsebench.kernels.selection import largest, largest_magnitude
 from sparsebench.registry import algorithm
@@ -14,6 +15,8 @@ from sparsebench.types import Dictionary, FloatArray, IntArray, Result, Status, 
 # Orthogonal least squares divides by the squared distance of an atom to the span of the chosen
 # ones: below this fraction of its squared norm, the difference of two large numbers is not it.
 _SMALLEST_DISTANCE = 1e-7
+# In place of a number of atoms, where a loop was interrupted.
+_INTERRUPTED = -2
 
 
 def _omp_several(
@@ -129,10 +132,14 @@ def _select_several(atoms, gram, signals, k, tol, normalise, squared_norms, imag
         size = _select(
             atoms, gram, places, y, correlations[b], tol, squared_norms, images, support, factor
         )
+        if size == _INTERRUPTED:
+            break
         if size >= 0:
             estimates[b] = refined(atoms, gram, y, support, size, n, factor, True)
         else:
             size = _select_orthogonal(atoms, y, tol, normalise, support)
+            if size == _INTERRUPTED:
+                break
             estimates[b] = polished(atoms, gram, y, np.sort(support[:size]), size, n)
         sizes[b] = size
     return estimates, sizes
@@ -180,7 +187,8 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
     Returns
     -------
     int
-        -1 where an atom is too close to the span of the others for the Gram matrix.
+        -1 where an atom is too close to the span of the others for the Gram matrix, -2 where the
+        loop was interrupted.
     """
     k, n = images.shape
     normalise = squared_norms.shape[0] > 0
@@ -189,6 +197,8 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
     energy = dot(y, y)
     squared = energy
     for i in range(k):
+        if interrupted():
+            return _INTERRUPTED
         # Below 1e-6 the running residual has lost its digits to cancellation: take it from A.
         if squared <= 1e-12 * energy:
             if _residual_norm(atoms, y, support, i) <= tol * np.sqrt(energy):
@@ -289,6 +299,8 @@ def _select_orthogonal(atoms, y, tol, normalise, support):
     limit = tol * np.sqrt(dot(y, y))
     size = 0
     while size < k and np.sqrt(dot(remainder, remainder)) > limit:
+        if interrupted():
+            return _INTERRUPTED
         correlation = correlate(projected, remainder)
         best, most = -1, 0.0
         for p in range(n):

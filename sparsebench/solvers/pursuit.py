@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, polished, residual
 from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
@@ -131,6 +132,8 @@ def _cosamp(atoms, gram, y, k, first, first_coefficients, max_iter, tol):
         if best <= tol * tol * energy:
             return best_support, 0, CONVERGED
     for iteration in range(1, max_iter + 1):
+        if interrupted():
+            break
         negative_gradient(gram, correlations, support, values, size, gradient)
         top_k(gradient, wide, 0.0, scratch, candidates)
         total = _merge(support, size, candidates, wide, merged)
@@ -167,6 +170,8 @@ def _sp(atoms, gram, y, k, first, max_iter, tol):
         size = k
     last_support, last = support[:size].copy(), np.inf
     for iteration in range(max_iter + 1):
+        if interrupted():
+            break
         least_squares(atoms, gram, correlations, y, support, size, factor, values)
         squared = residual(atoms, y, support, size, values, remainder)
         if not squared < last:

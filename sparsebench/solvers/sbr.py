@@ -14,6 +14,7 @@ from sparsebench.kernels.exchange import (
     room,
 )
 from sparsebench.kernels.gram import correlate, dot
+from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import polished
 from sparsebench.kernels.selection import fingerprint
 from sparsebench.registry import algorithm
@@ -86,6 +87,8 @@ def _sbr(atoms, gram, y, k, first, max_iter, tol):
     penalty = best_addition(terms)[1]
     visited, since = np.empty(max_iter, dtype=np.uint64), 0
     for iteration in range(max_iter):
+        if interrupted():
+            break
         mark = fingerprint(np.sort(support[:size]), size)
         for earlier in range(since, iteration):
             if visited[earlier] == mark:  # rounding made both a move and its reverse look good

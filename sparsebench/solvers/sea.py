@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, polished, residual
 from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
@@ -89,6 +90,8 @@ def _sea(atoms, gram, y, k, step, max_iter, tol, exploration, residuals, prints)
     gradient, scratch, remainder = np.empty(n), np.empty(n), np.empty_like(y)
     threshold, best = 0.0, np.inf
     for iteration in range(1, max_iter + 1):
+        if interrupted():
+            break
         threshold = top_k(exploration, k, 0.9 * threshold, scratch, support)
         least_squares(atoms, gram, correlations, y, support, k, factor, coefficients)
         if _may_improve(gram, correlations, energy, support, coefficients, k, best):

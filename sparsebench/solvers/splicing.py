@@ -7,6 +7,7 @@ from numba import njit
 
 from sparsebench.kernels.exchange import fallen
 from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, polished, residual
 from sparsebench.kernels.selection import largest
 from sparsebench.registry import algorithm
@@ -79,6 +80,8 @@ def _splicing(atoms, gram, norms, y, support, c_max, max_iter, tol):
     least_squares(atoms, gram, correlations, y, support, k, factor, coefficients)
     squared = residual(atoms, y, support, k, coefficients, remainder)
     for iteration in range(max_iter):
+        if interrupted():
+            break
         if squared <= tol * tol * energy:
             return support, iteration, CONVERGED
         negative_gradient(gram, correlations, support, coefficients, k, gradient)
