@@ -1,6 +1,7 @@
 """``python -m sparsebench``."""
 
 import os
+import sys
 
 
 def main() -> None:
@@ -10,8 +11,13 @@ def main() -> None:
     from sparsebench.system import stoppable
 
     with stoppable():  # while numba is imported, too
-        from sparsebench.cli import run
+        from sparsebench.types import InputError
 
+        try:
+            from sparsebench.cli import run
+        except InputError as error:  # no folder for compiled kernels
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
         run()
 
 

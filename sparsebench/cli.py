@@ -6,6 +6,7 @@ import io
 import shlex
 import sqlite3
 import sys
+import textwrap
 import warnings
 from dataclasses import asdict
 from decimal import Decimal
@@ -17,7 +18,7 @@ import pandas as pd
 import typer
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from sparsebench import devices, problems, solvers
 from sparsebench.environment import describe, package_version
@@ -28,7 +29,9 @@ from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.experiments.study import Study
 from sparsebench.experiments.support_distance import SupportDistance
+from sparsebench.folders import check_writable, settle_matplotlib, written_whole
 from sparsebench.pool import WorkerDied
+from sparsebench.progress import Doing
 from sparsebench.registry import (
     FAMILIES,
     Choice,
@@ -37,6 +40,7 @@ from sparsebench.registry import (
     get_algorithm,
     load_plugin,
     nearest_name,
+    split,
 )
 from sparsebench.runner import Report, compile_all
 from sparsebench.runner import run as run_experiment
@@ -60,10 +64,19 @@ app = typer.Typer(
 )
 # The largest size or number of trials that is taken.
 _LARGEST = 1_000_000
-# Nothing is cut when the output goes to a file or a pipe; names and paths are no markup.
-_WIDE = None if sys.stdout.isatty() else 1000
-_out = Console(width=_WIDE, markup=False, emoji=False, highlight=False)
+# Names and paths are no markup. In a file or a pipe a sentence is a line, and a table that cannot
+# be cut into parts is as wide as it is.
+_PIPED = not sys.stdout.isatty()
+_out = Console(markup=False, emoji=False, highlight=False, soft_wrap=_PIPED)
+_wide = Console(markup=False, emoji=False, highlight=False, width=1000 if _PIPED else None)
 _err = Console(stderr=True, markup=False, emoji=False, highlight=False)
+# Progress: what --quiet leaves out.
+_news = Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+def _hush(quiet: bool) -> bool:
+    _news.quiet = quiet
+    return quiet
 
 
 Algorithms = Annotated[
@@ -132,10 +145,17 @@ Device = Annotated[
     ),
 ]
 Precision = Annotated[str, typer.Option("--precision", help="float64; on a device also float32.")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "-q", "--quiet", callback=_hush, help="Say no progress, only warnings and what went wrong."
+    ),
+]
 
 
 def run() -> None:
     """Run the command line; every expected trouble is one line on standard error."""
+    settle_matplotlib()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or file that cannot show "±"
         sys.stdout.reconfigure(errors="replace")
     try:
@@ -147,9 +167,27 @@ def run() -> None:
     except WorkerDied as error:
         _stop(f"error: {error}; with -j 1 there are none", 1)
     except sqlite3.Error as error:
-        _stop(f"error: the store failed: {error}; what was stored before is kept", 1)
+        _stop(f"error: the store failed: {error}; finished blocks are kept", 1)
     except OSError as error:
         _stop(f"error: {error}", 1)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        _out.print(f"sparsebench {package_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
 
 
 @app.command(
@@ -204,6 +242,7 @@ def phase_transition(
     retry: Retry = None,
     device: Device = "cpu",
     precision: Precision = "float64",
+    quiet: Quiet = False,
 ) -> None:
     """Draw the diagram: up to which sparsity does each algorithm recover the support?"""
     chosen = _preset(presets.PHASE_TRANSITION, preset)
@@ -288,6 +327,7 @@ def support_distance(
     retry: Retry = None,
     device: Device = "cpu",
     precision: Precision = "float64",
+    quiet: Quiet = False,
 ) -> None:
     """Draw the mean support distance of each algorithm against the sparsity k."""
     chosen = _preset(presets.SUPPORT_DISTANCE, preset)
@@ -348,6 +388,7 @@ def instance(
     seed: Seed = 0,
     out: Out = Path("results"),
     plugin: Plugins = None,
+    quiet: Quiet = False,
 ) -> None:
     """Draw one instance: the signal, the true spikes and what each algorithm finds."""
     preset = presets.INSTANCE
@@ -369,6 +410,8 @@ def instance(
             "--window", min(preset["window"], n) if window is None else window, 1, n
         ),
     }
+    _check_out(out)  # what stands in the way is said before anything runs
+    compile_all(chosen, _news)
     found = solutions(generator, chosen, **sizes)
     recipe = {
         "experiment": "instance",
@@ -376,7 +419,6 @@ def instance(
         "algorithms": [one.recipe for one in chosen],
         **sizes,
     }
-    out.mkdir(parents=True, exist_ok=True)
     _write_csv(_traced(found, recipe), out / "instance.csv")
     from sparsebench import figures
 
@@ -402,6 +444,7 @@ def exploration(
     jobs: Workers = None,
     out: Out = Path("results"),
     plugin: Plugins = None,
+    quiet: Quiet = False,
 ) -> None:
     """Draw how many supports an exploration meets, and its best residual, as iterations pass."""
     preset = presets.EXPLORATION
@@ -412,10 +455,10 @@ def exploration(
     workers = default_workers() if jobs is None else _at_least_one("--jobs", jobs)
     problems.check_seed(seed)
     check_explorations(chosen, trials)
-    out.mkdir(parents=True, exist_ok=True)  # what stands in the way is said before anything runs
+    _check_out(out)  # what stands in the way is said before anything runs
     when_stopped("stopped; the same command begins anew")
-    compile_all(chosen, _err)
-    with _err.status("exploring"):
+    compile_all(chosen, _news)
+    with Doing(_news, "exploring") as doing:
         found = explore(
             chosen,
             workloads,
@@ -423,6 +466,7 @@ def exploration(
             seed=seed,
             workers=workers,
             plugins=[str(path) for path in plugin or ()],
+            report=lambda done, total: doing.update(f"exploring: {done} of {total} instances"),
         )
     recipe = {
         "experiment": "exploration",
@@ -472,14 +516,14 @@ def timing(
     seed: Seed = 0,
     out: Out = Path("results"),
     plugin: Plugins = None,
+    quiet: Quiet = False,
 ) -> None:
     """Time the algorithms, and the published packages that are installed, on one thread."""
     _load_plugins(plugin)
     chosen = _algorithms(algorithms, plugin, {"algorithms": ",".join(usual_algorithms())})
     workloads = choose_workloads(workload or ())
     problems.check_seed(seed)
-    if not out.is_dir():
-        out.mkdir(parents=True)  # what stands in the way is said before anything is timed
+    _check_out(out)  # what stands in the way is said before anything is timed
     when_stopped("stopped; the same command begins anew")
     rows = run_timing(
         chosen,
@@ -487,7 +531,7 @@ def timing(
         repeats=_at_least_one("--repeats", repeats),
         budget=_positive("--budget", budget),
         seed=seed,
-        console=_err,
+        console=_news,
     )
     _write_csv(rows, out / "timing.csv")
     for part in workloads:
@@ -517,19 +561,19 @@ def list_names(
     if what not in kinds:
         raise InputError(nearest_name(what, kinds, "list"))
     if what in ("all", "algorithms"):
-        table = Table(
-            "algorithm", "family", "told", "options", "what", "source", title="algorithms"
+        _print_entries(
+            "algorithms",
+            [
+                (
+                    entry.name if entry.installed else f"{entry.name} (needs {entry.requires})",
+                    f"{entry.family}; told {', '.join(entry.told)}"
+                    + (f"; options {_options_text(entry.options)}" if entry.options else ""),
+                    entry.summary,
+                    entry.source,
+                )
+                for entry in solvers.algorithms()
+            ],
         )
-        for entry in solvers.algorithms():
-            table.add_row(
-                entry.name if entry.installed else f"{entry.name} (needs {entry.requires})",
-                entry.family,
-                ", ".join(entry.told),
-                _options_text(entry.options),
-                entry.summary,
-                entry.source,
-            )
-        _out.print(table)
         lacking: dict[str, list[str]] = {}
         for entry in solvers.algorithms():
             if entry.needs:
@@ -537,24 +581,46 @@ def list_names(
         for needs, names in lacking.items():
             _out.print(f"not installed: {', '.join(names)}: needs {needs}", soft_wrap=True)
     if what in ("all", "problems"):
-        table = Table("problem", "options", "what", "source", title="problems")
-        for generator in problems.problems():
-            table.add_row(
-                generator.name,
-                _options_text(generator.options),
-                generator.summary,
-                generator.source,
-            )
-        _out.print(table)
+        _print_entries(
+            "problems",
+            [
+                (one.name, f"options {_options_text(one.options)}", one.summary, one.source)
+                for one in problems.problems()
+            ],
+        )
     if what in ("all", "presets"):
-        table = Table("command", "preset", "settings", title="presets")
-        for command, known in (
-            ("phase-transition", presets.PHASE_TRANSITION),
-            ("support-distance", presets.SUPPORT_DISTANCE),
-        ):
-            for name, settings in known.items():
-                table.add_row(command, name, _options_text(settings))
-        _out.print(table)
+        _print_entries(
+            "presets",
+            [
+                (
+                    f"{command} --preset {name}",
+                    f"algorithms {', '.join(split(settings['algorithms']))}",
+                    _options_text({k: v for k, v in settings.items() if k != "algorithms"}),
+                )
+                for command, known in (
+                    ("phase-transition", presets.PHASE_TRANSITION),
+                    ("support-distance", presets.SUPPORT_DISTANCE),
+                )
+                for name, settings in known.items()
+            ],
+        )
+
+
+def _print_entries(title: str, entries: list[tuple[str, ...]]) -> None:
+    """Print names, each with indented lines about it, wrapped between words."""
+    _out.print(f"{title}:")
+    wrap = textwrap.TextWrapper(
+        width=_out.width,
+        initial_indent="    ",
+        subsequent_indent="      ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    for name, *about in entries:
+        _out.print(f"\n{name}", soft_wrap=True)
+        for text in filter(None, about):
+            _out.print(wrap.fill(text), soft_wrap=True)
+    _out.print()
 
 
 def algorithm_table() -> str:
@@ -598,7 +664,7 @@ def status(out: Out = Path("results")) -> None:
                 f"{row.time_outs:,}",
                 _number(row.seconds, ".1f"),
             )
-        _out.print(table)
+        _print_whole(table)
         runs = store.runs()
         for run_row in runs.itertuples(index=False):
             ended = run_row.finished if isinstance(run_row.finished, str) else "did not finish"
@@ -620,14 +686,15 @@ def export(
     with Store(out, writable=False) as store:
         rows = plain_columns(store.frame())
     try:
-        if file.suffix == ".parquet":
-            rows.to_parquet(file, index=False)
-        else:
-            rows.to_csv(file, index=False)
+        with written_whole(file) as part:
+            if file.suffix == ".parquet":
+                rows.to_parquet(part, index=False)
+            else:
+                rows.to_csv(part, index=False)
     except ImportError:
         raise InputError("parquet needs pyarrow: pip install pyarrow, or write .csv") from None
     except OSError as error:
-        raise InputError(f"cannot write {file}: {error}") from None
+        raise InputError(str(error)) from None
     _out.print(f"{file}: {len(rows):,} rows")
 
 
@@ -654,7 +721,7 @@ def _run(
                 command=_command_line(sys.argv[1:]),
                 environment=describe() | devices.describe(device),
                 plugins=[str(path) for path in plugin or ()],
-                console=_err,
+                console=_news,
                 device=device,
                 retry=statuses,
             )
@@ -664,6 +731,11 @@ def _run(
                 f"{store.path}; the same command continues, with -j 1 to see the culprit",
                 1,
             )
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder of results that cannot be written."""
+    check_writable(out, "choose another folder with --out")
 
 
 def _stop(message: str, code: int) -> NoReturn:
@@ -791,7 +863,8 @@ def _deciding(words: list[str]) -> list[str]:
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_csv(path, index=False, float_format="%.6g")
+    with written_whole(path) as part:
+        frame.to_csv(part, index=False, float_format="%.6g")
 
 
 def _print_thresholds(thresholds: pd.DataFrame, level: float, experiment: PhaseTransition) -> None:
@@ -822,12 +895,19 @@ def _print_table(
     each = max((_out.width - first) // widest, 1)
     for start in range(0, len(columns), each):
         part = columns[start : start + each]
-        table = Table("algorithm", box=box.ROUNDED)
+        table = Table(Column("algorithm", overflow="fold"), box=box.ROUNDED)
         for column in part:
             table.add_column(f"{name} = {column}", justify="right", no_wrap=True)
         for row in rows:
             table.add_row(row, *(cells[row, column] for column in part))
         _out.print(table)
+
+
+def _print_whole(table: Table) -> None:
+    """Print a table that cannot be cut into parts: no cell loses a letter."""
+    for column in table.columns:
+        column.overflow = "fold"
+    _wide.print(table)
 
 
 def _print_solutions(solutions: pd.DataFrame) -> None:
@@ -836,7 +916,7 @@ def _print_solutions(solutions: pd.DataFrame) -> None:
     for row in solutions.dropna(subset="status").drop_duplicates("series").itertuples():
         numbers = f"{row.support_distance:.2f}", f"{row.relative_residual:.1e}"
         table.add_row(row.series, *numbers, row.status, row.message)
-    _out.print(table)
+    _print_whole(table)
 
 
 def _print_stops(thresholds: pd.DataFrame, experiment: PhaseTransition) -> None:
@@ -939,7 +1019,10 @@ def _print_columns(columns: dict[str, list[str]]) -> None:
     (title, names), *rest = columns.items()
     widths = {key: 3 + max(len(text) for text in (key, *cells)) for key, cells in columns.items()}
     while rest:
-        table, left = Table(title, box=box.ROUNDED), _out.width - widths[title] - 1
+        table, left = (
+            Table(Column(title, overflow="fold"), box=box.ROUNDED),
+            _out.width - widths[title] - 1,
+        )
         shown = [names]
         while rest and (len(shown) == 1 or widths[rest[0][0]] <= left):
             key, cells = rest.pop(0)

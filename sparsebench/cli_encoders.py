@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +14,15 @@ from rich.table import Table
 
 from sparsebench.cli import (
     Out,
+    Quiet,
     Workers,
     _at_least_one,
+    _check_out,
     _duration,
-    _err,
+    _news,
     _out,
     _preset,
+    _print_whole,
     _traced,
     _whole_numbers,
     _write_csv,
@@ -33,6 +37,7 @@ from sparsebench.experiments.encoders import (
     run,
     summary,
 )
+from sparsebench.progress import Lines, is_live, time_left
 from sparsebench.system import default_workers, when_stopped
 from sparsebench.types import check_whole
 
@@ -80,6 +85,7 @@ def encoders(
     test: Annotated[int | None, typer.Option("--test", help="Most test images; 0 for all.")] = None,
     jobs: Workers = None,
     out: Out = Path("results"),
+    quiet: Quiet = False,
 ) -> None:
     """Train deep l0 encoders on images, beside the iterations they unroll: three tables."""
     chosen = _preset(presets.ENCODERS, preset)
@@ -96,24 +102,27 @@ def encoders(
         changes["size"] = presets.ENCODER_SIZES.get(images)
     plan = Plan(**chosen | {key: value for key, value in changes.items() if value is not None})
     workers = default_workers() if jobs is None else _at_least_one("--jobs", jobs)
-    out.mkdir(parents=True, exist_ok=True)  # what stands in the way is said before anything runs
+    _check_out(out)  # what stands in the way is said before anything runs
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        console=_err,
+        console=_news,
         transient=True,
-        disable=not _err.is_terminal,
+        disable=not is_live(_news),
     )
+    lines, begin = Lines(_news), time.perf_counter()
+
+    def report(what: str, share: float) -> None:
+        progress.update(task, description=what, completed=share)
+        left = time_left(time.perf_counter() - begin, share, 1 - share)
+        lines.say(lambda: f"encoders: {what}, {share:.0%} done{left}")
+
     when_stopped("stopped; what was computed is kept, and the same command continues")
     with progress:
         task = progress.add_task("images", total=1.0)
-        rows = run(
-            plan,
-            workers,
-            lambda what, share: progress.update(task, description=what, completed=share),
-        )
+        rows = run(plan, workers, report)
     stem = "encoders-sensitivity" if len(plan.variants) > 1 else "encoders"
     _write_csv(_traced(rows, plan.recipe()), out / f"{stem}.csv")
     found = summary(rows)
@@ -163,7 +172,7 @@ def _print_comparison(
         largest = rows[rows["n"] == max(plan.ps)].set_index("metric")["estimate"]
         cells += [_duration(largest["seconds"]), _duration(largest["seconds_single"])]
         table.add_row(*cells)
-    _out.print(table)
+    _print_whole(table)
 
 
 def _print_variants(found: pd.DataFrame, plan: Plan) -> None:
@@ -197,7 +206,7 @@ def _print_variants(found: pd.DataFrame, plan: Plan) -> None:
                     for problem, start, metric in columns
                 ),
             )
-        _out.print(table)
+        _print_whole(table)
 
 
 def _print_data(found: pd.DataFrame, plan: Plan) -> None:
@@ -221,7 +230,7 @@ def _print_data(found: pd.DataFrame, plan: Plan) -> None:
         values = rows.set_index("metric")["estimate"]
         cells = [format(values[name], form) for name, form in wanted.items()]
         table.add_row(str(variant), str(p), *cells)
-    _out.print(table)
+    _print_whole(table)
     diverged = found[(found["metric"] == "diverged") & (found["estimate"] > 0)]
     row: Any
     for row in diverged.itertuples():

@@ -16,6 +16,7 @@ from sparsebench.cli import (
     Out,
     Plugins,
     Precision,
+    Quiet,
     Retry,
     Seed,
     TimeLimit,
@@ -24,6 +25,7 @@ from sparsebench.cli import (
     _out,
     _positive,
     _print_report,
+    _print_whole,
     _run,
     _traced,
     _write_csv,
@@ -54,6 +56,7 @@ def study(
     out: Out = Path("results"),
     time_limit: TimeLimit = presets.TIME_LIMIT,
     retry: Retry = None,
+    quiet: Quiet = False,
 ) -> None:
     """Run a study through the store, write its CSV, and draw it."""
     experiments = studies.experiments(name, preset, seed, _positive("--time-limit", time_limit))
@@ -171,7 +174,7 @@ def _print_differences(rows: pd.DataFrame, by: str) -> None:
             f"{row.only_first} : {row.only_other} of {row.shared}",
             f"{row.p_mcnemar:.1g}",
         )
-    _out.print(table)
+    _print_whole(table)
     if by == "threshold":
         about = rows.loc[rows["coverage"] == APPROXIMATE, "m"]
         if len(about):

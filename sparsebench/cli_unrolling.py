@@ -9,10 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sparsebench.cli import Out, Seed, _at_least_one, _err, _out, _traced, _write_csv, app
+from sparsebench.cli import (
+    Out,
+    Quiet,
+    Seed,
+    _at_least_one,
+    _check_out,
+    _err,
+    _news,
+    _out,
+    _traced,
+    _write_csv,
+    app,
+)
 from sparsebench.environment import need
 from sparsebench.experiments import presets
 from sparsebench.problems import check_seed, check_sizes
+from sparsebench.progress import Doing, Lines, is_live, time_left
 from sparsebench.registry import choose_problem, nearest_name
 from sparsebench.system import default_workers, when_stopped
 from sparsebench.types import InputError
@@ -60,6 +73,7 @@ def train(
     patience: Patience = None,
     seed: Seed = 0,
     jobs: Threads = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train a network, keep its weights in the cache, and print the name they have there."""
     settings = _settings(presets.TRAINING, preset, problem, m, n, depth, steps, patience, seed)
@@ -97,6 +111,7 @@ def unrolling(
     seed: Seed = 0,
     jobs: Threads = None,
     out: Out = Path("results"),
+    quiet: Quiet = False,
 ) -> None:
     """Train networks, and draw their error and that of iterative algorithms against products."""
     settings = _settings(presets.UNROLLING, preset, problem, m, n, depth, steps, patience, seed)
@@ -115,13 +130,13 @@ def unrolling(
         settings["tests"],
         seed,
     )
+    _check_out(out)
     trained = {recipe.network: _fit(weights, recipe) for recipe in experiment.recipes()}
-    with _err.status("testing") as status:
+    with Doing(_news, "testing") as doing:
         rows = experiment.run(
-            trained, lambda title, method: status.update(f"testing: {title}, {method}")
+            trained, lambda title, method: doing.update(f"testing: {title}, {method}")
         )
     data = out / "unrolling.csv"
-    out.mkdir(parents=True, exist_ok=True)
     _write_csv(_traced(rows, experiment.recipe()), data)
     curves = out / "learning.csv"
     _write_csv(_traced(learning_curves(trained.values()), experiment.recipe()), curves)
@@ -175,24 +190,25 @@ def _settings(
 
 def _fit(weights: Any, recipe: Recipe) -> Trained:
     """Train a network under a progress bar, or take it from the cache; say what was done."""
-    begin = time.perf_counter()
+    begin, lines = time.perf_counter(), Lines(_news)
     when_stopped("stopped; the last checkpoint is kept, and the same command continues")
     with Progress(
         TextColumn("training {task.description}"),
         BarColumn(),
         TextColumn("{task.fields[state]}"),
         TimeElapsedColumn(),
-        console=_err,
+        console=_news,
         transient=True,
-        disable=not _err.is_terminal,
+        disable=not is_live(_news),
     ) as progress:
         task = progress.add_task(recipe.network, total=None, state="")
 
         def report(phase: int, phases: int, step: int, loss: float, done: float) -> None:
             spent = time.perf_counter() - begin
-            left = f", about {spent / done - spent:.0f} s left" if done > 0.02 else ""
+            left = time_left(spent, done, 1 - done) if done > 0.02 else ""
             state = f"phase {phase + 1} of {phases}, step {step}, loss {loss:.3g}{left}"
             progress.update(task, completed=done, total=1.0, state=state)
+            lines.say(lambda: f"training {recipe.network}: {state}, {done:.0%} done")
 
         trained: Trained = weights.fit(recipe, report)
     record = trained.record

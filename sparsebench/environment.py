@@ -25,12 +25,6 @@ def package_version() -> str:
         return "unknown"
 
 
-def cache_folder() -> Path:
-    """Return ``$SPARSEBENCH_CACHE``, or the user's folder for caches: what is made only once."""
-    folder = os.environ.get("SPARSEBENCH_CACHE")
-    return Path(folder) if folder else Path(need("pooch", "pooch").os_cache("sparsebench"))
-
-
 def need(module: str, package: str) -> Any:
     """Return a module of the extra ``learned``, or raise `InputError` saying how to install it."""
     try:

@@ -24,6 +24,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from sparsebench.folders import written_whole
 from sparsebench.theory import donoho_tanner_curve
 
 _BLUE, _RED, _GREEN, _PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -953,6 +954,7 @@ def _save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as PNG and PDF, and close it."""
     paths = [folder / f"{name}.{ending}" for ending in ("png", "pdf")]
     for path in paths:
-        figure.savefig(path, dpi=200, bbox_inches="tight", pad_inches=0.04)
+        with written_whole(path) as part:
+            figure.savefig(part, dpi=200, bbox_inches="tight", pad_inches=0.04)
     plt.close(figure)
     return paths

@@ -1,23 +1,82 @@
-"""The progress bar of a run, and its forecast."""
+"""The progress of a run with its forecast: a bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from sparsebench.registry import Choice
 from sparsebench.rows import Block, Experiment
+from sparsebench.types import Status
 from sparsebench.worker import Solved
+
+# Seconds until the first plain line, and between two.
+_FIRST, _EVERY = 10.0, 60.0
+
+
+def is_live(console: Console) -> bool:
+    """Whether lines can be redrawn: a terminal that moves its cursor, whatever asks for colours."""
+    plain = console.quiet or console.is_dumb_terminal
+    return console.is_interactive and console.file.isatty() and not plain
+
+
+def time_left(elapsed: float, done: float, left: float) -> str:
+    """Return the forecast ", about m:ss left" of work that goes on as so far, "" before any."""
+    if done <= 0:
+        return ""
+    minutes, seconds = divmod(round(elapsed * left / done), 60)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+    return f", about {clock} left"
+
+
+class Lines:
+    """Plain lines where no bar can move, the first after ten seconds and at most one a minute."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._next = time.monotonic() + _FIRST
+
+    def say(self, text: Callable[[], str]) -> None:
+        """Print a line if it is time for one."""
+        now = time.monotonic()
+        if now >= self._next and not is_live(self._console):
+            self._next = now + _EVERY
+            self._console.print(text(), soft_wrap=True)
+
+
+class Doing:
+    """What is being done: beside a spinner, or in plain lines where none can turn."""
+
+    def __init__(self, console: Console, what: str) -> None:
+        self._lines = Lines(console)
+        self._spinner = console.status(what) if is_live(console) else None
+
+    def __enter__(self) -> Doing:
+        if self._spinner:
+            self._spinner.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._spinner:
+            self._spinner.stop()
+
+    def update(self, what: str) -> None:
+        """Say what is being done now."""
+        if self._spinner:
+            self._spinner.update(what)
+        self._lines.say(lambda: what)
 
 
 class Bar:
     """A progress bar in units of predicted work: every cell weighs what its solves cost.
 
     The cost of a solve of an algorithm at an m is the mean of those seen lately; before any is
-    seen, all cost the same. Nothing is shown unless the console is a terminal.
+    seen, all cost the same. Where the console is no terminal, plain lines say the same.
     """
 
     def __init__(self, experiment: Experiment, console: Console) -> None:
@@ -26,6 +85,8 @@ class Bar:
         self._waiting: Counter[tuple[Choice, int]] = Counter()
         self._done = 0.0
         self._rows = 0
+        self._failed = 0
+        self._lines = Lines(console)
         self._start = time.perf_counter()
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -35,7 +96,7 @@ class Bar:
             TextColumn("{task.fields[left]}"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not is_live(console),
         )
 
     def __enter__(self) -> Bar:
@@ -64,23 +125,36 @@ class Bar:
             cell[1] += (outcome.seconds or 0.0) + shared
             self._done += (outcome.seconds or 0.0) + shared
             self._waiting[algorithm, block.m] -= 1
+            self._failed += Status(outcome.status).failed
         self._rows += len(block.pairs)
         self._show()
 
     def _show(self) -> None:
         if self._progress.disable:
+            self._lines.say(self._line)
             return
-        ahead = Counter(self._waiting)
-        ahead.update(self._experiment.solves_to_go())
-        left = sum(count * self._cost(*cell) for cell, count in ahead.items())
-        elapsed = time.perf_counter() - self._start
-        text = f"{self._rows:,} solves"
-        if self._done > 0:
-            seconds = elapsed * left / self._done
-            text += f", about {seconds // 60:.0f}:{seconds % 60:02.0f} left"
+        left = self._left()
+        text = f"{self._rows:,} solves" + self._forecast(left)
         self._progress.update(
             self._task, total=self._done + left or None, completed=self._done, left=text
         )
+
+    def _line(self) -> str:
+        left = self._left()
+        share = self._done / (self._done + left) if self._done else 0.0
+        return (
+            f"{self._experiment.name}: {self._rows:,} rows, {share:.0%} done"
+            f"{self._forecast(left)}, {self._failed:,} failed"
+        )
+
+    def _left(self) -> float:
+        """Return the predicted work ahead."""
+        ahead = Counter(self._waiting)
+        ahead.update(self._experiment.solves_to_go())
+        return sum(count * self._cost(*cell) for cell, count in ahead.items())
+
+    def _forecast(self, left: float) -> str:
+        return time_left(time.perf_counter() - self._start, self._done, left)
 
     def _cost(self, algorithm: Choice, m: int) -> float:
         count, seconds = self._spent.get((algorithm, m), (0.0, 0.0))

@@ -14,10 +14,12 @@ import numpy as np
 from rich.console import Console
 
 from sparsebench.devices import own_options, place
+from sparsebench.kernels import CACHE
 from sparsebench.pool import Each, Overdue, pool
 from sparsebench.problems import is_ordered
-from sparsebench.progress import Bar
+from sparsebench.progress import Bar, Doing
 from sparsebench.registry import Choice, algorithm_of, plugin_fingerprint
+from sparsebench.resources import available_memory
 from sparsebench.rows import Block, Experiment, Outcome, Outcomes
 from sparsebench.store import Store
 from sparsebench.system import check_stopped
@@ -33,6 +35,7 @@ from sparsebench.worker import (
     failed_row,
     is_plain,
     measured,
+    memory_needed,
     overdue,
     solve_one,
     with_near,
@@ -42,6 +45,8 @@ from sparsebench.worker import (
 # blocks of a group: what a run that is stopped computes again.
 _DICTIONARIES = 0.25
 _MOST_BLOCKS = 1024
+# Bytes from which it is said what a worker needs.
+_LARGE = 2**30
 
 
 class DeviceError(OSError):
@@ -108,7 +113,7 @@ def run(
     plugins : sequence of str
         Files that every worker loads.
     console : rich.console.Console, optional
-        Where progress is shown, if it is a terminal.
+        Where progress is shown.
     device : str
         Where those algorithms run whose choice says that it runs on a device (`devices.placed`).
     retry : sequence of str
@@ -124,6 +129,9 @@ def run(
         plug-in has changed since its algorithms were chosen.
     """
     console = console or Console(stderr=True)
+    waves = experiment.waves()
+    wanted = next(waves, [])
+    workers = affordable(wanted, workers, console)
     report = Report(workers=workers)
     versions = tuple((path, plugin_fingerprint(path)) for path in plugins)
     run_id = 0
@@ -132,11 +140,9 @@ def run(
     if retry:  # recorded even if nothing is left to compute: it ends those that were stopped
         run_id = store.start_run(command, recipe, environment)
     compiled = False
-    waves = experiment.waves()
     start = time.perf_counter()
     with Bar(experiment, console) as bar, pool(workers) as each:
         try:
-            wanted = next(waves)
             while True:
                 rows: list[Outcomes] = []
                 missing: list[tuple[int, Block]] = []
@@ -187,20 +193,50 @@ def run(
     return report
 
 
+def affordable(blocks: Sequence[Block], workers: int, console: Console) -> int:
+    """Return how many workers the memory at hand is enough for, at most those wanted; say it."""
+    sizes: dict[tuple[int, int], set[Choice]] = defaultdict(set)
+    for block in blocks:
+        sizes[block.m, block.n].update(
+            chosen for chosen, _ in block.pairs if place(chosen)[0] == "cpu"
+        )
+    needs = {
+        size: memory_needed(*size, map(algorithm_of, chosen))
+        for size, chosen in sizes.items()
+        if chosen
+    }
+    if not needs:
+        return workers
+    (m, n), need = max(needs.items(), key=lambda item: item[1])
+    free = available_memory()
+    fewer = workers if free is None else min(workers, max(free // need, 1))
+    if fewer < workers or need > _LARGE or (free is not None and need > free):
+        had = "" if free is None else f"; {free / 2**30:.1f} GiB are free"
+        console.print(
+            f"a worker needs about {need / 2**30:.1f} GiB at m = {m}, n = {n}{had}: "
+            f"{fewer} at once" + (f" instead of {workers}" if fewer < workers else ""),
+            soft_wrap=True,
+        )
+    return fewer
+
+
 def compile_all(algorithms: Sequence[Choice], console: Console) -> float:
     """Compile the kernels here, so that workers load them from disk; return the seconds."""
     start = time.perf_counter()
-    with console.status("compiling kernels (once; cached from then on)"):
+    what = "compiling kernels (once; cached from then on)"
+    with Doing(console, what) as doing:
         for chosen in algorithms:
             check_stopped()
             if not is_plain(algorithm_of(chosen)):
                 compile_one(chosen)
+                doing.update(what)
     os.environ[KERNELS] = ",".join(
         chosen.label for chosen in algorithms if not is_plain(algorithm_of(chosen))
     )
     seconds = time.perf_counter() - start
     if seconds > 3:
-        console.print(f"compiled kernels in {seconds:.0f} s; cached from now on")
+        where = f"in {CACHE}, or the folder that NUMBA_CACHE_DIR names" if CACHE else "from now on"
+        console.print(f"compiled kernels in {seconds:.0f} s; cached {where}", soft_wrap=True)
     return seconds
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple
 from itertools import takewhile
 from pathlib import Path
@@ -23,6 +24,7 @@ from sparsebench.types import InputError
 
 FORMAT = 4
 FILE_NAME = "results.db"
+_OTHER = "choose another folder with --out"
 
 # `seconds` and `n_iter` are NULL where they are unknown: some peers do not tell, and no solve began
 # where no instance could be drawn.
@@ -94,7 +96,7 @@ class Store:
         try:
             fresh = not self.path.exists() or self.path.stat().st_size == 0
         except OSError as error:
-            raise InputError(f"cannot {use} {self.path}: {error}") from None
+            raise InputError(f"cannot {use} {self.path}: {error}; {_OTHER}") from None
         if fresh and not writable:
             raise InputError(f"no results in {folder}: {self.path} does not exist")
         self._ids: dict[tuple[str, str], int] = {}
@@ -102,12 +104,12 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, timeout=30.0)
         except (OSError, sqlite3.Error) as error:
-            raise InputError(f"cannot write to {self.path}: {error}") from None
+            raise InputError(f"cannot write to {self.path}: {error}; {_OTHER}") from None
         try:
             self._open(writable)
         except sqlite3.OperationalError as error:
             self._connection.close()
-            raise InputError(f"cannot {use} {self.path}: {error}") from None
+            raise InputError(f"cannot {use} {self.path}: {error}; {_OTHER}") from None
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise InputError(
@@ -165,9 +167,18 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Store all of the body's changes or none; a full disk is said with the file's name."""
+        try:
+            with self._connection:
+                yield
+        except sqlite3.Error as error:
+            raise type(error)(f"cannot write to {self.path}: {error}") from error
+
     def start_run(self, command: str, recipe: Any, environment: Any) -> int:
         """Record a run and return its id."""
-        with self._connection:
+        with self._transaction():
             cursor = self._connection.execute(
                 "INSERT INTO runs (started, command, recipe, environment) "
                 "VALUES (datetime('now'), ?, ?, ?)",
@@ -181,7 +192,7 @@ class Store:
 
     def finish_run(self, run: int, report: Any) -> None:
         """Record how a run ended."""
-        with self._connection:
+        with self._transaction():
             self._connection.execute(
                 "UPDATE runs SET finished = datetime('now'), report = ? WHERE id = ?",
                 (canonical(report), run),
@@ -206,7 +217,7 @@ class Store:
         Rows that are there stay, unless their status is one of those `retried`.
         """
         try:
-            with self._connection:
+            with self._transaction():
                 problem = self._enter(
                     "problems",
                     _problem_recipe(block),

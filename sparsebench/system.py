@@ -13,8 +13,8 @@ What a system lacks, and what then happens:
 - No safe copies of a process (all but Linux): a worker is a fresh interpreter, which loads for
   itself what on Linux is loaded once for all.
 - No `/proc` (all but Linux): what a plug-in has started in a worker is not ended with the worker,
-  and a run's record names the kind of its processor only.
-- No `sysconf` of free pages (macOS, Windows): batches are cut to 2 GiB.
+  and a run's record names the kind of its processor only. Memory and quotas are unknown (`resources`):
+  batches are cut to 2 GiB, and the number of workers is not cut.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from sparsebench.resources import core_quota
 
 # Set to 1 before numpy is imported: parallelism is across processes.
 THREADS = (
@@ -398,14 +400,6 @@ def _descendants(pids: list[int]) -> list[int]:
     return found
 
 
-def free_memory() -> float:
-    """Return the bytes of memory that are free; 2 GiB where the system does not tell."""
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return 2.0**31
-
-
 def processor() -> str:
     """Return the name of the processor, or of its kind where the system does not tell."""
     with suppress(OSError):
@@ -416,7 +410,7 @@ def processor() -> str:
 
 
 def default_workers() -> int:
-    """Return the number of usable cores."""
+    """Return the number of usable cores; a quota of a part of one counts as a whole."""
     import joblib
 
-    return int(joblib.cpu_count())
+    return max(min(int(joblib.cpu_count()), math.ceil(min(core_quota(), 1e6))), 1)

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from sparsebench.metrics import exact_recovery, relative_residual, support_distance
 from sparsebench.problems import draw_dictionary, draw_signal
+from sparsebench.progress import Doing
 from sparsebench.registry import (
     Algorithm,
     Choice,
@@ -135,7 +136,7 @@ def run(
     seed : int
         Root seed of the instances and of the order of turns.
     console : rich.console.Console, optional
-        Where progress is shown, if it is a terminal.
+        Where progress is shown.
 
     Returns
     -------
@@ -157,12 +158,13 @@ def run(
         for part in entry.stages or (entry,):
             flops(part, 2, 2, 1)
     rows: list[dict[str, Any]] = []
-    with threadpool_limits(1), console.status("compiling kernels") as status:
+    with threadpool_limits(1), Doing(console, "compiling kernels") as doing:
         for choice, entry in zip(chosen, entries, strict=True):
             compile_kernels(entry, dict(choice.options))
+            doing.update("compiling kernels")
         rate = dgemm_rate()
         for workload in workloads:
-            status.update(f"{workload.name}: drawing")
+            doing.update(f"{workload.name}: drawing")
             data = [_draw(workload, trial, seed) for trial in range(workload.instances)]
             tallies = [
                 _Tally(workload, choice, entry, budget)
@@ -170,8 +172,8 @@ def run(
             ]
             rng = generator({"seed": seed, "timing": workload.name})
             for turn in range(repeats):
-                status.update(f"{workload.name}: round {turn + 1} of {repeats}")
                 for index in rng.permutation(len(tallies)):
+                    doing.update(f"{workload.name}: round {turn + 1} of {repeats}")
                     if tallies[index].spent < budget:
                         tallies[index].take_turn(data[turn % workload.instances])
             rows += _against_peers([tally.row(rate) for tally in tallies])

@@ -19,6 +19,8 @@ IntArray = NDArray[np.intp]
 
 # Entries are brought inside 2**(-100) .. 2**100 so that no square overflows or vanishes.
 LARGEST_EXPONENT = 100
+# Entries of a block of the Gram matrix that is looked at and forgotten: 16 MiB.
+_BLOCK = 2**21
 
 
 class InputError(ValueError):
@@ -285,10 +287,18 @@ class Dictionary:
     def coherence(self) -> float:
         """Mutual coherence: the largest |cosine| between two different non-zero atoms, in 0..1."""
         norms = np.sqrt(self.squared_norms)
-        kept = norms > 0
-        cosines = np.abs(self.gram[np.ix_(kept, kept)] / np.outer(norms[kept], norms[kept]))
-        np.fill_diagonal(cosines, 0.0)
-        return float(min(cosines.max(initial=0.0), 1.0))
+        norms[norms == 0] = 1.0  # their products are zero
+        n = norms.size
+        rows = max(_BLOCK // n, 1)
+        largest = 0.0
+        for first in range(0, n, rows):  # in blocks, since a large Gram matrix is gigabytes
+            part = slice(first, min(first + rows, n))
+            cosines = self.atoms[part] @ self.atoms[first:].T
+            np.fill_diagonal(cosines, 0.0)
+            cosines /= norms[part, np.newaxis]
+            cosines /= norms[first:]
+            largest = max(largest, float(cosines.max()), -float(cosines.min()))
+        return min(largest, 1.0)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -46,6 +46,8 @@ NO_INSTANCE = "no instance: "
 # The variable that names the algorithms of a run, whose kernels `template` loads for all workers.
 KERNELS = "SPARSEBENCH_KERNELS"
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
+# Bytes of a process that has compiled kernels and no problem yet.
+_PROCESS = 300 * 2**20
 _Solution = TypeVar("_Solution")
 # Plug-in files, with what each of them was when the run began.
 Versions = tuple[tuple[str, str], ...]
@@ -86,6 +88,23 @@ def compile_one(chosen: Choice) -> None:
 def is_plain(entry: Algorithm) -> bool:
     """Whether it, or a link of it, is a function of the array, which keeps what it compiles."""
     return any(stage.plain for stage in entry.stages or (entry,))
+
+
+def memory_needed(m: int, n: int, entries: Iterable[Algorithm]) -> int:
+    """Return about how many bytes a process takes that solves problems of m x n, itself included.
+
+    A dictionary and what it was drawn as, and the quantities that the algorithms share.
+    """
+    p = min(m, n)
+    entries = list(entries)
+    sizes = {
+        "gram": n * n,
+        "squared_spectral_norm": 0 if n <= m else 2 * p * p,
+        "pseudo_inverse": m * n + p * p,
+        "svd": (m + n + 4 * p) * p,
+    }
+    shared = {name for entry in entries for name in entry.shares}
+    return _PROCESS + 8 * (2 * m * n + sum(sizes.get(name, 0) for name in shared))
 
 
 def solve_block(block: Block) -> Solved:

@@ -357,12 +357,12 @@ def test_a_worker_that_is_killed_is_one_line(tmp_path, command):
     assert ended.stderr.count("\n") == 1
 
 
-def test_one_module_starts_workers_and_asks_the_system():
+def test_one_module_starts_workers_and_two_ask_the_system():
     """So that all commands end theirs alike, and another system is another reading of one file."""
     others = {"Parallel", "ProcessPoolExecutor", "Process", "get_context", "get_reusable_executor"}
     others |= {"setitimer", "SIGALRM", "SIGKILL", "sysconf", "getppid", "killpg", "fork", "prctl"}
     for path in Path(sparsebench.__file__).parent.rglob("*.py"):
-        if path.name == "system.py":
+        if path.name in ("system.py", "resources.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             assert getattr(node, "attr", getattr(node, "id", "")) not in others, path
@@ -371,10 +371,6 @@ def test_one_module_starts_workers_and_asks_the_system():
 
 
 def test_what_the_system_does_not_tell(monkeypatch, tmp_path):
-    told = system.free_memory()
-    assert 0 < told
-    monkeypatch.delattr(os, "sysconf", raising=False)
-    assert system.free_memory() == 2**31
     monkeypatch.setattr(system, "Path", lambda _: tmp_path / "none")
     assert system.processor() == (platform.processor() or platform.machine())
 

@@ -7,7 +7,7 @@ import sparsebench
 
 ROOT = Path(sparsebench.__file__).parent
 LAYERS = [
-    {"types", "metrics", "theory", "seeding", "environment", "system"},
+    {"types", "metrics", "theory", "seeding", "environment", "folders", "resources", "system"},
     {"pool", "registry", "devices", "kernels", "statistics"},
     {"problems", "solvers", "batched", "learned", "rows"},
     {"store", "experiments", "worker"},
@@ -42,4 +42,4 @@ def test_every_file_has_a_layer_and_imports_point_down():
         if here in ("solvers", "batched"):
             assert "problems" not in set(imported(path)), f"{path.name} imports problems"
         if here == "plots":
-            assert set(imported(path)) <= {"theory"}
+            assert set(imported(path)) <= {"folders", "theory"}

@@ -22,8 +22,8 @@ from sparsebench.batched.batch import Batch, Ending, Stack
 from sparsebench.batched.least_squares import polished
 from sparsebench.batched.selection import support_of
 from sparsebench.registry import Algorithm, choose_algorithm, stage_options
+from sparsebench.resources import available_memory
 from sparsebench.solvers.endings import _STATUS, BEYOND_DOUBLE, DIVERGED, TOO_LARGE_START
-from sparsebench.system import free_memory
 from sparsebench.types import (
     LARGEST_EXPONENT,
     Dictionary,
@@ -272,12 +272,13 @@ def _parts(
 
 
 def memory_at_hand(device: torch.device) -> float:
-    """Return the free bytes of a device."""
+    """Return the free bytes of a device; 2 GiB where the system does not tell."""
     if device.type == "cuda":
         # What torch holds for later use is at hand too.
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return float(torch.cuda.mem_get_info(device)[0] + idle)
-    return free_memory()
+    free = available_memory()
+    return 2.0**31 if free is None else float(free)
 
 
 def _timed(result: Result, seconds: float) -> Result:

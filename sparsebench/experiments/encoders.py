@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from sparsebench.environment import cache_folder, need
+from sparsebench.environment import need
+from sparsebench.folders import cache_folder
 from sparsebench.pool import pool
 from sparsebench.problems import images
 from sparsebench.registry import nearest_name

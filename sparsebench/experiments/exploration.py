@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,7 @@ def explore(
     seed: int,
     workers: int,
     plugins: Sequence[str] = (),
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> pd.DataFrame:
     """Return one row a (workload, algorithm, quantity, iteration): the median over trials.
 
@@ -74,6 +75,8 @@ def explore(
         Processes.
     plugins : sequence of str
         Files that every process loads.
+    report : callable
+        Told how many instances are done, and of how many.
 
     Returns
     -------
@@ -92,8 +95,11 @@ def explore(
         for workload in workloads
         for trial in range(trials)
     ]
+    found_at: dict[int, Any] = {}
     with pool(workers) as each:
-        found_at = dict(each(_explored, tasks))
+        for place, found in each(_explored, tasks):
+            found_at[place] = found
+            report(len(found_at), len(tasks))
     solved = [found_at[place] for place in range(len(tasks))]
     frames = []
     for index, workload in enumerate(workloads):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from sparsebench.folders import written_whole
 from sparsebench.learned.networks import Unrolled
 from sparsebench.seeding import digest
 from sparsebench.types import InputError
@@ -263,10 +263,9 @@ class _State:
             return
         self.saved = time.monotonic()
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
         held = {key: value for key, value in vars(self).items() if key != "saved"}
-        torch.save({"format": _FORMAT, "weights": network.state_dict(), **held}, part)
-        part.replace(path)
+        with written_whole(path) as part:
+            torch.save({"format": _FORMAT, "weights": network.state_dict(), **held}, part)
 
     def load(self, path: Path, network: nn.Module) -> None:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from sparsebench.environment import cache_folder
+from sparsebench.folders import cache_folder, check_cache, written_whole
 from sparsebench.learned.catalogue import blueprint
 from sparsebench.learned.networks import Unrolled
 from sparsebench.learned.training import (
@@ -173,11 +172,13 @@ def fit(
     Raises
     ------
     InputError
-        If the problem cannot be trained on, or the cache holds something else.
+        If the problem cannot be trained on, or the cache holds something else or cannot be
+        written.
     """
     path = path_of(recipe.name)
     if path.exists():
         return load(recipe.name)
+    check_cache()
     dictionary = draw_dictionary(recipe.problem, recipe.m, recipe.n, 0, recipe.seed)
     kind = blueprint(recipe.network)
     torch.manual_seed(recipe.seed)
@@ -305,15 +306,14 @@ def _search(network: Unrolled, looks: int, validation: Batch) -> tuple[Training,
 
 def _save(path: Path, network: Unrolled, recipe: Recipe, record: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
     content = {
         "format": _FORMAT,
         "recipe": canonical(recipe.data()),
         "record": json.dumps(record),
         "weights": network.state_dict(),
     }
-    torch.save(content, part)
-    part.replace(path)
+    with written_whole(path) as part:
+        torch.save(content, part)
 
 
 def load(name: str) -> Trained:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsebench.environment import cache_folder, need
+from sparsebench.environment import need
+from sparsebench.folders import cache_folder, check_cache, written_whole
 from sparsebench.learned import dictionary_learning as learning
 from sparsebench.registry import nearest_name
 from sparsebench.seeding import digest, generator
@@ -186,6 +187,7 @@ def mnist_file(name: str) -> Path:
         return path
     pooch = need("pooch", "pooch")
     pooch.get_logger().setLevel("ERROR")
+    check_cache()
     try:
         found = pooch.retrieve(_MIRROR + name, _MNIST[name], name, cache_folder() / "mnist")
     except (OSError, ValueError) as error:  # no network; a wrong checksum
@@ -212,12 +214,10 @@ def cached(recipe: Any, make: Callable[[], dict[str, Floats]]) -> dict[str, Floa
             return {key: stored[key] for key in stored.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         pass
+    check_cache()
     arrays = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    with part.open("wb") as target:
+    with written_whole(path) as part, part.open("wb") as target:
         np.savez_compressed(target, **arrays)  # type: ignore[arg-type]
-    part.replace(path)
     return arrays
 
 
