@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from sparsebench.types import Result as Result
     from sparsebench.types import Status as Status
 
+__version__ = "0.1.0"
+
 # Loaded when first asked for, so that `import sparsebench` costs nothing.
 _HOMES = {
     "algorithm": "registry",
@@ -44,10 +46,6 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from sparsebench.environment import package_version
-
-        return package_version()
     if name == "batched":  # needs torch
         return import_module("sparsebench.batched")
     if name not in _HOMES:

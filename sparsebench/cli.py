@@ -20,8 +20,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from sparsebench import devices, problems, solvers
-from sparsebench.environment import describe, package_version
+from sparsebench import __version__, devices, problems, solvers
+from sparsebench.environment import describe
 from sparsebench.experiments import presets
 from sparsebench.experiments.exploration import Workload, check_explorations, explore
 from sparsebench.experiments.instance import solutions
@@ -174,7 +174,7 @@ def run() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        _out.print(f"sparsebench {package_version()}")
+        _out.print(f"sparsebench {__version__}")
         raise typer.Exit
 
 
@@ -841,9 +841,7 @@ def _told(frame: pd.DataFrame, algorithms: list[Choice]) -> pd.DataFrame:
 def _traced(frame: pd.DataFrame, recipe: Any) -> pd.DataFrame:
     """Add what made the rows: the recipe's hash, the version and the command."""
     return frame.assign(
-        recipe=digest(recipe),
-        version=package_version(),
-        command=_command_line(_deciding(sys.argv[1:])),
+        recipe=digest(recipe), version=__version__, command=_command_line(_deciding(sys.argv[1:]))
     )
 
 

@@ -7,22 +7,15 @@ import os
 import platform
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from sparsebench import __version__
 from sparsebench.system import processor
 from sparsebench.types import InputError
 
 _PACKAGES = ("numpy", "scipy", "numba", "joblib", "pandas")
-
-
-def package_version() -> str:
-    """Return the version of sparsebench, or "unknown" when it runs uninstalled."""
-    try:
-        return version("sparsebench")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def need(module: str, package: str) -> Any:
@@ -40,7 +33,7 @@ def describe() -> dict[str, Any]:
     from threadpoolctl import threadpool_info
 
     return {
-        "sparsebench": package_version(),
+        "sparsebench": __version__,
         "commit": _commit(),
         "python": sys.version.split()[0],
         "packages": {name: version(name) for name in _PACKAGES},

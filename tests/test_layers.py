@@ -26,7 +26,8 @@ def imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sparsebench"):
             parts = node.module.split(".")
-            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+            names = [alias.name for alias in node.names if alias.name != "__version__"]
+            yield from [parts[1]] if len(parts) > 1 else names
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.startswith("sparsebench."):
