@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
+from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,7 +103,7 @@ def show(text, most=20):
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     kept = [
         line
-        for line, after in zip(lines, [*lines[1:], ""], strict=True)
+        for line, after in zip_longest(lines, lines[1:], fillvalue="")
         if not (re.search(moving, line) and re.search(moving, after))
     ]
     if len(kept) > most:
