@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
-from itertools import zip_longest
+from itertools import count, zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,6 +112,16 @@ def show(text, most=20):
         print(f"  {line}")
 
 
+def heard(terminal):
+    """Return what a terminal says within a moment."""
+    if select.select([terminal], [], [], 0.05)[0]:
+        try:
+            return os.read(terminal, 65536)
+        except OSError:  # the other side is closed
+            time.sleep(0.02)
+    return b""
+
+
 class System:
     """Runs commands in the system, as the user, without a home."""
 
@@ -143,15 +153,11 @@ class System:
             os.execvp(given[0], given)
         said, asked, pressed, status = b"", begin, None, None
         while status is None:
-            if select.select([terminal], [], [], 0.05)[0]:
-                try:
-                    said += os.read(terminal, 65536)
-                except OSError:  # the other side is closed
-                    time.sleep(0.02)
+            said += heard(terminal)
             now = time.monotonic()
             if stop and pressed is None and now > asked + 0.5:
                 asked = now
-                if stop(now - begin):
+                if stop(said):
                     os.write(terminal, b"\x03")
                     pressed = time.monotonic()
             ended, code = os.waitpid(child, os.WNOHANG)
@@ -162,6 +168,8 @@ class System:
                 for process in processes():
                     os.kill(process, 9)
         gone = time.monotonic()
+        while more := heard(terminal):
+            said += more
         while processes() and time.monotonic() < gone + 10:
             time.sleep(0.02)
         seconds = time.monotonic() - (pressed or begin)
@@ -216,7 +224,13 @@ def main(folder, options, middle, tests):
         return
     check(system.ask("python -c 'import psutil'")[0] != 0, "no psutil")
 
-    interrupted(system, job, lambda seconds: seconds > 8, "while kernels are compiled")
+    compiling = count(-5)  # asked twice a second
+    interrupted(
+        system,
+        job,
+        lambda said: b"compiling" in said and next(compiling) > 0,
+        "while kernels are compiled",
+    )
     kept = interrupted(system, job, lambda _: system.rows()[0] >= middle, "in the middle")
     check(kept >= middle, f"{kept} rows are kept")
     status, text, _ = system.run(job)
