@@ -13,8 +13,8 @@ What a system lacks, and what then happens:
 - No safe copies of a process (all but Linux): a worker is a fresh interpreter, which loads for
   itself what on Linux is loaded once for all.
 - No `/proc` (all but Linux): what a plug-in has started in a worker is not ended with the worker,
-  and a run's record names the kind of its processor only. Memory and quotas are unknown (`resources`):
-  batches are cut to 2 GiB, and the number of workers is not cut.
+  and a run's record names the kind of its processor only. Memory and quotas are unknown
+  (`resources`): batches are cut to 2 GiB, and the number of workers is not cut.
 """
 
 from __future__ import annotations
