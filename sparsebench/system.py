@@ -32,7 +32,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -375,7 +375,16 @@ def _die_with_parent() -> None:
 def end_workers() -> None:
     """Kill the workers, and what these have started where the system tells."""
     ours = [process for process in _workers if process.is_alive()]
-    below = _descendants([process.pid for process in ours])
+    pids = {process.pid for process in ours}
+    if hasattr(signal, "SIGSTOP"):  # so that none starts another process that nobody knows of
+        for pid in pids:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGSTOP)
+        until = time.monotonic() + 0.2
+        while any(pid in pids and state not in "TtZX" for pid, (state, _) in _processes().items()):
+            if time.monotonic() > until:
+                break
+    below = _descendants(pids)
     for process in ours:
         process.kill()
     for pid in below:
@@ -384,14 +393,22 @@ def end_workers() -> None:
     _workers.clear()
 
 
-def _descendants(pids: list[int]) -> list[int]:
-    """Return the processes that some have started, those these have started, and so on."""
-    children = defaultdict(list)
+def _processes() -> dict[int, tuple[str, int]]:
+    """Return the state and the parent of every process, of none where the system does not tell."""
+    found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):  # it has just ended
-            # After its name, in parentheses, come its state and its parent.
-            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-            children[int(parent)].append(int(folder.name))
+            # They come after its name, in parentheses.
+            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            found[int(folder.name)] = state, int(parent)
+    return found
+
+
+def _descendants(pids: Iterable[int]) -> list[int]:
+    """Return the processes that some have started, those these have started, and so on."""
+    children = defaultdict(list)
+    for pid, (_, parent) in _processes().items():
+        children[parent].append(pid)
     found, ahead = [], list(pids)
     while ahead:
         below = children.pop(ahead.pop(), [])
