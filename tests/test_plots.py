@@ -288,7 +288,10 @@ EVERY_KIND = (
 DRAW = """
 import sys
 from pathlib import Path
+from matplotlib.figure import Figure
 from sparsebench import figures
+save = Figure.savefig
+Figure.savefig = lambda self, path, **how: path.suffix == ".png" and save(self, path, **how)
 for stem in sys.argv[3].split(","):
     figures.draw(Path(sys.argv[1]) / f"{stem}.csv", Path(sys.argv[2]))
 """
