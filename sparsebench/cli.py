@@ -66,7 +66,7 @@ app = typer.Typer(
 _LARGEST = 1_000_000
 # Names and paths are no markup. In a file or a pipe a sentence is a line, and a table that cannot
 # be cut into parts is as wide as it is.
-_PIPED = not sys.stdout.isatty()
+_PIPED = sys.stdout is None or not sys.stdout.isatty()  # None where it was closed
 _out = Console(markup=False, emoji=False, highlight=False, soft_wrap=_PIPED)
 _wide = Console(markup=False, emoji=False, highlight=False, width=1000 if _PIPED else None)
 _err = Console(stderr=True, markup=False, emoji=False, highlight=False)

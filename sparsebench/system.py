@@ -330,7 +330,7 @@ def _started(given: tuple[Any, ...]) -> Any:
 
 
 def _way_to_start() -> Any:
-    if sys.platform == "linux":
+    if sys.platform == "linux" and hasattr(os, "fork"):
         from multiprocessing import forkserver
 
         context = multiprocessing.get_context("forkserver")

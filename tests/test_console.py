@@ -208,3 +208,9 @@ def test_a_file_gets_no_escape_codes(words):
     assert ended.returncode == (0 if "--help" in words else 2)
     assert "--repeats" in ended.stdout or "--wrong" in ended.stderr
     assert "\x1b" not in ended.stdout + ended.stderr
+
+
+def test_a_closed_standard_output_is_no_fault():
+    shell = 'exec "$0" -m sparsebench list presets >&-'
+    ended = subprocess.run(["sh", "-c", shell, sys.executable], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")

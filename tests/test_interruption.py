@@ -265,17 +265,12 @@ def test_descendants_are_those_of_those(tmp_path):
 
 
 LONELY = """
-import ctypes, os, signal, sys, time
-from sparsebench import system
+import ctypes, os, time
 
 def stay():
     if {portable}:
         ctypes.CDLL(None).prctl(1, 0)  # as on a system that does not kill it
     open({mark!r}, "w").write(str(os.getpid()))
-    time.sleep(300)
-
-if __name__ == "__main__":
-    system.start_worker(stay)
     time.sleep(300)
 """
 
@@ -283,10 +278,12 @@ if __name__ == "__main__":
 @pytest.mark.skipif(sys.platform != "linux", reason="takes away what Linux has")
 @pytest.mark.parametrize("portable", [True, False])
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path, portable):
-    mark, script = tmp_path / "pid", tmp_path / "lonely.py"
-    script.write_text(LONELY.format(mark=str(mark), portable=portable))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen([sys.executable, str(script)], env=environment)
+    mark = tmp_path / "pid"
+    (tmp_path / "lonely.py").write_text(LONELY.format(mark=str(mark), portable=portable))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    code = "import lonely, time; from sparsebench.system import start_worker"
+    code += "; start_worker(lonely.stay); time.sleep(300)"
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment)
     Run._until(lambda: mark.exists() and mark.read_text())
     process.kill()
     process.wait()
