@@ -410,6 +410,7 @@ def instance(
             "--window", min(preset["window"], n) if window is None else window, 1, n
         ),
     }
+    problems.draw_dictionary(generator, m, n, sizes["trial"], seed)  # refuses sizes it cannot have
     _check_out(out)  # what stands in the way is said before anything runs
     compile_all(chosen, _news)
     found = solutions(generator, chosen, **sizes)

@@ -9,8 +9,9 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import Pipe, get_context
+from multiprocessing import Pipe
 from multiprocessing.connection import wait
+from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -145,7 +146,7 @@ def _free_worker() -> tuple[Any, Any, Any]:
         if process.is_alive():
             return process, connection, step
     ours, theirs = Pipe()
-    step = get_context("spawn").RawValue("q", -1)
+    step = RawValue("q", -1)
     process = start_worker(_serve, theirs, step)
     theirs.close()  # so that its end is seen
     return process, ours, step

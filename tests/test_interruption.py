@@ -311,7 +311,7 @@ def test_workers_are_kept_and_replaced_where_they_died():
         first = {pid for _, pid in each(os.getpid, [()] * 8)}
     with pool.pool(2) as each:
         assert {pid for _, pid in each(os.getpid, [()] * 8)} <= first
-    for process, _ in pool._idle:
+    for process, *_ in pool._idle:
         process.kill()
         process.join()
     with pool.pool(2) as each:

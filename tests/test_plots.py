@@ -291,7 +291,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from sparsebench import figures
 save = Figure.savefig
-Figure.savefig = lambda self, path, **how: path.suffix == ".png" and save(self, path, **how)
+Figure.savefig = lambda self, path, **how: (
+    save(self, path, **how) if path.suffix == ".png" else path.touch()
+)
 for stem in sys.argv[3].split(","):
     figures.draw(Path(sys.argv[1]) / f"{stem}.csv", Path(sys.argv[2]))
 """

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.io import loadmat
 from typer.testing import CliRunner
 
 import sparsebench
@@ -106,7 +107,7 @@ def test_missing_published_files_are_one_line_that_says_where_to_get_them(monkey
 def test_ista_and_fista_reach_their_published_error():
     """On ALISTA's dictionary and test codes, no noise, 16 iterations, lambda = .4."""
     codes = lista.published_codes()
-    dictionary = Dictionary(lista.loadmat(lista.published("D.mat"))["D"])
+    dictionary = Dictionary(loadmat(lista.published("D.mat"))["D"])
     signals = codes @ dictionary.A.T
     power = np.square(codes).sum(1)
     for run, published in ((unrolling.ista_iterates, -5.76), (unrolling.fista_iterates, -7.57)):
@@ -118,7 +119,7 @@ def test_ista_and_fista_reach_their_published_error():
 @needs_published
 def test_the_analytic_weight_is_no_worse_than_the_published_one():
     """Theirs meets the constraint to .003 only; scaled to meet it, ours has the smaller norm."""
-    A = lista.loadmat(lista.published("D.mat"))["D"]
+    A = loadmat(lista.published("D.mat"))["D"]
     theirs = np.load(lista.published("W.npy"))
     theirs = theirs / (theirs * A).sum(0)
     ours = analytic_weight(torch.tensor(A)).numpy().T
