@@ -4,8 +4,13 @@ import os
 
 import pytest
 
-import sparsebench
-from sparsebench.solvers import compile_kernels
+from sparsebench.system import THREADS
+
+for _name in THREADS:  # the processes of `pytest -n` share the cores
+    os.environ.setdefault(_name, "1")
+
+import sparsebench  # noqa: E402
+from sparsebench.solvers import compile_kernels  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)

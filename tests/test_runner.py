@@ -537,10 +537,16 @@ def stored(folder):
         return 0
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert start(folder).wait(timeout=120) == 0
+    return folder
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_killed_and_resumed_equals_uninterrupted(tmp_path, how):
-    whole = tmp_path / "whole"
-    assert start(whole).wait(timeout=120) == 0
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, whole, how):
     total = stored(whole)
     broken = tmp_path / "broken"
     for part in (0.1, 0.5):

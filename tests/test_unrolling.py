@@ -24,7 +24,7 @@ from sparsebench.statistics import decibel_intervals
 from sparsebench.types import Dictionary, InputError
 
 SIZES = (20, 40, 3)
-PLAN = weights.Plan(batch=32, validation=100, steps=40, patience=2, check_every=20)
+PLAN = weights.Plan(batch=32, validation=100, steps=40, rounds=1, patience=2, check_every=20)
 PUBLISHED = Path(os.environ.get("SPARSEBENCH_DATA", "")) / "unrolling" / "alista"
 needs_published = pytest.mark.skipif(
     not (os.environ.get("SPARSEBENCH_DATA") and (PUBLISHED / "D.mat").is_file()),
