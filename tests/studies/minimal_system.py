@@ -16,6 +16,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -268,6 +269,8 @@ if __name__ == "__main__":
     if os.environ.get("MOUNTS") != "own":  # mounts end with the script
         here = ["unshare", "--mount", sys.executable, *sys.argv]
         os.execvpe(here[0], here, {**os.environ, "MOUNTS": "own"})
+    # What runs in the background may be told to ignore Ctrl-C, and all that it starts with it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = given.folder.resolve()
     the_system(folder, given.suite, given.mirror, [path.resolve() for path in given.bind])
     main(folder, given.options, given.middle, not given.no_tests)
