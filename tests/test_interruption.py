@@ -87,8 +87,9 @@ class Run:
         )
         code = (
             "import signal, sys\n"
-            # What runs tests in the background may ignore it.
+            # What runs tests in the background may ignore these.
             "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "if hasattr(signal, 'SIGHUP'):\n    signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
             f"{before}\n"
             "from sparsebench.__main__ import main\n"
             f"sys.argv[1:] = {list(words)!r}\n"
