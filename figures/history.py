@@ -28,10 +28,16 @@ SOLVE = "solvers.Solve.time_solve"
 
 def rows(folder):
     """Yield the times of a solve by commit before HEAD: median, and asv's 99 % interval of it."""
+    found = [one for one in iter_results(str(folder)) if SOLVE in one.get_all_result_keys()]
+    if not found:
+        return
     git = ["git", "-C", str(Path(__file__).parent), "rev-list", "--first-parent", "HEAD"]
-    known = set(subprocess.run(git, capture_output=True, text=True, check=True).stdout.split())
-    for result in iter_results(str(folder)):
-        if SOLVE not in result.get_all_result_keys() or result.commit_hash not in known:
+    try:
+        known = set(subprocess.run(git, capture_output=True, text=True, check=True).stdout.split())
+    except (OSError, subprocess.CalledProcessError):
+        raise SystemExit("error: no git history here: a clone has it") from None
+    for result in found:
+        if result.commit_hash not in known:
             continue
         params = result.get_result_params(SOLVE)
         values = result.get_result_value(SOLVE, params)
