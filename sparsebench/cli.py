@@ -580,7 +580,8 @@ def list_names(
             if entry.needs:
                 lacking.setdefault(entry.needs, []).append(entry.name)
         for needs, names in lacking.items():
-            _out.print(f"not installed: {', '.join(names)}: needs {needs}", soft_wrap=True)
+            line = f"not installed: {', '.join(names)}: needs {needs}"
+            _out.print(_wrap("", "  ").fill(line), soft_wrap=True)
     if what in ("all", "problems"):
         _print_entries(
             "problems",
@@ -607,16 +608,21 @@ def list_names(
         )
 
 
-def _print_entries(title: str, entries: list[tuple[str, ...]]) -> None:
-    """Print names, each with indented lines about it, wrapped between words."""
-    _out.print(f"{title}:")
-    wrap = textwrap.TextWrapper(
+def _wrap(first: str, next_ones: str) -> textwrap.TextWrapper:
+    """Return what breaks a text into lines of the page, between words alone."""
+    return textwrap.TextWrapper(
         width=_out.width,
-        initial_indent="    ",
-        subsequent_indent="      ",
+        initial_indent=first,
+        subsequent_indent=next_ones,
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def _print_entries(title: str, entries: list[tuple[str, ...]]) -> None:
+    """Print names, each with indented lines about it, wrapped between words."""
+    _out.print(f"{title}:")
+    wrap = _wrap("    ", "      ")
     for name, *about in entries:
         _out.print(f"\n{name}", soft_wrap=True)
         for text in filter(None, about):
