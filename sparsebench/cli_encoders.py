@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,7 +121,7 @@ def encoders(
         lines.say(lambda: f"encoders: {what}, {share:.0%} done{left}")
 
     when_stopped("stopped; what was computed is kept, and the same command continues")
-    with progress:
+    with progress if is_live(_news) else nullcontext():
         task = progress.add_task("images", total=1.0)
         rows = run(plan, workers, report)
     stem = "encoders-sensitivity" if len(plan.variants) > 1 else "encoders"

@@ -100,12 +100,14 @@ class Bar:
         )
 
     def __enter__(self) -> Bar:
-        self._progress.start()
+        if not self._progress.disable:  # before rich 14 it ends with an empty line none the less
+            self._progress.start()
         self._task = self._progress.add_task(self._experiment.name, total=None, left="")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if not self._progress.disable:
+            self._progress.stop()
 
     def start_wave(self, blocks: list[Block]) -> None:
         """Take note of the solves of a wave; costs seen in earlier ones, at other k, fade."""
