@@ -29,9 +29,9 @@ from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.experiments.study import Study
 from sparsebench.experiments.support_distance import SupportDistance
+from sparsebench.experiments.timing import choose_workloads, usual_algorithms
+from sparsebench.experiments.timing import run as run_timing
 from sparsebench.folders import check_writable, settle_matplotlib, written_whole
-from sparsebench.pool import WorkerDied
-from sparsebench.progress import Doing
 from sparsebench.registry import (
     FAMILIES,
     Choice,
@@ -42,16 +42,16 @@ from sparsebench.registry import (
     nearest_name,
     split,
 )
-from sparsebench.runner import Report, compile_all
-from sparsebench.runner import run as run_experiment
+from sparsebench.run.engine import Report, compile_all
+from sparsebench.run.engine import run as run_experiment
+from sparsebench.run.pool import WorkerDied
+from sparsebench.run.progress import Doing
+from sparsebench.run.store import Store, plain_columns
+from sparsebench.run.worker import first_coherence
 from sparsebench.seeding import digest
 from sparsebench.statistics import APPROXIMATE, AT_LEAST
-from sparsebench.store import Store, plain_columns
 from sparsebench.system import default_workers, when_stopped
-from sparsebench.timing import choose_workloads, usual_algorithms
-from sparsebench.timing import run as run_timing
 from sparsebench.types import InputError, Status, check_whole
-from sparsebench.worker import first_coherence
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -281,7 +281,7 @@ def phase_transition(
     thresholds = _told(experiment.thresholds(), experiment.algorithms)
     _write_csv(_traced(thresholds, experiment.recipe()), out / "thresholds.csv")
     _write_csv(experiment.cells(), out / "cells.csv")
-    from sparsebench import figures
+    from sparsebench.report import figures
 
     drawn = figures.draw(out / "thresholds.csv", out)
     for level in (0.95, 0.5):
@@ -353,7 +353,7 @@ def support_distance(
     report = _run(experiment, out, jobs, plugin, device, retry)
     distances = _told(experiment.distances(), experiment.algorithms)
     _write_csv(_traced(distances, experiment.recipe()), out / "distances.csv")
-    from sparsebench import figures
+    from sparsebench.report import figures
 
     drawn = figures.draw(out / "distances.csv", out)
     _print_distances(distances, experiment)
@@ -421,7 +421,7 @@ def instance(
         **sizes,
     }
     _write_csv(_traced(found, recipe), out / "instance.csv")
-    from sparsebench import figures
+    from sparsebench.report import figures
 
     written = [*figures.draw(out / "instance.csv", out), out / "instance.csv"]
     _print_solutions(found)
@@ -477,7 +477,7 @@ def exploration(
         "seed": seed,
     }
     _write_csv(_traced(found, recipe), out / "exploration.csv")
-    from sparsebench import figures
+    from sparsebench.report import figures
 
     written = [*figures.draw(out / "exploration.csv", out), out / "exploration.csv"]
     row: Any

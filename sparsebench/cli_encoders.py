@@ -38,7 +38,7 @@ from sparsebench.experiments.encoders import (
     run,
     summary,
 )
-from sparsebench.progress import Lines, is_live, time_left
+from sparsebench.run.progress import Lines, is_live, time_left
 from sparsebench.system import default_workers, when_stopped
 from sparsebench.types import check_whole
 
@@ -133,7 +133,7 @@ def encoders(
         for (problem, metric), title in _TITLES.items():
             _print_comparison(found, plan, problem, metric, title)
     _print_data(found, plan)
-    from sparsebench import figures
+    from sparsebench.report import figures
 
     written = [*figures.draw(out / f"{stem}.csv", out), out / f"{stem}.csv"]
     _out.print("wrote " + ", ".join(str(path) for path in written), soft_wrap=True)

@@ -35,8 +35,8 @@ from sparsebench.experiments import presets, studies
 from sparsebench.experiments.comparison import compare
 from sparsebench.problems import check_seed
 from sparsebench.registry import choose_algorithms, nearest_name
+from sparsebench.run.store import Store
 from sparsebench.statistics import APPROXIMATE
-from sparsebench.store import Store
 from sparsebench.types import InputError
 
 # A difference is called clear below this p-value.
@@ -67,7 +67,7 @@ def study(
     recipes = [experiment.recipe() for experiment in experiments]
     recipe = recipes[0] if len(recipes) == 1 else recipes
     _write_csv(_traced(studies.estimates(name, experiments), recipe), data)
-    from sparsebench import figures
+    from sparsebench.report import figures
 
     written = figures.draw(data, out)
     for report in reports[:-1]:
@@ -86,7 +86,7 @@ def redraw(
     ] = Path("figures"),
 ) -> None:
     """Redraw figures from the CSVs in a folder alone: nothing is solved."""
-    from sparsebench import figures
+    from sparsebench.report import figures
 
     for source in figures.sources(names, data):
         written = figures.draw(source, data)

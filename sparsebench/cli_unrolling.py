@@ -25,8 +25,8 @@ from sparsebench.cli import (
 from sparsebench.environment import need
 from sparsebench.experiments import presets
 from sparsebench.problems import check_seed, check_sizes
-from sparsebench.progress import Doing, Lines, is_live, time_left
 from sparsebench.registry import choose_problem, nearest_name
+from sparsebench.run.progress import Doing, Lines, is_live, time_left
 from sparsebench.system import default_workers, when_stopped
 from sparsebench.types import InputError
 
@@ -140,7 +140,7 @@ def unrolling(
     _write_csv(_traced(rows, experiment.recipe()), data)
     curves = out / "learning.csv"
     _write_csv(_traced(learning_curves(trained.values()), experiment.recipe()), curves)
-    from sparsebench import figures
+    from sparsebench.report import figures
 
     written = figures.draw(data, out)
     last = rows[rows["panel"] == rows["panel"].iloc[0]].groupby("curve", sort=False).last()

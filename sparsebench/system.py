@@ -334,7 +334,7 @@ def _way_to_start() -> Any:
         from multiprocessing import forkserver
 
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["sparsebench.template"])
+        context.set_forkserver_preload(["sparsebench.run.template"])
         with suppress(OSError):  # there is no folder for its socket
             forkserver.ensure_running()
             return context

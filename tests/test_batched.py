@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 import sparsebench
-from sparsebench import devices, registry, runner
+from sparsebench import devices, registry
 from sparsebench.experiments.support_distance import SupportDistance
-from sparsebench.store import Store
+from sparsebench.run import engine
+from sparsebench.run.store import Store
 from sparsebench.types import InputError, Status
 
 torch = pytest.importorskip("torch")
@@ -399,7 +400,7 @@ def experiment(algorithms, trials=4):
 
 def run(folder, algorithms, **options):
     with Store(folder) as store:
-        report = runner.run(
+        report = engine.run(
             experiment(algorithms), store, workers=1, command="", environment={}, **options
         )
         return report, store.frame()

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sparsebench import cli, figures, registry
+from sparsebench import cli, registry
+from sparsebench.report import figures
 from sparsebench.types import InputError
 
 PLUGIN = str(Path(__file__).parent / "plugin_example.py")

@@ -13,10 +13,10 @@ from sparsebench import cli
 from sparsebench.experiments.comparison import compare
 from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.registry import choose_algorithms, choose_problem
-from sparsebench.rows import Block, Outcome
+from sparsebench.run.rows import Block, Outcome
+from sparsebench.run.store import Store
 from sparsebench.seeding import canonical
 from sparsebench.statistics import fit_threshold, mcnemar, threshold_difference
-from sparsebench.store import Store
 from sparsebench.types import InputError
 
 OMP, HTP = choose_algorithms("omp,htp")

@@ -11,12 +11,13 @@ import pytest
 from rich.console import Console
 from test_cli import SMALL, sparsebench
 
-from sparsebench import progress, solvers
+from sparsebench import solvers
 from sparsebench.experiments import presets
-from sparsebench.progress import Bar, Doing, Lines, time_left
 from sparsebench.registry import choose_algorithms, choose_problem
-from sparsebench.rows import Block, Outcome
-from sparsebench.worker import Solved
+from sparsebench.run import progress
+from sparsebench.run.progress import Bar, Doing, Lines, time_left
+from sparsebench.run.rows import Block, Outcome
+from sparsebench.run.worker import Solved
 
 
 @pytest.fixture

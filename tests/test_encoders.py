@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 
 import sparsebench
-from sparsebench import figures
 from sparsebench.environment import need
 from sparsebench.experiments.encoders import Plan, summary
 from sparsebench.learned.dictionary_learning import learn_dictionary
@@ -27,6 +26,7 @@ from sparsebench.learned.optimal_codes import (
     squared_norm,
 )
 from sparsebench.problems import images
+from sparsebench.report import figures
 from sparsebench.types import InputError
 
 MNIST = Path(os.environ.get("SPARSEBENCH_DATA", "")) / "mnist"

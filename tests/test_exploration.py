@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 import sparsebench
-from sparsebench import cli, plots, registry
+from sparsebench import cli, registry
 from sparsebench.experiments import presets
 from sparsebench.experiments.exploration import Workload, explore
 from sparsebench.registry import choose_algorithms
+from sparsebench.report import plots
 from sparsebench.types import InputError, Result, Status
 
 TRIALS = 7

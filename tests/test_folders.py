@@ -15,9 +15,11 @@ import pandas as pd
 import pytest
 
 import sparsebench
-from sparsebench import cli, folders, plots, registry, seeding, store
+from sparsebench import cli, folders, registry, seeding
 from sparsebench.problems import images
-from sparsebench.rows import Block, Outcome
+from sparsebench.report import plots
+from sparsebench.run import store
+from sparsebench.run.rows import Block, Outcome
 
 # Read, write and search by the modes of files, the administrator too: what Linux lets one give up.
 _CAP_DAC_OVERRIDE, _PR_CAPBSET_DROP = 1, 24

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import sparsebench
-from sparsebench import cli, figures, metrics, registry, statistics
+from sparsebench import cli, metrics, registry, statistics
 from sparsebench.problems import problems
+from sparsebench.report import figures
 from sparsebench.types import InputError, Result, Status
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]

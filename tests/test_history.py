@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sparsebench import figures
+from sparsebench.report import figures
 
 ROOT = Path(__file__).parent.parent
 pytest.importorskip("asv", reason="asv is not installed: pip install -e '.[dev]'")

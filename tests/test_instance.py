@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 import sparsebench
-from sparsebench import cli, plots, registry
+from sparsebench import cli, registry
 from sparsebench.experiments.instance import crowded_region, solutions
 from sparsebench.registry import choose_algorithms, choose_problem
+from sparsebench.report import plots
 
 SIZES = {"n": 60, "m": 30, "k": 5, "trial": 2, "seed": 1}
 

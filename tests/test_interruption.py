@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 
 import sparsebench
-from sparsebench import cli, figures, pool, system
+from sparsebench import cli, system
 from sparsebench.experiments import studies
-from sparsebench.pool import WorkerDied
+from sparsebench.report import figures
+from sparsebench.run import pool
+from sparsebench.run.pool import WorkerDied
 from sparsebench.seeding import digest
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="asks by signals")

@@ -18,18 +18,20 @@ from numba import njit
 from rich.console import Console
 
 import sparsebench
-from sparsebench import cli, figures, pool, registry, system
+from sparsebench import cli, registry, system
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.study import Point, Study
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.registry import algorithm_of, choose_algorithms, choose_problem
-from sparsebench.rows import Block
-from sparsebench.runner import run
+from sparsebench.report import figures
+from sparsebench.run import pool
+from sparsebench.run.engine import run
+from sparsebench.run.rows import Block
+from sparsebench.run.store import Store
+from sparsebench.run.worker import attempt
 from sparsebench.solvers import compile_kernels, solve_checked
-from sparsebench.store import Store
 from sparsebench.system import TimeOut, time_limited
 from sparsebench.types import InputError
-from sparsebench.worker import attempt
 
 
 def compute(seconds):

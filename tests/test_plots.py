@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from sparsebench import figures, plots
+from sparsebench.report import figures, plots
 
 FIGURES = Path(__file__).parent.parent / "figures"
 # Machado, Oliveira and Fernandes 2009, doi:10.1109/TVCG.2009.113, at full severity.
@@ -289,7 +289,7 @@ DRAW = """
 import sys
 from pathlib import Path
 from matplotlib.figure import Figure
-from sparsebench import figures
+from sparsebench.report import figures
 save = Figure.savefig
 Figure.savefig = lambda self, path, **how: (
     save(self, path, **how) if path.suffix == ".png" else path.touch()

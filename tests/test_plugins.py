@@ -17,9 +17,9 @@ from sparsebench import registry
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.problems import draw
 from sparsebench.registry import choose_algorithms, choose_problem
-from sparsebench.runner import run
+from sparsebench.run.engine import run
+from sparsebench.run.store import Store
 from sparsebench.solvers import solve
-from sparsebench.store import Store
 from sparsebench.types import InputError
 
 A, Y = np.eye(4), np.arange(1.0, 5.0)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sparsebench import resources, runner, system
+from sparsebench import resources, system
 from sparsebench.problems import draw_dictionary
 from sparsebench.registry import choose_algorithms, choose_problem, get_algorithm
-from sparsebench.rows import Block
+from sparsebench.run import engine
+from sparsebench.run.rows import Block
+from sparsebench.run.worker import memory_needed
 from sparsebench.types import Dictionary
-from sparsebench.worker import memory_needed
 
 MIB = 2**20
 
@@ -117,16 +118,16 @@ def test_the_need_of_a_worker_is_its_arrays(monkeypatch):
 )
 def test_fewer_work_at_once_where_memory_is_short(monkeypatch, free, wanted, given):
     """At n = 8,000 the Gram matrix alone is half a gigabyte."""
-    monkeypatch.setattr(runner, "memory_needed", lambda m, n, entries: n << 17)
+    monkeypatch.setattr(engine, "memory_needed", lambda m, n, entries: n << 17)
     monkeypatch.setattr(
-        runner, "available_memory", lambda: None if free is None else int(free * 2**30)
+        engine, "available_memory", lambda: None if free is None else int(free * 2**30)
     )
     (omp,) = choose_algorithms(["omp"])
     blocks = [
         Block(choose_problem("gaussian"), 0, n, n // 2, 0, ((omp, 3),), 60.0) for n in (8000, 4000)
     ]
     text = io.StringIO()
-    assert runner.affordable(blocks, wanted, Console(file=text, width=20)) == given
+    assert engine.affordable(blocks, wanted, Console(file=text, width=20)) == given
     said = text.getvalue()
     assert said.count("\n") <= 1
     assert (f"{given} at once instead of {wanted}" in said) == (given < wanted)
@@ -136,12 +137,12 @@ def test_fewer_work_at_once_where_memory_is_short(monkeypatch, free, wanted, giv
 
 
 def test_small_problems_say_nothing_of_memory(monkeypatch):
-    monkeypatch.setattr(runner, "available_memory", lambda: 2**40)
+    monkeypatch.setattr(engine, "available_memory", lambda: 2**40)
     (omp,) = choose_algorithms(["omp"])
     block = Block(choose_problem("gaussian"), 0, 500, 250, 0, ((omp, 3),), 60.0)
     text = io.StringIO()
-    assert runner.affordable([block], 64, Console(file=text)) == 64
-    assert runner.affordable([], 64, Console(file=text)) == 64
+    assert engine.affordable([block], 64, Console(file=text)) == 64
+    assert engine.affordable([], 64, Console(file=text)) == 64
     assert text.getvalue() == ""
 
 

@@ -20,15 +20,16 @@ import pytest
 from rich.console import Console
 
 import sparsebench
-from sparsebench import devices, registry, runner, system, worker
+from sparsebench import devices, registry, system
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.study import Point, Study
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.metrics import near_distance
 from sparsebench.registry import choose_algorithms, choose_problem
-from sparsebench.rows import Block, Outcome
-from sparsebench.runner import run
-from sparsebench.store import Store
+from sparsebench.run import engine, worker
+from sparsebench.run.engine import run
+from sparsebench.run.rows import Block, Outcome
+from sparsebench.run.store import Store
 from sparsebench.types import InputError, Result
 
 PLUGIN = str(Path(__file__).parent / "plugin_example.py")
@@ -716,7 +717,7 @@ def test_a_plugin_edited_during_a_run_stops_it(tmp_path, monkeypatch):
     file.write_text("import numpy as np\ndef mine2(A, y, k):\n    return np.zeros(A.shape[1])\n")
     registry.load_plugin(file)
     versions = iter(["as it was", "as it is"])
-    for module in (runner, worker):
+    for module in (engine, worker):
         monkeypatch.setattr(module, "plugin_fingerprint", lambda path: next(versions))
     with pytest.raises(InputError, match="changed during the run"):
         execute(distances("mine2", trials=1), tmp_path / "r", plugins=[str(file)])

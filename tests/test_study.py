@@ -10,13 +10,15 @@ import pytest
 from scipy.stats import t
 
 import sparsebench
-from sparsebench import cli, figures, registry, runner, solvers, worker
+from sparsebench import cli, registry, solvers
 from sparsebench.experiments import studies
 from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.experiments.study import Point, Study
 from sparsebench.registry import choose_algorithms, choose_problem, flops
-from sparsebench.rows import Outcome
-from sparsebench.store import Store
+from sparsebench.report import figures
+from sparsebench.run import engine, worker
+from sparsebench.run.rows import Outcome
+from sparsebench.run.store import Store
 from sparsebench.types import InputError
 
 CURVES = {"omp": "omp", "htp, short": "htp[max_iter=2]", "chain": "omp+sea[max_iter=5]"}
@@ -35,7 +37,7 @@ def tiny(curves=CURVES, metrics=("support_distance", "exact"), trials=4, panels=
 
 def finished(study, folder):
     with Store(folder) as store:
-        report = runner.run(study, store, workers=1, command="", environment={})
+        report = engine.run(study, store, workers=1, command="", environment={})
     return study.estimates(), report
 
 
@@ -241,7 +243,7 @@ def test_studies_of_thresholds(command, tmp_path, monkeypatch, name):
     # k/m, as the diagram draws it for the same recipe
     thresholds = studies.experiments(name, "quick", 0, 60.0)[0]
     with Store(tmp_path) as store:
-        runner.run(thresholds, store, workers=1, command="", environment={})
+        engine.run(thresholds, store, workers=1, command="", environment={})
     table = thresholds.thresholds().set_index(["algorithm", "m", "level"])
     one = rows[(rows["n"] == thresholds.n)].iloc[0]
     found = table.loc[(one["algorithm"], one["m"], one["level"]), "estimate"] / one["m"]

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 import sparsebench
-from sparsebench import cli, registry, timing
+from sparsebench import cli, registry
+from sparsebench.experiments import timing
+from sparsebench.experiments.timing import Workload, flops
 from sparsebench.registry import algorithm, choose_algorithms, get_algorithm
-from sparsebench.timing import Workload, flops
 from sparsebench.types import InputError, Result, Status
 
 TINY = Workload("tiny", "gaussian", 12, 20, 2, instances=2)

@@ -12,7 +12,7 @@ from scipy.io import loadmat
 from typer.testing import CliRunner
 
 import sparsebench
-from sparsebench import cli_unrolling, figures, plots, problems
+from sparsebench import cli_unrolling, problems
 from sparsebench.cli import app
 from sparsebench.experiments import presets, unrolling
 from sparsebench.learned import weights
@@ -20,6 +20,7 @@ from sparsebench.learned.catalogue import blueprint
 from sparsebench.learned.networks import analytic_weight
 from sparsebench.problems import lista
 from sparsebench.registry import choose_algorithms, choose_problem
+from sparsebench.report import figures, plots
 from sparsebench.statistics import decibel_intervals
 from sparsebench.types import Dictionary, InputError
 

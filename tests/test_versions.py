@@ -19,8 +19,8 @@ from rich.console import Console
 from sparsebench import registry
 from sparsebench.experiments import presets
 from sparsebench.experiments.phase_transition import PhaseTransition
-from sparsebench.runner import run
-from sparsebench.store import Store
+from sparsebench.run.engine import run
+from sparsebench.run.store import Store
 
 QUICK = presets.PHASE_TRANSITION["quick"]
 MS = [round(ratio * QUICK["n"]) for ratio in QUICK["ratios"]]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sparsebench.experiments.presets import PHASE_TRANSITION
-from sparsebench.pool import _end, pool
+from sparsebench.run.pool import _end, pool
 
 NEEDLESS = {
     "click",
@@ -69,7 +69,7 @@ def test_a_worker_that_has_solved_has_loaded_nothing_needless(tmp_path):
     assert workers
     for path in workers:
         loaded = path.read_text().splitlines()
-        assert "sparsebench.worker" in loaded
+        assert "sparsebench.run.worker" in loaded
         assert not NEEDLESS & set(loaded)
 
 
@@ -107,7 +107,7 @@ def test_a_worker_has_the_environment_of_its_start(monkeypatch, value):
 
 
 UNGUARDED = """
-from sparsebench.pool import pool
+from sparsebench.run.pool import pool
 
 print("ran")
 with pool(2) as each:

@@ -19,9 +19,9 @@ from scipy.stats import t as student
 
 from sparsebench.environment import need
 from sparsebench.folders import cache_folder
-from sparsebench.pool import pool
 from sparsebench.problems import images
 from sparsebench.registry import nearest_name
+from sparsebench.run.pool import pool
 from sparsebench.seeding import digest
 from sparsebench.statistics import CONFIDENCE
 from sparsebench.types import InputError

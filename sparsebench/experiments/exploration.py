@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sparsebench.pool import pool
 from sparsebench.problems import draw_dictionary, draw_signal
 from sparsebench.registry import (
     Algorithm,
@@ -21,6 +20,7 @@ from sparsebench.registry import (
     load_plugin,
     stage_options,
 )
+from sparsebench.run.pool import pool
 from sparsebench.solvers import solve
 from sparsebench.statistics import FEWEST_FOR_A_MEDIAN, median_interval
 from sparsebench.types import FloatArray, InputError, Instance, IntArray

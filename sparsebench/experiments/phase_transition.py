@@ -15,7 +15,7 @@ from scipy.special import logit
 
 from sparsebench.experiments.sampling import LEVELS, RULE_VERSION, GridSampler, ThresholdSampler
 from sparsebench.registry import Choice
-from sparsebench.rows import Block, Outcome
+from sparsebench.run.rows import Block, Outcome
 from sparsebench.statistics import wilson
 from sparsebench.types import Status
 

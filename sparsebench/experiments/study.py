@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sparsebench.registry import Choice, flops, get_algorithm
-from sparsebench.rows import Block, Outcome
+from sparsebench.run.rows import Block, Outcome
 from sparsebench.statistics import mean_interval, wilson
 from sparsebench.types import InputError, Status
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.registry import Choice
-from sparsebench.rows import Block, Outcome
+from sparsebench.run.rows import Block, Outcome
 from sparsebench.statistics import mean_interval
 from sparsebench.types import Status
 

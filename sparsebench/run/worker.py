@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from sparsebench import pool
 from sparsebench.devices import place
 from sparsebench.metrics import (
     exact_recovery,
@@ -31,7 +30,8 @@ from sparsebench.registry import (
     load_plugin,
     plugin_fingerprint,
 )
-from sparsebench.rows import Block, Outcome
+from sparsebench.run import pool
+from sparsebench.run.rows import Block, Outcome
 from sparsebench.solvers import compile_kernels, solve_checked
 from sparsebench.system import TimeOut, time_limited
 from sparsebench.types import Dictionary, InputError, Instance, Result, Status

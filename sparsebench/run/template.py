@@ -18,7 +18,7 @@ os.environ.update(dict.fromkeys(THREADS, "1"))  # before numpy is imported
 import numpy as np  # noqa: E402
 
 from sparsebench.registry import Algorithm, algorithm_of, choose_algorithms  # noqa: E402
-from sparsebench.worker import KERNELS, compile_one  # noqa: E402
+from sparsebench.run.worker import KERNELS, compile_one  # noqa: E402
 
 
 def _is_ours(entry: Algorithm) -> bool:

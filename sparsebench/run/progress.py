@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from sparsebench.registry import Choice
-from sparsebench.rows import Block, Experiment
+from sparsebench.run.rows import Block, Experiment
+from sparsebench.run.worker import Solved
 from sparsebench.types import Status
-from sparsebench.worker import Solved
 
 # Seconds until the first plain line, and between two.
 _FIRST, _EVERY = 10.0, 60.0

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from sparsebench import plots
 from sparsebench.experiments import encoders
 from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.registry import nearest_name
+from sparsebench.report import plots
 from sparsebench.statistics import APPROXIMATE, AT_LEAST
 from sparsebench.types import InputError
 

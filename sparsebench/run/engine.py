@@ -15,16 +15,14 @@ from rich.console import Console
 
 from sparsebench.devices import own_options, place
 from sparsebench.kernels import CACHE
-from sparsebench.pool import Each, Overdue, pool
 from sparsebench.problems import is_ordered
-from sparsebench.progress import Bar, Doing
 from sparsebench.registry import Choice, algorithm_of, plugin_fingerprint
 from sparsebench.resources import available_memory
-from sparsebench.rows import Block, Experiment, Outcome, Outcomes
-from sparsebench.store import Store
-from sparsebench.system import check_stopped
-from sparsebench.types import Dictionary, Instance, Result, Status
-from sparsebench.worker import (
+from sparsebench.run.pool import Each, Overdue, pool
+from sparsebench.run.progress import Bar, Doing
+from sparsebench.run.rows import Block, Experiment, Outcome, Outcomes
+from sparsebench.run.store import Store
+from sparsebench.run.worker import (
     KERNELS,
     NO_INSTANCE,
     Solved,
@@ -40,6 +38,8 @@ from sparsebench.worker import (
     solve_one,
     with_near,
 )
+from sparsebench.system import check_stopped
+from sparsebench.types import Dictionary, Instance, Result, Status
 
 # Of the memory of a device, the part that the dictionaries of a group of blocks may take, and most
 # blocks of a group: what a run that is stopped computes again.

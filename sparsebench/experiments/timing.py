@@ -18,7 +18,6 @@ from threadpoolctl import threadpool_limits
 
 from sparsebench.metrics import exact_recovery, relative_residual, support_distance
 from sparsebench.problems import draw_dictionary, draw_signal
-from sparsebench.progress import Doing
 from sparsebench.registry import (
     Algorithm,
     Choice,
@@ -29,12 +28,13 @@ from sparsebench.registry import (
     nearest_name,
     split,
 )
-from sparsebench.rows import Outcome
+from sparsebench.run.progress import Doing
+from sparsebench.run.rows import Outcome
+from sparsebench.run.worker import attempt
 from sparsebench.seeding import generator
 from sparsebench.solvers import compile_kernels, solve
 from sparsebench.solvers.peers import TOGETHER, solve_together
 from sparsebench.types import Dictionary, FloatArray, InputError, Result, Status
-from sparsebench.worker import attempt
 
 
 @dataclass(frozen=True)

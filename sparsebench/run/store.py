@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.registry import Choice
-from sparsebench.rows import Block, Outcome
+from sparsebench.run.rows import Block, Outcome
 from sparsebench.seeding import canonical
 from sparsebench.types import InputError
 
