@@ -20,7 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from sparsebench import __version__, devices, problems, solvers
+from sparsebench import __version__, problems, solvers
 from sparsebench.environment import describe
 from sparsebench.experiments import presets
 from sparsebench.experiments.exploration import Workload, check_explorations, explore
@@ -37,9 +37,10 @@ from sparsebench.registry import (
     Choice,
     choose_algorithms,
     choose_problem,
-    get_algorithm,
+    devices,
     load_plugin,
     nearest_name,
+    on_device,
     split,
 )
 from sparsebench.run.engine import Report, compile_all
@@ -258,7 +259,7 @@ def phase_transition(
         half_widths = dict.fromkeys(half_widths, half_width)
     if not 0 <= grid <= _LARGEST:
         raise InputError(f"--grid is a number of trials up to {_LARGEST:,}, not {grid}")
-    placed, device = devices.placed(_algorithms(algorithms, plugin, chosen), device, precision)
+    placed, device = on_device(_algorithms(algorithms, plugin, chosen), device, precision)
     experiment = PhaseTransition(
         algorithms=placed,
         problem=choose_problem(problem or chosen["problem"]),
@@ -336,7 +337,7 @@ def support_distance(
     generator = choose_problem(problem or chosen["problem"])
     if m is None:
         m = problems.default_measurements(generator, n)
-    placed, device = devices.placed(_algorithms(algorithms, plugin, chosen), device, precision)
+    placed, device = on_device(_algorithms(algorithms, plugin, chosen), device, precision)
     experiment = SupportDistance(
         algorithms=placed,
         problem=generator,
@@ -838,10 +839,10 @@ def _options_text(options: dict[str, Any]) -> str:
 
 def _told(frame: pd.DataFrame, algorithms: list[Choice]) -> pd.DataFrame:
     """Add what each algorithm is told and its family."""
-    entries = {chosen.label: get_algorithm(chosen.name) for chosen in algorithms}
+    by_label = {chosen.label: chosen for chosen in algorithms}
     return frame.assign(
-        told=[",".join(entries[label].told) for label in frame["algorithm"]],
-        family=[entries[label].family for label in frame["algorithm"]],
+        told=[",".join(by_label[label].told) for label in frame["algorithm"]],
+        family=[by_label[label].family for label in frame["algorithm"]],
     )
 
 

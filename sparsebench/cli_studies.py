@@ -11,7 +11,6 @@ import typer
 from rich import box
 from rich.table import Table
 
-from sparsebench import devices
 from sparsebench.cli import (
     Out,
     Plugins,
@@ -123,10 +122,10 @@ def compare_algorithms(
     if by not in ("threshold", "distance"):
         raise InputError(nearest_name(by, ("threshold", "distance"), "--by"))
     _load_plugins(plugin)
-    one = devices.stored(choose_algorithms(first), device, precision)
+    one = [one.on(device, precision) for one in choose_algorithms(first)]
     if len(one) != 1:
         raise InputError(f"name one algorithm first, not the {len(one)} that {first!r} selects")
-    rest = devices.stored(choose_algorithms(others), device, precision)
+    rest = [one.on(device, precision) for one in choose_algorithms(others)]
     rest = [other for other in rest if other != one[0]]
     if not rest:
         raise InputError(f"name an algorithm to compare {one[0].label} with")

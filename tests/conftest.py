@@ -10,7 +10,7 @@ for _name in THREADS:  # the processes of `pytest -n` share the cores
     os.environ.setdefault(_name, "1")
 
 import sparsebench  # noqa: E402
-from sparsebench.solvers import compile_kernels  # noqa: E402
+from sparsebench.registry.calls import compile_kernels  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -24,13 +24,13 @@ SMALL = ["--n", "32", "--ratios", "0.4,0.7", "--max-trials", "20", "-j", "1"]
 
 @pytest.fixture(autouse=True)
 def no_plugins_left():
-    tables = registry._ALGORITHMS, registry._PROBLEMS
+    tables = registry.ALGORITHMS, registry.PROBLEMS
     known = [set(table) for table in tables]
     yield
     for table, names in zip(tables, known, strict=True):
         for name in set(table) - names:
             del table[name]
-    registry._load_plugin.cache_clear()
+    registry.plugins._load_plugin.cache_clear()
 
 
 def sparsebench(*arguments, monkeypatch, capsys):
@@ -481,7 +481,7 @@ def test_list_shows_everything(command):
 def test_list_says_what_is_not_installed_and_why(command, monkeypatch, first, words):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "celer" else find(n))
-    monkeypatch.setattr(registry, "_NO_WHEEL", {"celer": first})
+    monkeypatch.setattr(registry.records, "_NO_WHEEL", {"celer": first})
     line = f"not installed: {words}"
     assert line in " ".join(command("list", "algorithms")[1].split())
     assert "celer-lasso (needs celer)" in command("list")[1]
@@ -617,7 +617,7 @@ def test_a_problem_with_a_function_without_k_is_loaded(command, tmp_path):
     try:
         code, out, err = command("list", "problems", "--plugin", file)
     finally:
-        registry._PROBLEMS.pop("mine", None)
+        registry.PROBLEMS.pop("mine", None)
     assert code == 0
     assert "mine" in out
     assert err.count("\n") == 1

@@ -71,7 +71,7 @@ def test_a_failed_solve_explored_nothing():
     try:
         frame = explored("halts")
     finally:
-        del registry._ALGORITHMS["halts"]
+        del registry.ALGORITHMS["halts"]
     assert (frame["failures"] == TRIALS).all()
     assert set(frame.groupby("quantity")["estimate"].max()) == {0.0, 1.0}
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_recorded_is_refused():
             with pytest.raises(InputError, match="records no supports"):
                 explored(name)
     finally:
-        del registry._ALGORITHMS["counts"]
+        del registry.ALGORITHMS["counts"]
     with pytest.raises(InputError, match="takes 6 trials, not 5"):
         explore(choose_algorithms("sea"), WORKLOADS, trials=5, seed=0, workers=1)
 

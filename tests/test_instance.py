@@ -65,7 +65,7 @@ def test_a_failed_solve_is_one_row_that_missed_everything(tmp_path):
     try:
         frame = found("bursts,omp")
     finally:
-        del registry._ALGORITHMS["bursts"]
+        del registry.ALGORITHMS["bursts"]
     (row,) = frame[frame["series"] == "bursts"].itertuples()
     assert (row.support_distance, row.relative_residual, row.status) == (1.0, 1.0, "error")
     assert row.message == "RuntimeError: the moon is full"

@@ -22,14 +22,14 @@ from sparsebench import cli, registry, system
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.study import Point, Study
 from sparsebench.experiments.support_distance import SupportDistance
-from sparsebench.registry import algorithm_of, choose_algorithms, choose_problem
+from sparsebench.registry import choose_algorithms, choose_problem
+from sparsebench.registry.calls import compile_kernels
 from sparsebench.report import figures
 from sparsebench.run import pool
 from sparsebench.run.engine import run
+from sparsebench.run.guard import attempt
 from sparsebench.run.rows import Block
 from sparsebench.run.store import Store
-from sparsebench.run.worker import attempt
-from sparsebench.solvers import compile_kernels, solve_checked
 from sparsebench.system import TimeOut, time_limited
 from sparsebench.types import InputError
 
@@ -256,7 +256,7 @@ def test_an_interruption_of_compiled_code_is_no_error():
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
-        del registry._ALGORITHMS["turns"]
+        del registry.ALGORITHMS["turns"]
 
 
 @pytest.mark.parametrize(
@@ -269,10 +269,11 @@ def test_a_compiled_loop_ends_with_its_limit(name, n, k):
     A = rng.standard_normal((40, n))
     dictionary, y = sparsebench.Dictionary(A), A[:, :k] @ (1.0 + rng.random(k))
     y += 0.1 * rng.standard_normal(40)
-    entry, options = algorithm_of(chosen), dict(chosen.options)
-    compile_kernels(entry, options | {key: 1 for key in options if "max_iter" in key})
+    options = dict(chosen.options)
+    few = options | {key: 1 for key in options if "max_iter" in key}
+    compile_kernels(chosen.links[0].algorithm, few)
     begin = time.process_time()
-    row = attempt(lambda: solve_checked(entry, options, dictionary, y, k), 0.2)
+    row = attempt(lambda: chosen.solve(dictionary, y, k), 0.2)
     assert row.status == "time-out"
     assert time.process_time() - begin < 3.0
 
@@ -349,7 +350,7 @@ def brittle(folder, statuses, retry=(), stop=None, trials=4):
         assert stop is not None
         calls.pop()
     finally:
-        del registry._ALGORITHMS["brittle"]
+        del registry.ALGORITHMS["brittle"]
     with Store(folder, writable=False) as store:
         rows = store.frame()
     found = rows[rows["algorithm"] == "brittle"].sort_values("trial")
@@ -472,7 +473,7 @@ def test_a_figure_says_how_many_time_outs_are_in_it(tmp_path, make):
             assert cells["time_outs"].sum() == len(calls) // 3
             frame = frame[frame["level"] == 0.95]
     finally:
-        del registry._ALGORITHMS["late"]
+        del registry.ALGORITHMS["late"]
     assert frame["time_outs"].sum() == len(calls) // 3 > 0
     assert f"{len(calls) // 3} time-outs, counted as failures" in figures._counted(frame)
     assert len(figures._counted(frame.assign(time_outs=0))) == 2
@@ -539,8 +540,8 @@ def test_a_worker_within_compiled_code_ends_with_its_limit(tmp_path):
             )
             rows = store.frame()
     finally:
-        del registry._ALGORITHMS["deaf"]
-        registry._load_plugin.cache_clear()
+        del registry.ALGORITHMS["deaf"]
+        registry.plugins._load_plugin.cache_clear()
     assert report.computed == len(rows) == 3 * 2 * 2
     late = rows[rows["status"] == "time-out"]
     assert list(zip(late["algorithm"], late["k"], strict=True)) == [("deaf", 2)] * 2

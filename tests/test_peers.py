@@ -1,5 +1,6 @@
 """The peers: that each computes what its name says, judged without our own algorithms."""
 
+import dataclasses
 import subprocess
 import sys
 import tomllib
@@ -366,9 +367,9 @@ def test_no_warning_of_a_peer_reaches_the_user():
 def test_a_missing_package_is_one_line_or_passed_over(monkeypatch):
     absent = registry.get_algorithm("omp")
     monkeypatch.setitem(
-        registry._ALGORITHMS,
+        registry.ALGORITHMS,
         "absent-peer",
-        registry.dataclasses.replace(absent, name="absent-peer", requires="no_such_package"),
+        dataclasses.replace(absent, name="absent-peer", requires="no_such_package"),
     )
     with pytest.raises(InputError, match=r"needs the package 'no_such_package'"):
         sparsebench.solve("absent-peer", np.eye(3), np.ones(3), 1)

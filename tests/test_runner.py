@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 
 import sparsebench
-from sparsebench import devices, registry, system
+from sparsebench import registry, system
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.study import Point, Study
 from sparsebench.experiments.support_distance import SupportDistance
@@ -90,12 +90,12 @@ def execute(experiment, folder, workers=1, plugins=()):
 
 @pytest.fixture(scope="module", autouse=True)
 def plugin():
-    known = set(registry._ALGORITHMS)
+    known = set(registry.ALGORITHMS)
     registry.load_plugin(PLUGIN)
     yield
-    for name in set(registry._ALGORITHMS) - known:
-        del registry._ALGORITHMS[name]
-    registry._load_plugin.cache_clear()
+    for name in set(registry.ALGORITHMS) - known:
+        del registry.ALGORITHMS[name]
+    registry.plugins._load_plugin.cache_clear()
 
 
 def test_two_workers_give_the_rows_of_one(tmp_path):
@@ -214,7 +214,7 @@ def test_unknown_iterations_are_missing_in_rows_and_in_what_is_made_of_them(tmp_
     assert stages == '[["silent", nu'
     rows.to_csv(tmp_path / "rows.csv")
     assert pd.read_csv(tmp_path / "rows.csv")["n_iter"].isna().equals(missing)
-    del registry._ALGORITHMS["silent"]
+    del registry.ALGORITHMS["silent"]
 
 
 # The table as stores of format 3 have it; 1 and 2 lack the last columns.
@@ -346,7 +346,7 @@ def test_a_peer_that_tells_no_seconds_is_solved_once(tmp_path):
         (name, n_iter, seconds), (_, _, known) = json.loads(stages)
         assert (name, n_iter, seconds) == ("timeless", 3, None)
         assert known > 0
-    del registry._ALGORITHMS["timeless"]
+    del registry.ALGORITHMS["timeless"]
 
 
 @dataclass(frozen=True)
@@ -399,8 +399,8 @@ class Fragile:
 
 @pytest.fixture
 def fragile(monkeypatch):
-    monkeypatch.setitem(registry._PROBLEMS, "fragile", None)
-    del registry._PROBLEMS["fragile"]
+    monkeypatch.setitem(registry.PROBLEMS, "fragile", None)
+    del registry.PROBLEMS["fragile"]
     registry.problem("fragile")(Fragile)
     Fragile.calls.clear()
     monkeypatch.setattr(worker, "_DRAWING", 0.5)
@@ -479,7 +479,7 @@ def test_what_no_trial_can_have_ends_the_run(tmp_path, fragile, monkeypatch, wor
 def test_a_dictionary_drawn_for_a_device_may_be_bad(tmp_path, fragile):
     pytest.importorskip("torch")
     experiment = distances("omp,htp", trials=4, problem="fragile[how=raises]")
-    experiment.algorithms, device = devices.placed(experiment.algorithms, "torch-cpu")
+    experiment.algorithms, device = registry.on_device(experiment.algorithms, "torch-cpu")
     with Store(tmp_path) as store:
         report = run(
             experiment, store, workers=1, command="", environment={}, console=QUIET, device=device
@@ -608,7 +608,7 @@ def test_the_first_call_of_a_plugin_is_no_time_out(tmp_path):
     try:
         report = execute(distances("compiles", ks=(2,), trials=2, time_limit=0.5), tmp_path)
     finally:
-        del registry._ALGORITHMS["compiles"]
+        del registry.ALGORITHMS["compiles"]
     assert dict(report.statuses["compiles"]) == {"converged": 2}
 
 
@@ -628,7 +628,7 @@ def test_what_an_algorithm_does_to_numpys_errors_is_not_seen_by_the_next(tmp_pat
         assert np.geterr() == before
     finally:
         np.seterr(**before)
-        del registry._ALGORITHMS["strict"], registry._ALGORITHMS["tiny"]
+        del registry.ALGORITHMS["strict"], registry.ALGORITHMS["tiny"]
     assert dict(report.statuses["tiny"]) == {"converged": 3}
 
 
@@ -648,7 +648,7 @@ def test_a_plugin_cannot_spoil_what_others_see(tmp_path):
     assert set(rows_of(alone)) <= set(rows_of(among))
     assert "read-only" in next(iter(report.messages["spoils[gram=true]"]))
     assert "spoils" not in report.messages
-    del registry._ALGORITHMS["spoils"]
+    del registry.ALGORITHMS["spoils"]
 
 
 def test_a_result_with_unusable_fields_is_a_failed_row(tmp_path):
@@ -659,7 +659,7 @@ def test_a_result_with_unusable_fields_is_a_failed_row(tmp_path):
     report = execute(distances("odd,odd[status=fine],omp", ks=(2,), trials=1), tmp_path)
     assert dict(report.statuses["odd"]) == dict(report.statuses["odd[status=fine]"]) == {"error": 1}
     assert report.statuses["omp"]["converged"] == 1
-    del registry._ALGORITHMS["odd"]
+    del registry.ALGORITHMS["odd"]
 
 
 def test_a_short_time_limit_does_not_count_the_loading_of_kernels(tmp_path):

@@ -10,13 +10,13 @@ import pytest
 from scipy.stats import t
 
 import sparsebench
-from sparsebench import cli, registry, solvers
+from sparsebench import cli, registry
 from sparsebench.experiments import studies
 from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.experiments.study import Point, Study
-from sparsebench.registry import choose_algorithms, choose_problem, flops
+from sparsebench.registry import Link, choose_algorithms, choose_problem, flops
 from sparsebench.report import figures
-from sparsebench.run import engine, worker
+from sparsebench.run import engine
 from sparsebench.run.rows import Outcome
 from sparsebench.run.store import Store
 from sparsebench.types import InputError
@@ -127,13 +127,13 @@ def test_iterations_that_are_not_told_have_no_mean():
 
 def test_every_algorithm_meets_the_same_instances_and_none_is_solved_twice(tmp_path, monkeypatch):
     met = []
-    real = solvers.solve_checked
+    real = Link.solve
 
-    def spy(entry, options, dictionary, y, k, **given):
-        met.append((entry.name, k, y.tobytes()))
-        return real(entry, options, dictionary, y, k, **given)
+    def spy(link, dictionary, y, k, **given):
+        met.append((link.algorithm.name, k, y.tobytes()))
+        return real(link, dictionary, y, k, **given)
 
-    monkeypatch.setattr(worker, "solve_checked", spy)
+    monkeypatch.setattr(Link, "solve", spy)
     # Two panels with the same points: one set of solves.
     study = tiny({"omp": "omp", "again": "omp", "htp": "htp"}, panels=("a",))
     study.points += [
@@ -159,7 +159,7 @@ def test_failures_are_counted_and_count_as_failed(tmp_path):
     try:
         rows, _ = finished(tiny({"omp": "omp", "broken": "broken"}), tmp_path)
     finally:
-        del registry._ALGORITHMS["broken"]
+        del registry.ALGORITHMS["broken"]
     failed = rows[rows["curve"] == "broken"]
     assert (failed["failures"] == 4).all()
     assert (failed["trials"] == 4).all()

@@ -1,5 +1,6 @@
 """Timing: the arithmetic of its table, on algorithms that say themselves what they took."""
 
+import dataclasses
 import sys
 import time
 
@@ -10,8 +11,8 @@ import pytest
 import sparsebench
 from sparsebench import cli, registry
 from sparsebench.experiments import timing
-from sparsebench.experiments.timing import Workload, flops
-from sparsebench.registry import algorithm, choose_algorithms, get_algorithm
+from sparsebench.experiments.timing import Workload
+from sparsebench.registry import algorithm, choose_algorithms, flops, get_algorithm
 from sparsebench.types import InputError, Result, Status
 
 TINY = Workload("tiny", "gaussian", 12, 20, 2, instances=2)
@@ -23,11 +24,11 @@ RATE = 1e6
 def small_and_clean(monkeypatch):
     monkeypatch.setattr(timing, "WORKLOADS", (TINY, MANY))
     monkeypatch.setattr(timing, "dgemm_rate", lambda: RATE)
-    known = set(registry._ALGORITHMS)
+    known = set(registry.ALGORITHMS)
     yield
-    for name in set(registry._ALGORITHMS) - known:
-        del registry._ALGORITHMS[name]
-    registry._load_plugin.cache_clear()
+    for name in set(registry.ALGORITHMS) - known:
+        del registry.ALGORITHMS[name]
+    registry.plugins._load_plugin.cache_clear()
 
 
 def fake(name, seconds, x=None, **about):
@@ -248,7 +249,7 @@ def test_iterations_that_are_not_told_are_missing_and_none_are_none(count):
 
 def test_costs_are_arithmetic_and_nothing_else():
     def entry(cost):
-        return registry.dataclasses.replace(get_algorithm("omp"), cost=cost)
+        return dataclasses.replace(get_algorithm("omp"), cost=cost)
 
     assert flops(entry("2*n*k + k**3/3 - (m + 1)"), 5, 7, 3) == 42 + 9 - 6
     assert np.isnan(flops(entry(""), 5, 7, 3))

@@ -77,7 +77,7 @@ def test_a_package_without_a_wheel_has_its_marker():
             markers[requirement.name] = str(requirement.marker)
     assert markers == {
         name: f'python_version < "{first[0]}.{first[1]}"'
-        for name, first in registry._NO_WHEEL.items()
+        for name, first in registry.records._NO_WHEEL.items()
     }
 
 

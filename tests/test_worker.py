@@ -43,7 +43,7 @@ def spy(A, y, k):
 
 
 def test_the_module_of_workers_loads_nothing_needless():
-    code = "import sys, sparsebench.worker; print(*sys.modules, sep='\\n')"
+    code = "import sys, sparsebench.run.worker; print(*sys.modules, sep='\\n')"
     ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     loaded = ended.stdout.splitlines()
     assert "sparsebench.solvers.sea" in loaded

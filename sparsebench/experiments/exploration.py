@@ -12,16 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sparsebench.problems import draw_dictionary, draw_signal
-from sparsebench.registry import (
-    Algorithm,
-    Choice,
-    algorithm_of,
-    choose_problem,
-    load_plugin,
-    stage_options,
-)
+from sparsebench.registry import Choice, choose_problem, load_plugin
 from sparsebench.run.pool import pool
-from sparsebench.solvers import solve
 from sparsebench.statistics import FEWEST_FOR_A_MEDIAN, median_interval
 from sparsebench.types import FloatArray, InputError, Instance, IntArray
 
@@ -107,11 +99,11 @@ def explore(
         problem = choose_problem(workload.problem)
         for chosen in algorithms:
             found = [histories[chosen] for histories in here]
-            budget = _links(chosen)[-1][1].get("max_iter", 1)
+            budget = int(chosen.links[-1].options.get("max_iter", 1))
             frames += [
                 _summary(found, quantity, budget).assign(
                     algorithm=chosen.label,
-                    options=json.dumps(dict(chosen.options)),
+                    options=json.dumps(chosen.recipe["options"]),
                     problem=problem.label,
                     m=workload.m,
                     n=workload.n,
@@ -136,7 +128,7 @@ def check_explorations(algorithms: list[Choice], trials: int) -> None:
         If an algorithm does not record its exploration, or trials are too few for an interval.
     """
     for chosen in algorithms:
-        last, _ = _links(chosen)[-1]
+        last = chosen.links[-1].algorithm
         if not last.accepts("history"):
             raise InputError(_REFUSAL.format(last.name))
     if trials < FEWEST_FOR_A_MEDIAN:
@@ -157,26 +149,19 @@ def _explored(
     return {chosen: _history(chosen, instance, workload.k) for chosen in algorithms}
 
 
-def _links(chosen: Choice) -> list[tuple[Algorithm, dict[str, Any]]]:
-    """Return the links of a chain with their options, or the algorithm alone with its own."""
-    entry, options = algorithm_of(chosen), dict(chosen.options)
-    if entry.stages:
-        return list(zip(entry.stages, stage_options(entry, options), strict=True))
-    return [(entry, options)]
-
-
 def _history(chosen: Choice, instance: Instance, k: int) -> _History | None:
     """Return what the last link recorded, from the estimate of those before it."""
-    *before, (last, options) = _links(chosen)
-    problem, start = (instance.dictionary, instance.y, k), None
+    *before, last = chosen.links
+    problem = instance.dictionary, instance.y, k
+    given: dict[str, Any] = {}
     try:
-        for link, own in before:
-            start = solve(link.name, *problem, start=start, **own).x
-        found = solve(last.name, *problem, start=start, history=True, **options).history
+        for link in before:
+            given = {"start": link.solve(*problem, **given).x}
+        found = last.solve(*problem, **given, history=True).history
     except (Exception, SystemExit):
         return None
     if found is None or not set(QUANTITIES) <= set(found):
-        raise InputError(_REFUSAL.format(last.name))
+        raise InputError(_REFUSAL.format(last.algorithm.name))
     return found
 
 

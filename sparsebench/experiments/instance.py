@@ -10,13 +10,12 @@ import pandas as pd
 
 from sparsebench.metrics import relative_residual, support_distance
 from sparsebench.problems import draw_dictionary, draw_signal, is_ordered
-from sparsebench.registry import Choice, get_algorithm
-from sparsebench.solvers import solve
+from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.types import FloatArray, Instance, IntArray, Status
 
 
 def solutions(
-    problem: Choice,
+    problem: ProblemChoice,
     algorithms: list[Choice],
     *,
     n: int,
@@ -36,7 +35,7 @@ def solutions(
 
     Parameters
     ----------
-    problem : Choice
+    problem : ProblemChoice
     algorithms : list of Choice
     n, m, k, trial, seed : int
         The instance.
@@ -95,12 +94,10 @@ def crowded_region(support: IntArray, window: int, n: int) -> int:
 
 def _estimate(chosen: Choice, instance: Instance, k: int) -> tuple[FloatArray, dict[str, Any]]:
     """Return an algorithm's x and what is said about it; whatever goes wrong is a failure."""
-    given: dict[str, Any] = dict(chosen.options)
-    if get_algorithm(chosen.name).accepts("support"):
-        given["support"] = instance.support
+    given = {"support": instance.support} if chosen.accepts("support") else {}
     message = ""
     try:
-        result = solve(chosen.name, instance.dictionary, instance.y, k, **given)
+        result = chosen.solve(instance.dictionary, instance.y, k, **given)
         status, x = Status(str(result.status)), result.x
     except (Exception, SystemExit) as error:
         status = Status.ERROR

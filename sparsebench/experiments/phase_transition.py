@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.special import logit
 
 from sparsebench.experiments.sampling import LEVELS, RULE_VERSION, GridSampler, ThresholdSampler
-from sparsebench.registry import Choice
+from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.run.rows import Block, Outcome
 from sparsebench.statistics import wilson
 from sparsebench.types import Status
@@ -32,7 +32,7 @@ class PhaseTransition:
     Parameters
     ----------
     algorithms : list of Choice
-    problem : Choice
+    problem : ProblemChoice
     n : int
         Atoms.
     ms : list of int
@@ -52,7 +52,7 @@ class PhaseTransition:
     """
 
     algorithms: list[Choice]
-    problem: Choice
+    problem: ProblemChoice
     n: int
     ms: list[int]
     half_widths: dict[float, float]
@@ -147,7 +147,7 @@ class PhaseTransition:
                 rows.append(
                     {
                         "algorithm": chosen.label,
-                        "options": json.dumps(dict(chosen.options)),
+                        "options": json.dumps(chosen.recipe["options"]),
                         "problem": self.problem.label,
                         "m": m,
                         "n": self.n,

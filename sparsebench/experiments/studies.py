@@ -12,7 +12,7 @@ import pandas as pd
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.sampling import LEVELS
 from sparsebench.experiments.study import Point, Study
-from sparsebench.registry import choose_algorithms, choose_problem, get_algorithm, nearest_name
+from sparsebench.registry import choose_algorithm, choose_algorithms, choose_problem, nearest_name
 from sparsebench.types import InputError
 
 
@@ -328,7 +328,7 @@ def _points(study: Sweep, n: int, x: Sequence[float], trials: int) -> list[Point
             k = round(panel.k * n) if panel.k else int(value)
             snr = f"{-20 * math.log10(value):g}" if value else "inf"
             curves = {
-                label: choose_algorithms(text.format(x=f"{value:g}"))[0]
+                label: choose_algorithm(text.format(x=f"{value:g}"))
                 for label, text in study.curves.items()
             }
             points.append(
@@ -356,7 +356,7 @@ def estimates(name: str, ran: Sequence[Any]) -> pd.DataFrame:
         return _both_designs(*ran)
     frame = pd.concat([experiment.thresholds() for experiment in ran], ignore_index=True)
     curves = {
-        choose_algorithms(text)[0].label: (title, label)
+        choose_algorithm(text).label: (title, label)
         for title, group in study.groups.items()
         for label, text in group.items()
     }
@@ -373,8 +373,7 @@ def estimates(name: str, ran: Sequence[Any]) -> pd.DataFrame:
     )
     first = ["panel", "curve", "x", "metric"]
     ordered = frame.sort_values("level", ascending=False, kind="stable")
-    names = ordered["algorithm"].str.partition("[")[0]
-    told = [",".join(get_algorithm(name).told) for name in names]
+    told = [",".join(choose_algorithm(text).told) for text in ordered["algorithm"]]
     return ordered[first + [c for c in frame if c not in first]].assign(told=told)
 
 

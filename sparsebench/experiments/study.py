@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sparsebench.registry import Choice, flops, get_algorithm
+from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.run.rows import Block, Outcome
 from sparsebench.statistics import mean_interval, wilson
 from sparsebench.types import InputError, Status
@@ -33,7 +33,7 @@ class Point:
     ----------
     panel : str
     x : float
-    problem : Choice
+    problem : ProblemChoice
     m, n, k : int
         Measurements, atoms, non-zeros.
     trials : int
@@ -45,7 +45,7 @@ class Point:
 
     panel: str
     x: float
-    problem: Choice
+    problem: ProblemChoice
     m: int
     n: int
     k: int
@@ -108,8 +108,8 @@ class Study:
         self,
     ) -> Generator[list[Block], list[tuple[Block, dict[tuple[Choice, int], Outcome]]], None]:
         """Yield every block at once: the points are fixed."""
-        wanted: dict[tuple[Choice, int, int, int], dict[tuple[Choice, int], None]] = defaultdict(
-            dict
+        wanted: dict[tuple[ProblemChoice, int, int, int], dict[tuple[Choice, int], None]] = (
+            defaultdict(dict)
         )
         for point in self.points:
             for trial in range(point.trials):
@@ -164,8 +164,8 @@ class Study:
                             "iterations": _mean([_told(o.n_iter) for o in returned]),
                             "flops": _mean([_flops(chosen, o, point) for o in returned]),
                             "algorithm": chosen.label,
-                            "options": json.dumps(dict(chosen.options)),
-                            "told": ",".join(get_algorithm(chosen.name).told),
+                            "options": json.dumps(chosen.recipe["options"]),
+                            "told": ",".join(chosen.told),
                             "problem": point.problem.label,
                             "problem_options": json.dumps(dict(point.problem.options)),
                             "m": point.m,
@@ -178,7 +178,7 @@ class Study:
 
 
 def _estimate(
-    metric: str, outcomes: Sequence[Outcome], problem: Choice
+    metric: str, outcomes: Sequence[Outcome], problem: ProblemChoice
 ) -> tuple[float, float, float]:
     """Return the mean of a metric with its interval: Wilson's for shares, Student's for others."""
     values = [METRICS[metric](outcome) for outcome in outcomes]
@@ -204,13 +204,7 @@ def _told(n_iter: int | None) -> float:
 
 def _flops(chosen: Choice, outcome: Outcome, point: Point) -> float:
     """Return the stated flops of a solve, NaN where none are stated."""
-    entry, sizes = get_algorithm(chosen.name), (point.m, point.n, point.k)
-    if not entry.stages:
-        return flops(entry, *sizes) * _told(outcome.n_iter)
-    if not outcome.stages:  # a row of the oldest stores
-        return float("nan")
-    iterations = [n_iter for _, n_iter, _ in json.loads(outcome.stages)]
-    return sum(
-        flops(stage, *sizes) * _told(n_iter)
-        for stage, n_iter in zip(entry.stages, iterations, strict=False)
-    )
+    counts = [outcome.n_iter]
+    if len(chosen.links) > 1:  # not known in rows of the oldest stores
+        counts = [n_iter for _, n_iter, _ in json.loads(outcome.stages or "[]")]
+    return chosen.flops(point.m, point.n, point.k, counts)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from sparsebench.registry import Choice
+from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.run.rows import Block, Outcome
 from sparsebench.statistics import mean_interval
 from sparsebench.types import Status
@@ -23,7 +23,7 @@ class SupportDistance:
     Parameters
     ----------
     algorithms : list of Choice
-    problem : Choice
+    problem : ProblemChoice
     n, m : int
         Atoms and measurements.
     ks : list of int
@@ -37,7 +37,7 @@ class SupportDistance:
     """
 
     algorithms: list[Choice]
-    problem: Choice
+    problem: ProblemChoice
     n: int
     m: int
     ks: list[int]
@@ -93,7 +93,7 @@ class SupportDistance:
                 rows.append(
                     {
                         "algorithm": chosen.label,
-                        "options": json.dumps(dict(chosen.options)),
+                        "options": json.dumps(chosen.recipe["options"]),
                         "problem": self.problem.label,
                         "m": self.m,
                         "n": self.n,

@@ -18,21 +18,12 @@ from threadpoolctl import threadpool_limits
 
 from sparsebench.metrics import exact_recovery, relative_residual, support_distance
 from sparsebench.problems import draw_dictionary, draw_signal
-from sparsebench.registry import (
-    Algorithm,
-    Choice,
-    algorithms,
-    choose_problem,
-    flops,
-    get_algorithm,
-    nearest_name,
-    split,
-)
+from sparsebench.registry import Choice, algorithms, choose_problem, nearest_name, split
+from sparsebench.run.guard import attempt
 from sparsebench.run.progress import Doing
 from sparsebench.run.rows import Outcome
-from sparsebench.run.worker import attempt
 from sparsebench.seeding import generator
-from sparsebench.solvers import compile_kernels, solve
+from sparsebench.solvers import solve
 from sparsebench.solvers.peers import TOGETHER, solve_together
 from sparsebench.types import Dictionary, FloatArray, InputError, Result, Status
 
@@ -153,23 +144,18 @@ def run(
         If the stated cost of an algorithm cannot be evaluated.
     """
     console = console or Console(stderr=True)
-    entries = [get_algorithm(choice.name) for choice in chosen]
-    for entry in entries:
-        for part in entry.stages or (entry,):
-            flops(part, 2, 2, 1)
+    for choice in chosen:
+        choice.flops(2, 2, 1, [1.0] * len(choice.links))
     rows: list[dict[str, Any]] = []
     with threadpool_limits(1), Doing(console, "compiling kernels") as doing:
-        for choice, entry in zip(chosen, entries, strict=True):
-            compile_kernels(entry, dict(choice.options))
+        for choice in chosen:
+            choice.compile()
             doing.update("compiling kernels")
         rate = dgemm_rate()
         for workload in workloads:
             doing.update(f"{workload.name}: drawing")
             data = [_draw(workload, trial, seed) for trial in range(workload.instances)]
-            tallies = [
-                _Tally(workload, choice, entry, budget)
-                for choice, entry in zip(chosen, entries, strict=True)
-            ]
+            tallies = [_Tally(workload, choice, budget) for choice in chosen]
             rng = generator({"seed": seed, "timing": workload.name})
             for turn in range(repeats):
                 for index in rng.permutation(len(tallies)):
@@ -219,7 +205,6 @@ class _Tally:
 
     workload: Workload
     choice: Choice
-    entry: Algorithm
     budget: float
     signals: int = 0
     spent: float = 0.0
@@ -236,7 +221,7 @@ class _Tally:
     def take_turn(self, data: _Data) -> None:
         """Solve with the shared quantities at hand, and alone; whatever goes wrong is counted."""
         begin = time.perf_counter()
-        for quantity in self.entry.shares:
+        for quantity in self.choice.shares:
             getattr(data.dictionary, quantity)
         if not self.signals:
             self.signals = self._affordable(data)
@@ -246,7 +231,7 @@ class _Tally:
         else:
             self.exact += [False] * self.signals
             self.distance += [1.0] * self.signals
-        if results and self.entry.shares:
+        if results and self.choice.shares:
             self._fastest_of_a_few(data, self.alone, lambda: Dictionary(data.dictionary.A))
         self.spent += time.perf_counter() - begin
 
@@ -281,14 +266,14 @@ class _Tally:
     def _solve(self, dictionary: Dictionary, data: _Data, count: int) -> Result:
         """Solve for the first `count` signals."""
         k = self.workload.k
-        options: dict[str, Any] = dict(self.choice.options)
-        if data.y.shape[1] > 1 and self.choice.name in TOGETHER:
-            return solve_together(self.choice.name, dictionary, data.y[:, :count], k, **options)
         if data.y.shape[1] > 1:
-            return solve(self.choice.name, dictionary, data.y[:, :count], k, **options)
-        if self.entry.accepts("support"):
-            options["support"] = np.flatnonzero(data.x[:, 0])
-        return solve(self.choice.name, dictionary, data.y[:, 0], k, **options)
+            together = solve_together if self.choice.name in TOGETHER else solve
+            options: dict[str, Any] = dict(self.choice.options)
+            return together(self.choice.name, dictionary, data.y[:, :count], k, **options)
+        if self.choice.accepts("support"):
+            support = np.flatnonzero(data.x[:, 0])
+            return self.choice.solve(dictionary, data.y[:, 0], k, support=support)
+        return self.choice.solve(dictionary, data.y[:, 0], k)
 
     def _compare(self, data: _Data, result: Result) -> None:
         """Take note of what was found, against what was planted."""
@@ -300,19 +285,11 @@ class _Tally:
             self.distance.append(1.0 if failed else support_distance(x, estimate))
             self.residual.append(np.nan if failed else relative_residual(A, y, estimate))
         self.iterations.append(_mean_count(result.n_iter))
-        self.flops.append(self._flops(result))
-
-    def _flops(self, result: Result) -> float:
-        """Return the stated flops of a solve; those of a chain are the sum over its stages."""
         sizes = self.workload.m, self.workload.n, self.workload.k
-        if not self.entry.stages:
-            return flops(self.entry, *sizes) * _mean_count(result.n_iter)
-        if not result.stages:
-            return float("nan")
-        return sum(
-            flops(entry, *sizes) * _mean_count(stage.n_iter)
-            for entry, stage in zip(self.entry.stages, result.stages, strict=False)
-        )
+        counts = [result.n_iter]
+        if len(self.choice.links) > 1:
+            counts = [stage.n_iter for stage in result.stages]
+        self.flops.append(self.choice.flops(*sizes, [_mean_count(count) for count in counts]))
 
     def row(self, rate: float) -> dict[str, Any]:
         """Return the row of the table, at `rate` flops a second."""
@@ -326,13 +303,13 @@ class _Tally:
             "k": self.workload.k,
             "algorithm": self.choice.label,
             "name": self.choice.name,
-            "family": self.entry.family,
+            "family": self.choice.family,
             "turns": len(self.seconds),
             "signals": self.signals,
             "seconds": seconds,
             "lower_quartile": lower,
             "upper_quartile": upper,
-            "alone": _median(self.alone) if self.entry.shares else seconds,
+            "alone": _median(self.alone) if self.choice.shares else seconds,
             "iterations": _median(self.iterations),
             "floor": floor if floor > 0 else np.nan,
             "over_floor": seconds / floor if floor > 0 else np.nan,

@@ -22,7 +22,7 @@ from sparsebench.learned.networks import PairNetwork
 from sparsebench.learned.weights import Plan, Recipe, Trained, default_recipe
 from sparsebench.problems import add_noise, draw_batch, draw_dictionary
 from sparsebench.problems.lista import published_codes
-from sparsebench.registry import Choice, choice, get_problem
+from sparsebench.registry import ProblemChoice, choose_problem
 from sparsebench.seeding import generator
 from sparsebench.solvers import solve
 from sparsebench.solvers.amp import message_passing
@@ -65,7 +65,7 @@ class Unrolling:
     Attributes
     ----------
     networks : list of str
-    problem : Choice
+    problem : ProblemChoice
         One with a fixed dictionary and a law of codes.
     m, n, depth : int
     plan : Plan
@@ -77,7 +77,7 @@ class Unrolling:
     """
 
     networks: list[str]
-    problem: Choice
+    problem: ProblemChoice
     m: int
     n: int
     depth: int
@@ -151,10 +151,10 @@ class Unrolling:
 
     def _signals(
         self, shift: Shift, dictionary: Dictionary
-    ) -> tuple[Choice, FloatArray, FloatArray]:
+    ) -> tuple[ProblemChoice, FloatArray, FloatArray]:
         """Return the problem of a panel with its test signals and codes."""
-        generator_of = get_problem(self.problem.name)
-        problem = choice(generator_of, {**dict(self.problem.options), **shift.options})
+        options = {**dict(self.problem.options), **shift.options}
+        problem = choose_problem(self.problem.name, options)
         key = {"seed": self.seed, "use": "test", "problem": problem.recipe}
         known = dict(problem.options)
         published = known.get("dictionary_of") == "alista" and not (

@@ -28,7 +28,7 @@ from sparsebench.learned.training import (
     train,
 )
 from sparsebench.problems import check_seed, draw_batch, draw_dictionary
-from sparsebench.registry import Choice, get_problem
+from sparsebench.registry import ProblemChoice
 from sparsebench.seeding import canonical, digest
 from sparsebench.types import Dictionary, InputError
 
@@ -78,7 +78,7 @@ class Recipe:
         A name of `NETWORKS`.
     options : tuple of (str, value)
         All of its options.
-    problem : Choice
+    problem : ProblemChoice
         What it is trained on; it offers ``codes(rng, n, count)``.
     m, n, depth : int
     plan : Plan
@@ -90,7 +90,7 @@ class Recipe:
 
     network: str
     options: tuple[tuple[str, Any], ...]
-    problem: Choice
+    problem: ProblemChoice
     m: int
     n: int
     depth: int
@@ -351,7 +351,7 @@ def _load(path: Path) -> Trained:
 
 def default_recipe(
     network: str,
-    problem: Choice,
+    problem: ProblemChoice,
     m: int,
     n: int,
     depth: int,
@@ -372,7 +372,7 @@ def default_recipe(
     for key in options:
         if key not in known:
             raise InputError(f"{network} has no option {key!r}; it has {', '.join(known)}")
-    if not hasattr(get_problem(problem.name).factory, "codes"):
+    if not hasattr(problem.record.factory, "codes"):
         raise InputError(f"{problem.name} has no law of codes to train on; lista has one")
     filled = tuple(sorted({**known, **options}.items()))
     return Recipe(network, filled, problem, m, n, depth, plan, seed, start)

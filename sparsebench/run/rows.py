@@ -6,7 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sparsebench.registry import Choice
+from sparsebench.registry import Choice, ProblemChoice
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Outcome:
 class Block:
     """The unit of work: the (algorithm, k) pairs wanted on one dictionary draw."""
 
-    problem: Choice
+    problem: ProblemChoice
     seed: int
     n: int
     m: int

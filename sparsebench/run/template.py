@@ -17,22 +17,22 @@ os.environ.update(dict.fromkeys(THREADS, "1"))  # before numpy is imported
 
 import numpy as np  # noqa: E402
 
-from sparsebench.registry import Algorithm, algorithm_of, choose_algorithms  # noqa: E402
+from sparsebench.registry import Choice, choose_algorithms  # noqa: E402
 from sparsebench.run.worker import KERNELS, compile_one  # noqa: E402
 
 
-def _is_ours(entry: Algorithm) -> bool:
+def _is_ours(chosen: Choice) -> bool:
     """Whether it runs compiled loops of ours alone, which start no thread."""
     return all(
-        stage.function.__module__.startswith("sparsebench.")
-        and stage.family not in ("learned", "peer")
-        for stage in entry.stages or (entry,)
+        link.algorithm.function.__module__.startswith("sparsebench.")
+        and link.algorithm.family not in ("learned", "peer")
+        for link in chosen.links
     )
 
 
 with suppress(Exception):  # what goes wrong here goes wrong in a worker, where it is told
     for chosen in choose_algorithms(os.environ[KERNELS]):
-        if _is_ours(algorithm_of(chosen)):
+        if _is_ours(chosen):
             compile_one(chosen)
 # A copy of this state would give every worker the same numbers.
 os.register_at_fork(after_in_child=np.random.seed)

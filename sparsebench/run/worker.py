@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any, TypeVar
 
-import numpy as np
-
-from sparsebench.devices import place
-from sparsebench.metrics import (
-    exact_recovery,
-    near_distance,
-    relative_error,
-    relative_residual,
-    support_distance,
-)
 from sparsebench.problems import DrawError, draw_dictionary, draw_signal, is_fixed, is_ordered
 from sparsebench.registry import (
     Algorithm,
     Choice,
-    algorithm_of,
+    ProblemChoice,
     forget_plugins,
     load_plugin,
     plugin_fingerprint,
 )
 from sparsebench.run import pool
+from sparsebench.run.guard import attempt, failed_row, measured, with_near
 from sparsebench.run.rows import Block, Outcome
-from sparsebench.solvers import compile_kernels, solve_checked
-from sparsebench.system import TimeOut, time_limited
-from sparsebench.types import Dictionary, InputError, Instance, Result, Status
+from sparsebench.types import Dictionary, InputError, Instance, Status
 
 # Seconds of CPU time that the first call of a plug-in may take, on a tiny problem: it may compile.
 _FIRST_CALL = 60.0
@@ -45,10 +31,8 @@ _DRAWING, _LEARNING = 60.0, 3600.0
 NO_INSTANCE = "no instance: "
 # The variable that names the algorithms of a run, whose kernels `template` loads for all workers.
 KERNELS = "SPARSEBENCH_KERNELS"
-_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 # Bytes of a process that has compiled kernels and no problem yet.
 _PROCESS = 300 * 2**20
-_Solution = TypeVar("_Solution")
 # Plug-in files, with what each of them was when the run began.
 Versions = tuple[tuple[str, str], ...]
 
@@ -77,33 +61,26 @@ def solve_one(block: Block, plugins: Versions) -> Solved:
 @cache
 def compile_one(chosen: Choice) -> None:
     """Load the compiled kernels into this process before anything is timed."""
-    if place(chosen)[0] == "cpu":
-        entry, options = algorithm_of(chosen), dict(chosen.options)
-        if is_plain(entry):
-            attempt(lambda: compile_kernels(entry, options), _FIRST_CALL)
+    if chosen.device == "cpu":
+        if chosen.plain:
+            attempt(chosen.compile, _FIRST_CALL)
         else:
-            compile_kernels(entry, options)
+            chosen.compile()
 
 
-def is_plain(entry: Algorithm) -> bool:
-    """Whether it, or a link of it, is a function of the array, which keeps what it compiles."""
-    return any(stage.plain for stage in entry.stages or (entry,))
-
-
-def memory_needed(m: int, n: int, entries: Iterable[Algorithm]) -> int:
+def memory_needed(m: int, n: int, algorithms: Iterable[Algorithm | Choice]) -> int:
     """Return about how many bytes a process takes that solves problems of m x n, itself included.
 
     A dictionary and what it was drawn as, and the quantities that the algorithms share.
     """
     p = min(m, n)
-    entries = list(entries)
     sizes = {
         "gram": n * n,
         "squared_spectral_norm": 0 if n <= m else 2 * p * p,
         "pseudo_inverse": m * n + p * p,
         "svd": (m + n + 4 * p) * p,
     }
-    shared = {name for entry in entries for name in entry.shares}
+    shared = {name for algorithm in algorithms for name in algorithm.shares}
     return _PROCESS + 8 * (2 * m * n + sum(sizes.get(name, 0) for name in shared))
 
 
@@ -111,25 +88,25 @@ def solve_block(block: Block) -> Solved:
     """Draw the dictionary of a block once and solve all of its pairs on it."""
     start = time.perf_counter()
     ordered = is_ordered(block.problem)
-    entries = {chosen: algorithm_of(chosen) for chosen, _ in block.pairs}
+    algorithms = dict.fromkeys(chosen for chosen, _ in block.pairs)
+    for chosen in algorithms:
+        chosen.registered()  # a plug-in may have changed since
     instances = draw(block, ordered)
     drawn = time.perf_counter()
     dictionaries = {
         id(i.dictionary): i.dictionary for i in instances.values() if isinstance(i, Instance)
     }
     for dictionary in dictionaries.values():  # one, unless none could be drawn
-        for quantity in sorted({name for entry in entries.values() for name in entry.shares}):
+        for quantity in sorted({name for chosen in algorithms for name in chosen.shares}):
             with suppress(Exception):  # it fails again where it is a row with its message
                 getattr(dictionary, quantity)
-    for chosen in entries:
+    for chosen in algorithms:
         compile_one(chosen)
     derived = time.perf_counter()
     outcomes = []
     for step, (chosen, k) in enumerate(block.pairs):
         pool.note(step, block.time_limit)
-        outcomes.append(
-            _outcome(chosen, entries[chosen], instances[k], k, block.time_limit, ordered)
-        )
+        outcomes.append(_outcome(chosen, instances[k], k, block.time_limit, ordered))
     pool.note(-1, 0.0)
     solved = time.perf_counter()
     return Solved(outcomes, drawn - start, derived - drawn, solved - derived)
@@ -151,7 +128,7 @@ def draw(block: Block, ordered: bool) -> dict[int, Instance | Outcome]:
 
 
 def _dictionary(
-    problem: Choice, m: int, n: int, trial: int, seed: int, time_limit: float
+    problem: ProblemChoice, m: int, n: int, trial: int, seed: int, time_limit: float
 ) -> Dictionary | Outcome:
     """Draw the dictionary of a trial, or say in a failed row why there is none."""
     draw = partial(draw_dictionary, problem, m, n, trial, seed)
@@ -161,7 +138,7 @@ def _dictionary(
     return found
 
 
-def _drawing_limit(problem: Choice, time_limit: float) -> float:
+def _drawing_limit(problem: ProblemChoice, time_limit: float) -> float:
     """Return the seconds that drawing a dictionary or a signal may take."""
     return max(_LEARNING if is_fixed(problem) else _DRAWING, time_limit)
 
@@ -171,7 +148,7 @@ def _not_its_own(error: BaseException) -> bool:
     return isinstance(error, InputError | MemoryError) and not isinstance(error, DrawError)
 
 
-def first_coherence(problem: Choice, m: int, n: int, seed: int, time_limit: float) -> float:
+def first_coherence(problem: ProblemChoice, m: int, n: int, seed: int, time_limit: float) -> float:
     """Return the mutual coherence of the first dictionary, NaN where that one cannot be drawn.
 
     Raises
@@ -188,99 +165,22 @@ def _undrawn(failure: Outcome, ordered: bool) -> Outcome:
     return with_near(replace(failure, seconds=None, message=NO_INSTANCE + failure.message), ordered)
 
 
-def with_near(outcome: Outcome, ordered: bool) -> Outcome:
-    """Return a row with the distances that forgive of a failure, where atoms are ordered."""
-    failed = ordered and Status(outcome.status).failed
-    return replace(outcome, near_1=1.0, near_2=1.0) if failed else outcome
-
-
 def _outcome(
-    chosen: Choice,
-    entry: Algorithm,
-    instance: Instance | Outcome,
-    k: int,
-    time_limit: float,
-    ordered: bool,
+    chosen: Choice, instance: Instance | Outcome, k: int, time_limit: float, ordered: bool
 ) -> Outcome:
     """Solve one instance; whatever goes wrong becomes a failed row with its message."""
     if isinstance(instance, Outcome):
         return instance
-    given = {"support": instance.support} if entry.accepts("support") else {}
+    given = {"support": instance.support} if chosen.accepts("support") else {}
 
     def solve() -> Outcome:
-        result = solve_checked(
-            entry, dict(chosen.options), instance.dictionary, instance.y, k, **given
-        )
+        result = chosen.solve(instance.dictionary, instance.y, k, **given)
         return measured(instance, result, ordered)
 
     return with_near(attempt(solve, time_limit), ordered)
-
-
-def attempt(
-    solve: Callable[[], _Solution],
-    time_limit: float,
-    passing: Callable[[BaseException], bool] = lambda error: False,
-) -> _Solution | Outcome:
-    """Return what a solve returns, or the failed row that whatever went wrong becomes.
-
-    An error that is `passing` is raised.
-    """
-    start = time.perf_counter()
-    try:
-        # What one algorithm does to numpy's handling of errors is not seen by the next.
-        with time_limited(time_limit), np.errstate():
-            return solve()
-    except TimeOut as error:
-        return failed_row(Status.TIME_OUT, str(error), time.perf_counter() - start)
-    except (Exception, SystemExit) as error:
-        if passing(error):
-            raise
-        if isinstance(error, MemoryError):
-            return failed_row(Status.ERROR, "out of memory", time.perf_counter() - start)
-        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        # Messages are counted, and an address differs from run to run.
-        message = _ADDRESS.sub("0x...", " ".join(f"{kind}{error}".split()))[:300]
-        return failed_row(Status.ERROR, message, time.perf_counter() - start)
 
 
 def overdue(block: Block) -> Outcome:
     """Return the row of a solve that its worker was ended with."""
     message = f"ended after more than {block.time_limit:g} s of CPU time within compiled code"
     return with_near(failed_row(Status.TIME_OUT, message, None), is_ordered(block.problem))
-
-
-def measured(instance: Instance, result: Result, ordered: bool) -> Outcome:
-    """Compare an estimate with the planted solution."""
-    if result.status == Status.DIVERGED:
-        return failed_row(Status.DIVERGED, "", _known(result.seconds), _count(result.n_iter))
-    stages = [(stage.name, _count(stage.n_iter), _known(stage.seconds)) for stage in result.stages]
-    return Outcome(
-        support_distance(instance.x, result.x),
-        exact_recovery(instance.x, result.x),
-        relative_error(instance.x, result.x),
-        relative_residual(instance.A, instance.y, result.x),
-        _count(result.n_iter),
-        str(result.status),
-        "",
-        _known(result.seconds),
-        json.dumps(stages) if stages else "",
-        near_distance(instance.x, result.x, 1) if ordered else None,
-        near_distance(instance.x, result.x, 2) if ordered else None,
-    )
-
-
-def _known(seconds: Any) -> float | None:
-    """Return the seconds that a result states, None where it states none."""
-    return None if seconds is None or np.isnan(seconds) else float(seconds)
-
-
-def _count(n_iter: Any) -> int | None:
-    """Return the iterations that a result states, None where it states none."""
-    return None if n_iter is None or np.isnan(n_iter) else int(n_iter)
-
-
-def failed_row(
-    status: Status, message: str, seconds: float | None, n_iter: int | None = None
-) -> Outcome:
-    """Return the row of a solve that failed."""
-    return Outcome(1.0, False, None, None, n_iter, str(status), message, seconds)

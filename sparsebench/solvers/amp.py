@@ -30,6 +30,7 @@ _EXPLAINED = 2.0
     shares=("gram", "squared_norms"),
     family="message passing",
     cost="2*m*n + 2*m*k",
+    twin="sparsebench.batched.amp:amp",
     source="Donoho, Maleki and Montanari, PNAS 106, 2009, doi:10.1073/pnas.0909892106",
     version="2",
 )

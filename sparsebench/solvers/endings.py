@@ -7,17 +7,13 @@ from sparsebench.kernels.selection import largest
 from sparsebench.types import Dictionary, FloatArray, Result, Status
 
 CONVERGED, ITERATION_LIMIT, CYCLED, DIVERGED = range(4)
-_STATUS = (Status.CONVERGED, Status.ITERATION_LIMIT, Status.CYCLED, Status.DIVERGED)
-
-#: What is said of an estimate that overflows at the scale of A and y.
-BEYOND_DOUBLE = "x does not fit into double precision: A is too small for this y"
-#: What is said of a start whose image would overflow when it is squared.
-TOO_LARGE_START = "start is too large for this A and y: its image exceeds y beyond measure"
+#: What each of them stands for.
+STATUS = (Status.CONVERGED, Status.ITERATION_LIMIT, Status.CYCLED, Status.DIVERGED)
 
 
 def ended(x: FloatArray, n_iter: int, code: int) -> Result:
     """Return the `Result` of a compiled loop."""
-    return Result(x, int(n_iter), _STATUS[code])
+    return Result(x, int(n_iter), STATUS[code])
 
 
 def read_off(dictionary: Dictionary, y: FloatArray, k: int, scores: FloatArray) -> FloatArray:

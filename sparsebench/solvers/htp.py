@@ -18,7 +18,14 @@ _SOURCE = "Foucart, SIAM J. Numer. Anal. 49, 2011, doi:10.1137/100806278"
 _COST = "2*n*k + k**3/3"
 
 
-@algorithm("htp", family="thresholding", shares=("gram",), cost=_COST, source=_SOURCE)
+@algorithm(
+    "htp",
+    family="thresholding",
+    shares=("gram",),
+    cost=_COST,
+    twin="sparsebench.batched.htp:htp",
+    source=_SOURCE,
+)
 def htp(
     dictionary: Dictionary,
     y: FloatArray,
@@ -53,7 +60,14 @@ def htp(
     return _pursue(dictionary, y, k, step_size(step, dictionary), max_iter, tol, start)
 
 
-@algorithm("nhtp", family="thresholding", shares=("gram",), cost=_COST, source=_SOURCE)
+@algorithm(
+    "nhtp",
+    family="thresholding",
+    shares=("gram",),
+    cost=_COST,
+    twin="sparsebench.batched.htp:nhtp",
+    source=_SOURCE,
+)
 def nhtp(
     dictionary: Dictionary,
     y: FloatArray,

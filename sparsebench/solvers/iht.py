@@ -23,6 +23,7 @@ RISE = 1e-12
     family="thresholding",
     shares=("gram", "squared_spectral_norm"),
     cost="2*n*k",
+    twin="sparsebench.batched.iht:iht",
     source="Blumensath and Davies, Appl. Comput. Harmon. Anal. 27, 2009, "
     "doi:10.1016/j.acha.2009.04.002",
     version="2",
@@ -74,6 +75,7 @@ def iht(
     family="thresholding",
     shares=("gram",),
     cost="2*n*k + 2*k**2",
+    twin="sparsebench.batched.iht:niht",
     source="Blumensath and Davies, IEEE J. Sel. Top. Signal Process. 4, 2010, "
     "doi:10.1109/JSTSP.2010.2042411",
 )

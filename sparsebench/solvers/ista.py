@@ -26,6 +26,7 @@ _CHECK_EVERY = 10
     family="convex",
     cost="2*n*k",
     shares=("gram", "squared_spectral_norm"),
+    twin="sparsebench.batched.ista:ista",
     source="Daubechies, Defrise and De Mol, Comm. Pure Appl. Math. 57, 2004, "
     "doi:10.1002/cpa.20042; continuation: Hale, Yin and Zhang, SIAM J. Optim. 19, 2008, "
     "doi:10.1137/070698920",
@@ -71,6 +72,7 @@ def ista(
     family="convex",
     cost="2*n*k",
     shares=("gram", "squared_spectral_norm"),
+    twin="sparsebench.batched.ista:fista",
     source="Beck and Teboulle, SIAM J. Imaging Sci. 2, 2009, doi:10.1137/080716542; restart: "
     "O'Donoghue and Candès, Found. Comput. Math. 15, 2015, doi:10.1007/s10208-013-9150-3",
 )

@@ -31,6 +31,7 @@ from sparsebench.types import Dictionary, FloatArray, Result
     shares=("gram",),
     family="local search",
     cost="15*n*k + 6*m*k",
+    twin="sparsebench.batched.local_search:els",
     source="Axiotis and Sviridenko, 2020, arXiv:2006.14571",
 )
 def els(
@@ -116,6 +117,7 @@ def _els(atoms, gram, y, k, first, max_iter, tol):
     shares=("gram",),
     family="local search",
     cost="2*n*k + 2*m*k + k**3/3",
+    twin="sparsebench.batched.local_search:ompr",
     source="Jain, Tewari and Dhillon, NeurIPS 2011, arXiv:1106.2774",
 )
 def ompr(

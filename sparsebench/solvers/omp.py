@@ -37,6 +37,7 @@ def _ols_several(
     shares=("gram",),
     cost="n*k",
     several=_omp_several,
+    twin="sparsebench.batched.omp:omp",
     source="Pati, Rezaiifar and Krishnaprasad, Asilomar 1993, doi:10.1109/ACSSC.1993.342465; "
     "with the Gram matrix: Rubinstein, Zibulevsky and Elad, Technion CS-2008-08",
 )
@@ -64,6 +65,7 @@ def omp(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) ->
     shares=("gram", "squared_norms"),
     cost="n*k",
     several=_ols_several,
+    twin="sparsebench.batched.omp:ols",
     source="Chen, Billings and Luo, Int. J. Control 50, 1989, doi:10.1080/00207178908953472",
 )
 def ols(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) -> Result:

@@ -19,6 +19,7 @@ from sparsebench.types import Dictionary, FloatArray, Result
     shares=("gram",),
     family="greedy",
     cost="2*n*k + 9*k**3",
+    twin="sparsebench.batched.pursuit:cosamp",
     source="Needell and Tropp, Appl. Comput. Harmon. Anal. 26, 2009, "
     "doi:10.1016/j.acha.2008.07.002",
 )
@@ -62,6 +63,7 @@ def cosamp(
     shares=("gram",),
     family="greedy",
     cost="2*n*k + 3*k**3",
+    twin="sparsebench.batched.pursuit:sp",
     source="Dai and Milenkovic, IEEE Trans. Inf. Theory 55, 2009, doi:10.1109/TIT.2009.2016006",
 )
 def sp(

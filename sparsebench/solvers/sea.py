@@ -22,6 +22,7 @@ from sparsebench.types import Dictionary, FloatArray, Result
     family="exploration",
     shares=("gram",),
     cost="2*n*k + k**3/3",
+    twin="sparsebench.batched.sea:sea",
     source="Mohamed, Malgouyres, Emiya and Chaux, ICML 2024, arXiv:2301.13584",
 )
 def sea(

@@ -1,0 +1,61 @@
+"""What can be run, by name: records, the grammar of choices, plug-ins, and where things run."""
+
+from sparsebench.registry.catalogue import algorithms, get_algorithm, get_problem, problems
+from sparsebench.registry.choices import (
+    Choice,
+    Link,
+    ProblemChoice,
+    choose_algorithm,
+    choose_algorithms,
+    choose_problem,
+    on_device,
+)
+from sparsebench.registry.grammar import Option, nearest_name, parse_links, split
+from sparsebench.registry.plugins import (
+    ENTRY_POINT_GROUP,
+    forget_plugins,
+    load_entry_points,
+    load_plugin,
+    plugin_fingerprint,
+)
+from sparsebench.registry.records import (
+    ALGORITHMS,
+    FAMILIES,
+    PROBLEMS,
+    Algorithm,
+    ProblemGenerator,
+    algorithm,
+    flops,
+    problem,
+)
+
+__all__ = [
+    "ALGORITHMS",
+    "ENTRY_POINT_GROUP",
+    "FAMILIES",
+    "PROBLEMS",
+    "Algorithm",
+    "Choice",
+    "Link",
+    "Option",
+    "ProblemChoice",
+    "ProblemGenerator",
+    "algorithm",
+    "algorithms",
+    "choose_algorithm",
+    "choose_algorithms",
+    "choose_problem",
+    "flops",
+    "forget_plugins",
+    "get_algorithm",
+    "get_problem",
+    "load_entry_points",
+    "load_plugin",
+    "nearest_name",
+    "on_device",
+    "parse_links",
+    "plugin_fingerprint",
+    "problem",
+    "problems",
+    "split",
+]
