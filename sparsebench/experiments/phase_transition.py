@@ -15,7 +15,7 @@ from scipy.special import logit
 
 from sparsebench.experiments.sampling import LEVELS, RULE_VERSION, GridSampler, ThresholdSampler
 from sparsebench.registry import Choice, ProblemChoice
-from sparsebench.run.rows import Block, Outcome
+from sparsebench.run.rows import Block, Wave
 from sparsebench.statistics import wilson
 from sparsebench.types import Status
 
@@ -104,9 +104,7 @@ class PhaseTransition:
             "time_limit": self.time_limit,
         } | rule
 
-    def waves(
-        self,
-    ) -> Generator[list[Block], list[tuple[Block, dict[tuple[Choice, int], Outcome]]], None]:
+    def waves(self) -> Generator[list[Block], Wave, None]:
         """Yield the blocks that the samplers ask for and hand them the rows, until all stop."""
         while True:
             wanted: dict[tuple[int, int], list[tuple[Choice, int]]] = defaultdict(list)

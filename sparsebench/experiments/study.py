@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sparsebench.registry import Choice, ProblemChoice
-from sparsebench.run.rows import Block, Outcome
+from sparsebench.run.rows import Block, Outcome, Wave
 from sparsebench.statistics import mean_interval, wilson
 from sparsebench.types import InputError, Status
 
@@ -104,9 +104,7 @@ class Study:
             "time_limit": self.time_limit,
         }
 
-    def waves(
-        self,
-    ) -> Generator[list[Block], list[tuple[Block, dict[tuple[Choice, int], Outcome]]], None]:
+    def waves(self) -> Generator[list[Block], Wave, None]:
         """Yield every block at once: the points are fixed."""
         wanted: dict[tuple[ProblemChoice, int, int, int], dict[tuple[Choice, int], None]] = (
             defaultdict(dict)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.registry import Choice, ProblemChoice
-from sparsebench.run.rows import Block, Outcome
+from sparsebench.run.rows import Block, Outcome, Wave
 from sparsebench.statistics import mean_interval
 from sparsebench.types import Status
 
@@ -63,9 +63,7 @@ class SupportDistance:
             "time_limit": self.time_limit,
         }
 
-    def waves(
-        self,
-    ) -> Generator[list[Block], list[tuple[Block, dict[tuple[Choice, int], Outcome]]], None]:
+    def waves(self) -> Generator[list[Block], Wave, None]:
         """Yield every block at once: the grid is fixed."""
         pairs = tuple((chosen, k) for chosen in self.algorithms for k in self.ks)
         rows = yield [

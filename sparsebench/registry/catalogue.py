@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from sparsebench.registry.declaring import ALGORITHMS, PROBLEMS
 from sparsebench.registry.grammar import nearest, text_only
 from sparsebench.registry.plugins import load_entry_points
-from sparsebench.registry.records import ALGORITHMS, PROBLEMS, Algorithm, ProblemGenerator
+from sparsebench.registry.records import Algorithm, ProblemGenerator
 from sparsebench.types import InputError
 
 

@@ -1,26 +1,16 @@
-"""Choices: a text such as ``els+sea[step=18/L]``, resolved once into what can be run."""
+"""Choices: algorithms, chains and problems with all of their options, ready to be run."""
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
 from sparsebench.registry import calls, devices
 from sparsebench.registry.catalogue import algorithms, get_algorithm, get_problem
-from sparsebench.registry.grammar import (
-    Option,
-    filled,
-    label,
-    parse_choice,
-    parse_links,
-    split,
-    text_only,
-)
-from sparsebench.registry.plugins import load_entry_points
-from sparsebench.registry.records import ALGORITHMS, Algorithm, ProblemGenerator, flops
+from sparsebench.registry.grammar import Option, filled, label
+from sparsebench.registry.records import Algorithm, ProblemGenerator, flops
 from sparsebench.types import Dictionary, FloatArray, InputError, Result, Stage, Status
 
 Options = tuple[tuple[str, Option], ...]
@@ -108,7 +98,7 @@ class Choice:
     @cached_property
     def links(self) -> tuple[Link, ...]:
         """Each algorithm with its options; `InputError` if another has its name by now."""
-        return _bind(self.registered(), dict(self.options)).links
+        return bind(self.registered(), dict(self.options)).links
 
     def registered(self) -> list[Algorithm]:
         """Return what has its names; `InputError` if that is another by now."""
@@ -215,129 +205,16 @@ class Choice:
         devices.check_precision(kind, precision)
         if kind == "cpu":
             return self
-        self.check_twins()
-        where = kind if precision == "float64" else f"{kind}, {precision}"
-        return replace(self, device=kind, precision=precision, label=f"{self.label} on {where}")
-
-    def check_twins(self) -> None:
-        """Refuse a link without a twin, naming those algorithms that have one."""
         for link in self.links:
             if not link.algorithm.twin:
                 able = ", ".join(entry.name for entry in algorithms() if entry.twin)
-                raise InputError(
-                    f"{link.algorithm.name} runs on the processor only; on a device: {able}"
-                )
+                name = link.algorithm.name
+                raise InputError(f"{name} runs on the processor only; on a device: {able}")
+        where = kind if precision == "float64" else f"{kind}, {precision}"
+        return replace(self, device=kind, precision=precision, label=f"{self.label} on {where}")
 
 
-def choose_algorithms(selection: str | Iterable[str]) -> list[Choice]:
-    """Return the algorithms that patterns such as ``omp,sea*,iht[step=1/L]`` select.
-
-    Parameters
-    ----------
-    selection : str or iterable of str
-        Names or patterns (``*``, ``?``), each with options in brackets, separated by commas; or
-        chains of names, ``els+sea[step=18/L]``. A pattern passes over what is not installed
-        or needs trained weights.
-
-    Returns
-    -------
-    list of Choice
-        In the order named, without repetition.
-
-    Raises
-    ------
-    InputError
-        If a pattern matches nothing, an option is unknown or a value does not fit its type.
-    """
-    try:
-        texts = [selection] if isinstance(selection, str) else list(selection)
-    except TypeError:
-        raise InputError(f"algorithms are named by a text or several, not {selection!r}") from None
-    chosen: dict[Choice, None] = {}
-    for part in (part for text in texts for part in split(text)):
-        load_entry_points()
-        links = parse_links(part)
-        name, options = links[0]
-        matches = [m for m in fnmatch.filter(sorted(ALGORITHMS), name) if m != name]
-        if len(links) > 1 or not matches:
-            chosen[choose_algorithm(part)] = None
-            continue
-        entries = [ALGORITHMS[m] for m in matches if ALGORITHMS[m].ready]
-        for entry in entries or [get_algorithm(matches[0])]:
-            chosen[_bind([entry], options)] = None
-    if not chosen:
-        raise InputError("no algorithm was chosen; 'sparsebench list' shows them all")
-    return list(chosen)
-
-
-# Those of a name alone, with the record each was made of.
-_DEFAULTS: dict[str, tuple[Algorithm, Choice]] = {}
-
-
-def choose_algorithm(text: str, options: dict[str, Any] | None = None) -> Choice:
-    """Return the algorithm or chain that a text such as ``htp[step=1.8/L]`` names.
-
-    Raises
-    ------
-    InputError
-        If a name or an option is unknown, a value does not fit, a package is not installed, or a
-        later link of a chain cannot start from an estimate.
-    """
-    known = _DEFAULTS.get(text_only(text))
-    if known and known[0] is ALGORITHMS.get(text) and not options:
-        return known[1]  # a solve can be as short as all the rest
-    links = parse_links(text)
-    entries = [get_algorithm(name) for name, _ in links]
-    inline = {
-        prefix + key: value
-        for prefix, (_, own) in zip(_prefixes(entries), links, strict=True)
-        for key, value in own.items()
-    }
-    chosen = _bind(entries, {**inline, **(options or {})})
-    if text == entries[0].name and not options:
-        _DEFAULTS[text] = entries[0], chosen
-    return chosen
-
-
-def choose_problem(text: str, options: dict[str, Any] | None = None) -> ProblemChoice:
-    """Return the problem that a text such as ``deconvolution[width=3]`` names.
-
-    Raises
-    ------
-    InputError
-        If the name or an option is unknown, or a value does not fit.
-    """
-    parts = split(text)
-    if len(parts) != 1:
-        raise InputError(f"one problem at a time, not {text!r}")
-    name, inline = parse_choice(parts[0])
-    found = get_problem(name)
-    every = filled(found.name, found.options, {**inline, **(options or {})})
-    short = label(found.name, found.options, every)
-    return ProblemChoice(found.name, tuple(sorted(every.items())), found.version, short)
-
-
-def on_device(
-    chosen: Sequence[Choice], name: str, precision: str = "float64"
-) -> tuple[list[Choice], str]:
-    """Return the choices as they run on the device that a user named, and the device.
-
-    With ``auto``, an algorithm without a twin stays on the processor.
-
-    Raises
-    ------
-    InputError
-        If there is no such device, or an algorithm has no twin.
-    """
-    device = devices.resolve(name)
-    devices.check_precision(device, precision)
-    stays = [name == "auto" and not one.has_twin for one in chosen]
-    return [
-        one if stay else one.on(device, precision) for one, stay in zip(chosen, stays, strict=True)
-    ], device
-
-
-def _bind(entries: Sequence[Algorithm], given: dict[str, Any]) -> Choice:
+def bind(entries: Sequence[Algorithm], given: dict[str, Any]) -> Choice:
     """Return the chain of these algorithms, with what is given over their defaults.
 
     Raises
@@ -351,7 +228,7 @@ def _bind(entries: Sequence[Algorithm], given: dict[str, Any]) -> Choice:
             able = ", ".join(e.name for e in algorithms() if e.accepts("start"))
             raise InputError(f"{entry.name} cannot continue another algorithm; these can: {able}")
     name = "+".join(entry.name for entry in entries)
-    prefixed = list(zip(_prefixes(entries), entries, strict=True))
+    prefixed = list(zip(prefixes(entries), entries, strict=True))
     defaults = {prefix + key: v for prefix, entry in prefixed for key, v in entry.options.items()}
     options = filled(name, defaults, given)
     if options.get("weights") == "":
@@ -370,7 +247,7 @@ def _bind(entries: Sequence[Algorithm], given: dict[str, Any]) -> Choice:
     return chosen
 
 
-def _prefixes(entries: Sequence[Algorithm]) -> list[str]:
+def prefixes(entries: Sequence[Algorithm]) -> list[str]:
     """Return what each link's options are prefixed with in a chain: ``els.``, ``sea.``.
 
     A name that comes again is numbered: ``htp+els+htp`` has ``htp.``, ``els.`` and ``htp2.``.

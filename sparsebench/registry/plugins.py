@@ -20,11 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from sparsebench.registry.records import (
+from sparsebench.registry.declaring import (
     ALGORITHMS,
     PROBLEMS,
-    Algorithm,
-    ProblemGenerator,
     algorithm,
     default_version,
     made_by,
@@ -32,6 +30,7 @@ from sparsebench.registry.records import (
     table_of,
     taken,
 )
+from sparsebench.registry.records import Algorithm, ProblemGenerator
 from sparsebench.types import InputError
 
 ENTRY_POINT_GROUP = "sparsebench.plugins"

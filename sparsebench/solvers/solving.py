@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from sparsebench.registry import devices
 from sparsebench.registry.calls import call_together
 from sparsebench.registry.catalogue import algorithms
-from sparsebench.registry.choices import Choice, choose_algorithm
+from sparsebench.registry.choices import Choice
+from sparsebench.registry.choosing import choose_algorithm
 from sparsebench.types import (
     Dictionary,
     FloatArray,
