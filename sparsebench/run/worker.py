@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
+from sparsebench import solvers as solvers  # registers the algorithms
 from sparsebench.problems import DrawError, draw_dictionary, draw_signal, is_fixed, is_ordered
 from sparsebench.registry import (
     Algorithm,
