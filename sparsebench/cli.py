@@ -551,7 +551,7 @@ def list_names(
     what: Annotated[str, typer.Argument(help="algorithms, problems, presets or all.")] = "all",
     plugin: Plugins = None,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the README's table of algorithms.")
+        bool, typer.Option("--markdown", help="Print the table of docs/algorithms.md.")
     ] = False,
 ) -> None:
     """List algorithms, problems and presets, with their options and what they are told."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pages import check_columns
 
 from sparsebench import cli, registry
 from sparsebench.report import figures
@@ -59,6 +60,8 @@ def test_phase_transition_writes_a_diagram_and_its_numbers(command, tmp_path):
         "cells.csv",
         "phase-transition-50.png",
     }
+    for name in ("thresholds.csv", "cells.csv"):
+        check_columns(tmp_path / name)
     thresholds = pd.read_csv(tmp_path / "thresholds.csv")
     assert list(thresholds.columns[:10]) == [
         "algorithm",
@@ -127,6 +130,8 @@ def test_support_distance_and_export(command, tmp_path):
     assert code == 0
     rows = pd.read_csv(tmp_path / "rows.csv")
     assert len(rows) == 2 * 3 * 5
+    for name in ("distances.csv", "rows.csv"):
+        check_columns(tmp_path / name)
     assert rows.groupby(["algorithm", "k"])["support_distance"].mean().loc[("omp", 4)] == (
         pytest.approx(distances.set_index(["algorithm", "k"]).loc[("omp", 4), "estimate"])
     )
@@ -721,9 +726,9 @@ def test_chains_are_chosen_by_name_and_drawn(command, tmp_path):
         assert err.count("\n") == 1
 
 
-def test_the_readme_has_the_table_of_the_registry():
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    table = readme.partition("<!-- algorithms -->\n")[2].partition("\n<!-- end")[0]
+def test_the_page_has_the_table_of_the_registry():
+    page = (Path(__file__).parent.parent / "docs" / "algorithms.md").read_text()
+    table = page.partition("<!-- algorithms -->\n")[2].partition("\n<!-- end")[0]
     assert table == cli.algorithm_table(), "python -m sparsebench list --markdown prints it anew"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pages import check_columns
 
 import sparsebench
 from sparsebench.environment import need
@@ -440,6 +441,7 @@ def test_the_command(tmp_path, cache):
     assert "paper" not in ran.stdout.split("dictionaries and optimal codes")[0].replace(
         "(not in the paper)", ""
     )
+    check_columns(tmp_path / "encoders.csv")
     first = pd.read_csv(tmp_path / "encoders.csv")
     facts = first[first["method"] == "data"].set_index(["metric", "seed"])["value"]
     assert facts["learning_steps"].min() >= 200

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from pages import check_columns
 
 import sparsebench
 from sparsebench import cli, registry
@@ -101,6 +102,7 @@ def test_the_command_writes_rows_that_draw_the_same_picture(tmp_path, monkeypatc
         cli.run()
     assert not ended.value.code
     frame = pd.read_csv(tmp_path / "exploration.csv")
+    check_columns(tmp_path / "exploration.csv")
     assert set(frame["problem"]) == {"deconvolution", "gaussian"}
     drawn = (tmp_path / "exploration.png").stat().st_size
     (tmp_path / "again").mkdir()

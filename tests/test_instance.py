@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from pages import check_columns
 
 import sparsebench
 from sparsebench import cli, registry
@@ -96,6 +97,7 @@ def test_the_command_writes_rows_that_draw_the_same_picture(tmp_path, monkeypatc
         cli.run()
     assert not ended.value.code
     frame = pd.read_csv(tmp_path / "instance.csv")
+    check_columns(tmp_path / "instance.csv")
     assert set(frame["trial"]) == {1}
     assert set(frame["series"]) == {"truth", "y", "omp", "pinv"}
     drawn = (tmp_path / "instance.png").stat().st_size

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pages import check_columns
 from scipy.stats import t
 
 import sparsebench
@@ -209,6 +210,7 @@ def test_a_study_is_run_once_and_redrawn_without_a_store(command, tmp_path, monk
     code, out, err = command(*arguments)
     assert code == 0, err
     assert f"{2 * 2 * (2 * 2 + 3)} rows computed" in out  # three curves are level
+    check_columns(tmp_path / "eta.csv")
     rows = pd.read_csv(tmp_path / "eta.csv")
     assert len(rows) == 2 * 2 * 5
     assert set(rows["recipe"].str.len()) == {64}
@@ -233,6 +235,7 @@ def test_studies_of_thresholds(command, tmp_path, monkeypatch, name):
     monkeypatch.setitem(study.sizes, "quick", size)
     code, _, err = command("study", name, "--preset", "quick", "-j", 1, "--out", tmp_path)
     assert code == 0, err
+    check_columns(tmp_path / f"{name}.csv")
     rows = pd.read_csv(tmp_path / f"{name}.csv")
     curves = [label for group in study.groups.values() for label in group]
     assert len(rows) == len(curves) * 2 * 2 * len(size["ns"])
@@ -334,6 +337,7 @@ def test_the_full_grid_agrees_with_adaptive_sampling_and_is_drawn(command, tmp_p
     monkeypatch.setitem(study.sizes, "quick", size)
     code, _, err = command("study", "full-grid", "--preset", "quick", "-j", 1, "--out", tmp_path)
     assert code == 0, err
+    check_columns(tmp_path / "full-grid.csv")
     rows = pd.read_csv(tmp_path / "full-grid.csv")
     assert (tmp_path / "full-grid.png").exists()
     points = rows.pivot_table(

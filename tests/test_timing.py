@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from pages import check_columns
 
 import sparsebench
 from sparsebench import cli, registry
@@ -302,6 +303,7 @@ def test_the_command_writes_a_csv_and_prints_a_table_a_workload(command, tmp_pat
         *("timing", "-a", "omp,htp[step=1.8/L],broken", "--repeats", 2, "--out", tmp_path / "new")
     )
     assert code == 0, err
+    check_columns(tmp_path / "new" / "timing.csv")
     rows = pd.read_csv(tmp_path / "new" / "timing.csv")
     assert len(rows) == 2 * 3
     assert set(rows["algorithm"]) == {"omp", "htp[step=1.8/L]", "broken"}

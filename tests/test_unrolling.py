@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pages import check_columns
 from scipy.io import loadmat
 from typer.testing import CliRunner
 
@@ -352,6 +353,8 @@ def test_the_figure_of_unrolling(tmp_path, monkeypatch):
     out = command("unrolling", "--preset", "quick", "-j", "1", "-o", str(tmp_path))
     assert "alista" in out
     assert (tmp_path / "unrolling.png").stat().st_size > 10_000
+    for name in ("unrolling.csv", "learning.csv"):
+        check_columns(tmp_path / name)
     rows = pd.read_csv(tmp_path / "unrolling.csv")
     assert set(rows["panel"]) == {"as trained", "A off"}
     first = rows[rows["panel"] == "as trained"]
