@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shlex
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,21 @@ def links(page):
     text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
     return [target for target in targets if not re.match(r"\w+:", target)]
+
+
+def blocks(page, language):
+    """Return the code of a page in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page):
+    """Return the command lines of the package that a page prints, as lists of words."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    code = [*blocks(page, "sh"), *re.findall(r"^    (.*)$", text, re.MULTILINE)]
+    code += [" ".join(span.split()) for span in re.findall(r"`([^`]*)`", text)]
+    lines = [line for one in code for line in re.split(r"(?<!\\)\n|&&", one)]
+    found = [re.search(r"python -m sparsebench (.*)", line, re.DOTALL) for line in lines]
+    return [shlex.split(line[1].replace("\\\n", " "), comments=True) for line in found if line]
 
 
 def target(page, link):

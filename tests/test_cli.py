@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pages import check_columns
+from pages import ROOT, blocks, check_columns
 
-from sparsebench import cli, registry
+from sparsebench import cli, draw, registry, solve
 from sparsebench.report import figures
 from sparsebench.types import InputError
 
@@ -183,6 +183,16 @@ def test_a_function_in_a_file_appears_in_the_diagram(command, tmp_path):
     assert code == 0, err
     assert "my_algorithm" in out
     assert "my_algorithm" in set(pd.read_csv(tmp_path / "r" / "thresholds.csv")["algorithm"])
+
+
+def test_the_algorithm_of_the_readme_recovers(tmp_path):
+    (code,) = blocks(ROOT / "README.md", "python")
+    (tmp_path / "my_algorithm.py").write_text(code)
+    assert registry.load_plugin(tmp_path / "my_algorithm.py") == ["my_algorithm"]
+    instance = draw("gaussian", m=100, n=200, k=5)
+    for name in ("my_algorithm", "my_algorithm[rounds=10]"):
+        x = solve(name, instance.A, instance.y, 5).x
+        np.testing.assert_allclose(x, instance.x, atol=1e-10)
 
 
 def test_ratios_are_rounded_to_measurements(command, tmp_path):
@@ -727,7 +737,7 @@ def test_chains_are_chosen_by_name_and_drawn(command, tmp_path):
 
 
 def test_the_page_has_the_table_of_the_registry():
-    page = (Path(__file__).parent.parent / "docs" / "algorithms.md").read_text()
+    page = (ROOT / "docs" / "algorithms.md").read_text()
     table = page.partition("<!-- algorithms -->\n")[2].partition("\n<!-- end")[0]
     assert table == cli.algorithm_table(), "python -m sparsebench list --markdown prints it anew"
 

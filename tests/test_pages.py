@@ -2,9 +2,12 @@
 
 import re
 
+import numpy as np
 import pages
 import pytest
+from typer.main import get_command
 
+from sparsebench.cli import app
 from sparsebench.experiments.studies import STUDIES
 
 FIGURES = pages.ROOT / "figures"
@@ -89,3 +92,25 @@ def test_a_column_that_is_not_explained_is_seen(tmp_path):
         pages.check_columns(path)
     path.write_text(",".join(header) + "\n")
     pages.check_columns(path)
+
+
+@pytest.mark.parametrize("page", pages.pages(), ids=lambda page: str(page.relative_to(pages.ROOT)))
+def test_the_commands_that_are_printed_exist(page):
+    """With the options they are printed with; they are read, not run."""
+    known = get_command(app).commands
+    for name, *words in pages.commands(page):
+        known[name].make_context(name, words)
+
+
+def test_the_commands_of_the_readme_are_read():
+    found = pages.commands(pages.ROOT / "README.md")
+    assert ["phase-transition"] in found
+    plugin = ["phase-transition", "--plugin", "my_algorithm.py", "-a", "omp,htp,my_algorithm"]
+    assert plugin in found
+
+
+def test_the_python_of_the_page_runs():
+    (code,) = pages.blocks(pages.ROOT / "docs" / "python.md", "python")
+    names = {}
+    exec(code, names)
+    assert np.array_equal(np.flatnonzero(names["result"].x), names["instance"].support)
