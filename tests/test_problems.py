@@ -292,7 +292,7 @@ def test_what_a_problem_draws_is_checked(method, value, words, fixed):
         def signal(self, rng, n, k):
             return drawn["signal"]
 
-    problems._generator.cache_clear()
+    problems.drawing._generator.cache_clear()
     problems._fixed_dictionary.cache_clear()
     try:
         with pytest.raises(InputError) as caught:
@@ -303,7 +303,7 @@ def test_what_a_problem_draws_is_checked(method, value, words, fixed):
         assert sparsebench.draw("odd", m=3, n=3, k=1).y.tolist() == [0.0, 2.0, 0.0]
     finally:
         del registry.PROBLEMS["odd"]
-        problems._generator.cache_clear()
+        problems.drawing._generator.cache_clear()
         problems._fixed_dictionary.cache_clear()
 
 
