@@ -293,18 +293,18 @@ def test_what_a_problem_draws_is_checked(method, value, words, fixed):
             return drawn["signal"]
 
     problems.drawing._generator.cache_clear()
-    problems._fixed_dictionary.cache_clear()
+    problems.drawing._fixed_dictionary.cache_clear()
     try:
         with pytest.raises(InputError) as caught:
             sparsebench.draw("odd", m=3, n=3, k=1)
         assert words in str(caught.value)
         drawn |= {"dictionary": np.eye(3, dtype=int), "signal": [0, 2, 0]}
-        problems._fixed_dictionary.cache_clear()
+        problems.drawing._fixed_dictionary.cache_clear()
         assert sparsebench.draw("odd", m=3, n=3, k=1).y.tolist() == [0.0, 2.0, 0.0]
     finally:
         del registry.PROBLEMS["odd"]
         problems.drawing._generator.cache_clear()
-        problems._fixed_dictionary.cache_clear()
+        problems.drawing._fixed_dictionary.cache_clear()
 
 
 def test_metrics_take_lists_and_any_scale():
