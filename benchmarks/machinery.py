@@ -160,7 +160,7 @@ class Figure:
         self.folder = Path(tempfile.mkdtemp())
 
     def time_phase_transition(self):
-        phase_transition = _found("phase_transition", "report.plots", "plots")
+        phase_transition = _found("phase_transition", "report.diagrams", "report.plots", "plots")
 
         phase_transition(self.points, 0.95, "footer", self.folder, "figure")
 

@@ -12,7 +12,7 @@ from sparsebench import cli, registry
 from sparsebench.experiments import presets
 from sparsebench.experiments.exploration import Workload, explore
 from sparsebench.registry import choose_algorithms
-from sparsebench.report import plots
+from sparsebench.report.exploration import exploration
 from sparsebench.types import InputError, Result, Status
 
 TRIALS = 7
@@ -106,6 +106,6 @@ def test_the_command_writes_rows_that_draw_the_same_picture(tmp_path, monkeypatc
     assert set(frame["problem"]) == {"deconvolution", "gaussian"}
     drawn = (tmp_path / "exploration.png").stat().st_size
     (tmp_path / "again").mkdir()
-    png, pdf = plots.exploration(frame, "", tmp_path / "again", "exploration")
+    png, pdf = exploration(frame, "", tmp_path / "again", "exploration")
     assert 0.5 < png.stat().st_size / drawn < 2
     assert pdf.exists()

@@ -17,7 +17,7 @@ import pytest
 import sparsebench
 from sparsebench import cli, folders, registry, seeding
 from sparsebench.problems import images
-from sparsebench.report import plots
+from sparsebench.report import style
 from sparsebench.run import store
 from sparsebench.run.rows import Block, Outcome
 
@@ -279,7 +279,7 @@ def write_table(path):
 
 
 def write_figure(path):
-    plots._save(plots.plt.figure(), path.parent, path.stem)
+    style.save(style.plt.figure(), path.parent, path.stem)
 
 
 def write_arrays(path):

@@ -11,7 +11,7 @@ import sparsebench
 from sparsebench import cli, registry
 from sparsebench.experiments.instance import crowded_region, solutions
 from sparsebench.registry import choose_algorithms, choose_problem
-from sparsebench.report import plots
+from sparsebench.report import spikes
 
 SIZES = {"n": 60, "m": 30, "k": 5, "trial": 2, "seed": 1}
 
@@ -70,7 +70,7 @@ def test_a_failed_solve_is_one_row_that_missed_everything(tmp_path):
     (row,) = frame[frame["series"] == "bursts"].itertuples()
     assert (row.support_distance, row.relative_residual, row.status) == (1.0, 1.0, "error")
     assert row.message == "RuntimeError: the moon is full"
-    assert len(plots.instance(frame, "", tmp_path, "instance")) == 2
+    assert len(spikes.instance(frame, "", tmp_path, "instance")) == 2
 
 
 @pytest.mark.parametrize("window", [1, 4, 11, 30])
@@ -102,7 +102,7 @@ def test_the_command_writes_rows_that_draw_the_same_picture(tmp_path, monkeypatc
     assert set(frame["series"]) == {"truth", "y", "omp", "pinv"}
     drawn = (tmp_path / "instance.png").stat().st_size
     (tmp_path / "again").mkdir()
-    png, pdf = plots.instance(frame, "", tmp_path / "again", "instance")
+    png, pdf = spikes.instance(frame, "", tmp_path / "again", "instance")
     assert 0.5 < png.stat().st_size / drawn < 2
     assert pdf.exists()
 

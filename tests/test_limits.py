@@ -24,7 +24,7 @@ from sparsebench.experiments.study import Point, Study
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.registry import choose_algorithms, choose_problem
 from sparsebench.registry.calls import compile_kernels
-from sparsebench.report import figures
+from sparsebench.report import diagrams, figures, multiples, picture
 from sparsebench.run import pool
 from sparsebench.run.engine import run
 from sparsebench.run.guard import attempt
@@ -475,9 +475,9 @@ def test_a_figure_says_how_many_time_outs_are_in_it(tmp_path, make):
     finally:
         del registry.ALGORITHMS["late"]
     assert frame["time_outs"].sum() == len(calls) // 3 > 0
-    assert f"{len(calls) // 3} time-outs, counted as failures" in figures._counted(frame)
-    assert len(figures._counted(frame.assign(time_outs=0))) == 2
-    assert len(figures._counted(frame.drop(columns="time_outs"))) == 2
+    assert f"{len(calls) // 3} time-outs, counted as failures" in picture.counted(frame)
+    assert len(picture.counted(frame.assign(time_outs=0))) == 2
+    assert len(picture.counted(frame.drop(columns="time_outs"))) == 2
 
 
 @pytest.mark.parametrize("name", ["thresholds", "distances", "noise", "full-grid"])
@@ -488,10 +488,13 @@ def test_the_small_print_of_a_picture_has_the_time_outs(tmp_path, monkeypatch, n
     frame.loc[frame.index[0], "time_outs"] = 1
     frame.to_csv(tmp_path / f"{name}.csv", index=False)
     said = []
-    for picture in ("phase_transition", "support_distance", "small_multiples", "full_grid"):
-        monkeypatch.setattr(
-            figures.plots, picture, lambda *parts, **_: said.append(str(parts)) or []
-        )
+    for kind, drawing in (
+        (diagrams, "phase_transition"),
+        (diagrams, "support_distance"),
+        (multiples, "small_multiples"),
+        (multiples, "full_grid"),
+    ):
+        monkeypatch.setattr(kind, drawing, lambda *parts, **_: said.append(str(parts)) or [])
     figures.draw(tmp_path / f"{name}.csv", tmp_path)
     assert said and all("1 time-out, counted as failures" in text for text in said)
     frame["time_outs"] = "many"

@@ -16,7 +16,7 @@ from sparsebench.experiments import studies
 from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.experiments.study import Point, Study
 from sparsebench.registry import Link, choose_algorithms, choose_problem, flops
-from sparsebench.report import figures
+from sparsebench.report import diagrams, figures, multiples
 from sparsebench.run import engine
 from sparsebench.run.rows import Outcome
 from sparsebench.run.store import Store
@@ -265,8 +265,9 @@ def test_no_figure_draws_a_threshold_where_there_is_none(name, tmp_path, monkeyp
         drawn.append((frame, arguments))
         return []
 
-    for function in ("phase_transition", "small_multiples", "full_grid"):
-        monkeypatch.setattr(figures.plots, function, keep)
+    monkeypatch.setattr(diagrams, "phase_transition", keep)
+    monkeypatch.setattr(multiples, "small_multiples", keep)
+    monkeypatch.setattr(multiples, "full_grid", keep)
     figures.draw(tmp_path / f"{name}.csv", tmp_path)
     for frame, arguments in drawn:
         without = frame["stopped"] == NOT_MONOTONE

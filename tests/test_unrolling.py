@@ -21,7 +21,7 @@ from sparsebench.learned.catalogue import blueprint
 from sparsebench.learned.networks import analytic_weight
 from sparsebench.problems import lista
 from sparsebench.registry import choose_algorithms, choose_problem
-from sparsebench.report import figures, plots
+from sparsebench.report import figures, style
 from sparsebench.statistics import decibel_intervals
 from sparsebench.types import Dictionary, InputError
 
@@ -385,7 +385,7 @@ def test_the_figure_of_unrolling(tmp_path, monkeypatch):
 def test_a_figure_says_which_training_has_not_converged(tmp_path, monkeypatch):
     """Beside the curve and in the legend, from a CSV; one without the column says nothing."""
     drawn = []
-    monkeypatch.setattr(plots, "_save", lambda figure, *_: drawn.append(figure) or [])
+    monkeypatch.setattr(style, "save", lambda figure, *_: drawn.append(figure) or [])
     states = {"lista": False, "lista-cp": True, "ista": None}
     rows = pd.DataFrame(
         [
