@@ -31,7 +31,6 @@ from sparsebench.experiments.study import Study
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.experiments.timing import choose_workloads, usual_algorithms
 from sparsebench.experiments.timing import run as run_timing
-from sparsebench.folders import check_writable, settle_matplotlib, written_whole
 from sparsebench.registry import (
     FAMILIES,
     Choice,
@@ -51,7 +50,9 @@ from sparsebench.run.store import Store, plain_columns
 from sparsebench.run.worker import first_coherence
 from sparsebench.seeding import digest
 from sparsebench.statistics import APPROXIMATE, AT_LEAST
-from sparsebench.system import default_workers, when_stopped
+from sparsebench.system.folders import check_writable, settle_matplotlib, written_whole
+from sparsebench.system.resources import default_workers
+from sparsebench.system.stopping import when_stopped
 from sparsebench.types import InputError, Status, check_whole
 
 app = typer.Typer(

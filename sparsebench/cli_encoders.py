@@ -39,7 +39,8 @@ from sparsebench.experiments.encoders import (
     summary,
 )
 from sparsebench.run.progress import Lines, is_live, time_left
-from sparsebench.system import default_workers, when_stopped
+from sparsebench.system.resources import default_workers
+from sparsebench.system.stopping import when_stopped
 from sparsebench.types import check_whole
 
 _TITLES = {

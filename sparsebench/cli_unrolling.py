@@ -27,7 +27,8 @@ from sparsebench.experiments import presets
 from sparsebench.problems import check_seed, check_sizes
 from sparsebench.registry import choose_problem, nearest_name
 from sparsebench.run.progress import Doing, Lines, is_live, time_left
-from sparsebench.system import default_workers, when_stopped
+from sparsebench.system.resources import default_workers
+from sparsebench.system.stopping import when_stopped
 from sparsebench.types import InputError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sparsebench.system import THREADS
+from sparsebench.system.processes import THREADS
 
 for _name in THREADS:  # the processes of `pytest -n` share the cores
     os.environ.setdefault(_name, "1")

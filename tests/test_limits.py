@@ -18,7 +18,7 @@ from numba import njit
 from rich.console import Console
 
 import sparsebench
-from sparsebench import cli, registry, system
+from sparsebench import cli, registry
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.study import Point, Study
 from sparsebench.experiments.support_distance import SupportDistance
@@ -30,7 +30,8 @@ from sparsebench.run.engine import run
 from sparsebench.run.guard import attempt
 from sparsebench.run.rows import Block
 from sparsebench.run.store import Store
-from sparsebench.system import TimeOut, time_limited
+from sparsebench.system import limits
+from sparsebench.system.limits import TimeOut, time_limited
 from sparsebench.types import InputError
 
 
@@ -50,8 +51,8 @@ def wait(seconds):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(system, "_TICK", 0.05)
-    monkeypatch.setattr(system, "_WAITING_TICKS", 3)
+    monkeypatch.setattr(limits, "_TICK", 0.05)
+    monkeypatch.setattr(limits, "_WAITING_TICKS", 3)
 
 
 def test_time_that_a_solve_does_not_use_is_not_counted():
@@ -96,13 +97,13 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 100.0
-        monkeypatch.setattr(system.time, "process_time", lambda: self.now)
+        monkeypatch.setattr(limits.time, "process_time", lambda: self.now)
 
 
 def test_only_ticks_in_a_row_without_work_end_a_solve(monkeypatch):
     """Whatever a tick took on the wall: a stop of an hour is one tick, a busy machine is none."""
     clock = Clock(monkeypatch)
-    limit = system._Limit(60.0)
+    limit = limits._Limit(60.0)
     assert limit.tick == 60.0
     for _ in range(5):
         for _ in range(9):
@@ -119,17 +120,17 @@ def test_only_ticks_in_a_row_without_work_end_a_solve(monkeypatch):
 def test_a_timer_that_is_early_is_set_again(monkeypatch):
     clock, timers = Clock(monkeypatch), []
     monkeypatch.setattr(signal, "setitimer", lambda *timer: timers.append(timer))
-    limit = system._Limit(2.0)
+    limit = limits._Limit(2.0)
     clock.now += 1.5
     limit.look()
-    assert timers == [(signal.ITIMER_PROF, 0.5, system._AGAIN)]
+    assert timers == [(signal.ITIMER_PROF, 0.5, limits._AGAIN)]
     clock.now += 0.5
     with pytest.raises(TimeOut):
         limit.look()
 
 
 def test_a_short_limit_waits_seconds_at_least():
-    assert system._Limit(0.01).tick == 1.0
+    assert limits._Limit(0.01).tick == 1.0
 
 
 def test_the_end_of_a_limit_cannot_be_swallowed():
@@ -514,7 +515,7 @@ def deaf(A, y, k):
 """
 
 
-@pytest.mark.skipif(system.OVERDUE is None, reason="no limit on the CPU time of a process")
+@pytest.mark.skipif(limits.OVERDUE is None, reason="no limit on the CPU time of a process")
 def test_a_worker_within_compiled_code_ends_with_its_limit(tmp_path):
     """What never returns and looks for no signal costs its own row, and no other of its block."""
     file = tmp_path / "deaf.py"

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sparsebench import resources, system
 from sparsebench.problems import draw_dictionary
 from sparsebench.registry import choose_algorithms, choose_problem, get_algorithm
 from sparsebench.run import engine
 from sparsebench.run.rows import Block
 from sparsebench.run.worker import memory_needed
+from sparsebench.system import resources
 from sparsebench.types import Dictionary
 
 MIB = 2**20
@@ -39,7 +39,7 @@ MEMINFO = {"proc/meminfo": f"MemTotal: {9 << 20} kB\nMemAvailable:    {8 << 20} 
 def test_without_proc_nothing_is_known(say):
     assert resources.available_memory() is None
     assert resources.core_quota() == math.inf
-    assert system.default_workers() >= 1
+    assert resources.default_workers() >= 1
 
 
 def test_memory_of_a_machine_is_what_is_available(say):
@@ -63,7 +63,7 @@ def test_memory_of_a_group_of_version_2_is_its_limit_less_its_use(say):
     )
     assert resources.available_memory() == 362 * MIB
     assert resources.core_quota() == 0.5
-    assert system.default_workers() == 1
+    assert resources.default_workers() == 1
 
 
 @pytest.mark.parametrize("path", ["/job", "/of/the/host"])  # the latter without a namespace
@@ -82,7 +82,7 @@ def test_memory_of_a_group_of_version_1(say, path):
     )
     assert resources.available_memory() == 210 * MIB
     assert resources.core_quota() == 1.5
-    assert system.default_workers() <= 2
+    assert resources.default_workers() <= 2
 
 
 def test_a_group_without_a_limit_limits_nothing(say):

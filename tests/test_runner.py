@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 
 import sparsebench
-from sparsebench import registry, system
+from sparsebench import registry
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.study import Point, Study
 from sparsebench.experiments.support_distance import SupportDistance
@@ -30,6 +30,7 @@ from sparsebench.run import engine, worker
 from sparsebench.run.engine import run
 from sparsebench.run.rows import Block, Outcome
 from sparsebench.run.store import Store
+from sparsebench.system import limits
 from sparsebench.types import InputError, Result
 
 PLUGIN = str(Path(__file__).parent / "plugin_example.py")
@@ -404,8 +405,8 @@ def fragile(monkeypatch):
     registry.problem("fragile")(Fragile)
     Fragile.calls.clear()
     monkeypatch.setattr(worker, "_DRAWING", 0.5)
-    monkeypatch.setattr(system, "_TICK", 0.1)
-    monkeypatch.setattr(system, "_WAITING_TICKS", 2)
+    monkeypatch.setattr(limits, "_TICK", 0.1)
+    monkeypatch.setattr(limits, "_WAITING_TICKS", 2)
 
 
 BAD_DRAWS = {
@@ -585,8 +586,8 @@ def test_failures_are_rows_with_their_message(tmp_path):
 
 def test_a_solve_that_runs_too_long_is_a_failed_row(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "_FIRST_CALL", 0.3)
-    monkeypatch.setattr(system, "_TICK", 0.3)
-    monkeypatch.setattr(system, "_WAITING_TICKS", 3)
+    monkeypatch.setattr(limits, "_TICK", 0.3)
+    monkeypatch.setattr(limits, "_WAITING_TICKS", 3)
     report = execute(distances("sleeps,omp", ks=(2,), trials=2, time_limit=0.3), tmp_path)
     assert dict(report.statuses["sleeps"]) == {"time-out": 2}
     assert report.statuses["omp"]["converged"] == 2

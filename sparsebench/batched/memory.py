@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sparsebench.registry import devices
-from sparsebench.resources import available_memory
+from sparsebench.system.resources import available_memory
 from sparsebench.types import InputError
 
 

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sparsebench.folders import written_whole
 from sparsebench.learned.networks import Unrolled
 from sparsebench.seeding import digest
+from sparsebench.system.folders import written_whole
 from sparsebench.types import InputError
 
 Batch = tuple[Tensor, Tensor]

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from sparsebench.folders import cache_folder, check_cache, written_whole
 from sparsebench.learned.catalogue import blueprint
 from sparsebench.learned.networks import Unrolled
 from sparsebench.learned.training import (
@@ -30,6 +29,7 @@ from sparsebench.learned.training import (
 from sparsebench.problems import check_seed, draw_batch, draw_dictionary
 from sparsebench.registry import ProblemChoice
 from sparsebench.seeding import canonical, digest
+from sparsebench.system.folders import cache_folder, check_cache, written_whole
 from sparsebench.types import Dictionary, InputError
 
 _FORMAT = 2

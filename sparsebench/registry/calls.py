@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.registry.records import Algorithm
-from sparsebench.system import interruption
+from sparsebench.system.limits import interruption
 from sparsebench.types import (
     LARGEST_EXPONENT,
     Dictionary,

@@ -13,7 +13,6 @@ from rich.console import Console
 
 from sparsebench.kernels import CACHE
 from sparsebench.registry import Choice, plugin_fingerprint
-from sparsebench.resources import available_memory
 from sparsebench.run.pool import Each, Overdue, pool
 from sparsebench.run.progress import Bar, Doing
 from sparsebench.run.rows import Block, Experiment, Outcome, Outcomes
@@ -28,7 +27,8 @@ from sparsebench.run.worker import (
     overdue,
     solve_one,
 )
-from sparsebench.system import check_stopped
+from sparsebench.system.resources import available_memory
+from sparsebench.system.stopping import check_stopped
 
 # Bytes from which it is said what a worker needs.
 _LARGE = 2**30

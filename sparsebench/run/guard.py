@@ -19,7 +19,7 @@ from sparsebench.metrics import (
     support_distance,
 )
 from sparsebench.run.rows import Outcome
-from sparsebench.system import TimeOut, time_limited
+from sparsebench.system.limits import TimeOut, time_limited
 from sparsebench.types import InputError, Instance, Result, Status
 
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")

@@ -16,7 +16,9 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from sparsebench.system import OVERDUE, check_stopped, end_after, end_workers, start_worker
+from sparsebench.system.limits import OVERDUE, end_after
+from sparsebench.system.processes import end_workers, start_worker
+from sparsebench.system.stopping import check_stopped
 
 _GONE = (EOFError, ConnectionError)
 

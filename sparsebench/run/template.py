@@ -10,10 +10,10 @@ import gc
 import os
 from contextlib import suppress
 
-from sparsebench.system import THREADS, end_with_parent
+from sparsebench.system.processes import THREADS, end_with_parent
 
 end_with_parent()  # and its copies with it
-os.environ.update(dict.fromkeys(THREADS, "1"))  # before numpy is imported
+os.environ.update(THREADS)  # before numpy is imported
 
 import numpy as np  # noqa: E402
 

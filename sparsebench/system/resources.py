@@ -1,8 +1,9 @@
-"""Cores and memory that this process may use, by what Linux says of it; elsewhere unknown."""
+"""Cores, their kind and memory that this process may use, by what Linux says of them."""
 
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,21 @@ def available_memory() -> int | None:
                     given_back += int(value) if name == files else 0
                 found.append(max(int(most) - int(used) + given_back, 0))
     return min(found, default=None)
+
+
+def processor() -> str:
+    """Return the name of the processor, or of its kind where the system does not tell."""
+    for line in _text(_PROC / "cpuinfo").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def default_workers() -> int:
+    """Return the number of usable cores; a quota of a part of one counts as a whole."""
+    import joblib
+
+    return max(min(int(joblib.cpu_count()), math.ceil(min(core_quota(), 1e6))), 1)
 
 
 def _control_groups(controller: str) -> Iterator[Path]:
