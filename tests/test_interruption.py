@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -299,6 +300,24 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path, portable):
             return True
 
     Run._until(gone)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no masks of signals")
+def test_a_worker_that_starts_as_the_end_is_asked_for_is_ended_with_the_others(monkeypatch):
+    """The signal waits until the worker runs, and raises before `start_worker` has returned."""
+    started = SimpleNamespace(start=lambda: os.kill(os.getpid(), signal.SIGINT))
+    way = SimpleNamespace(Process=lambda **_: started)
+    monkeypatch.setattr(processes, "_way_to_start", lambda: way)
+    monkeypatch.setattr(processes, "_workers", [])
+    script = sys.modules["__main__"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            processes.start_worker(print)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert processes._workers == [started]
+    assert sys.modules["__main__"] is script
 
 
 def test_a_pool_computes_what_one_process_does():

@@ -9,10 +9,11 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from multiprocessing.sharedctypes import RawValue
-from typing import Any
+from typing import Any, NamedTuple
 
 from threadpoolctl import threadpool_limits
 
@@ -34,10 +35,18 @@ class Overdue:
     step: int
 
 
+class _Worker(NamedTuple):
+    """A process, this end of the pipe to it, and the step that it is at."""
+
+    process: Any
+    connection: Any
+    step: Any
+
+
 # Calls a function of a module on every task, and yields (place of the task, result).
 Each = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterator[tuple[int, Any]]]
 # The processes that wait for work, and whether this one is a worker itself.
-_idle: list[tuple[Any, Any, Any]] = []
+_idle: list[_Worker] = []
 serving = False
 # In a worker: the step that it is at, which its parent sees, and when its end was last put off.
 _step: Any = None
@@ -59,14 +68,8 @@ def pool(workers: int) -> Iterator[Each]:
         with threadpool_limits(1):
             yield _one_by_one
         return
-
-    def each(
-        function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]
-    ) -> Iterator[tuple[int, Any]]:
-        return _spread(function, tasks, workers)
-
     try:
-        yield each
+        yield partial(_spread, workers=workers)
     except BaseException:
         _end()
         raise
@@ -85,39 +88,35 @@ def _spread(
 ) -> Iterator[tuple[int, Any]]:
     """Give every free worker the next task, before what is done is yielded."""
     ahead = iter(enumerate(tasks))
-    busy: dict[Any, tuple[int, Any, Any]] = {}
+    busy: dict[Any, tuple[int, _Worker]] = {}
 
-    def send_next(process: Any, connection: Any, step: Any) -> None:
+    def send_next(worker: _Worker) -> None:
         place, task = next(ahead, (-1, None))
         if task is None:
-            _idle.append((process, connection, step))
+            _idle.append(worker)
             return
-        busy[connection] = place, process, step
+        busy[worker.connection] = place, worker
         with suppress(*_GONE):  # seen when its answer is awaited
-            connection.send((function, task))
+            worker.connection.send((function, task))
 
     for _ in range(min(workers, len(tasks))):
-        send_next(*_free_worker())
+        send_next(_free_worker())
     while busy:
         done = []
-        connection: Any
         for connection in wait(list(busy)):
+            place, worker = busy.pop(connection)
             try:
-                good, result = connection.recv()
+                good, result = worker.connection.recv()
             except _GONE:
                 check_stopped()
-                place, process, step = busy.pop(connection)
-                process.join()
-                if process.exitcode != OVERDUE or step.value < 0:
+                worker.process.join()
+                if worker.process.exitcode != OVERDUE or worker.step.value < 0:
                     raise WorkerDied("a worker process died (out of memory?)") from None
-                send_next(*_free_worker())
-                done.append((place, Overdue(step.value)))
-                continue
+                good, result, worker = True, Overdue(worker.step.value), _free_worker()
             check_stopped()
             if not good:
                 raise result
-            place, process, step = busy.pop(connection)
-            send_next(process, connection, step)
+            send_next(worker)
             done.append((place, result))
         yield from done
 
@@ -141,17 +140,18 @@ def note(step: int, seconds: float) -> None:
         _put_off = now
 
 
-def _free_worker() -> tuple[Any, Any, Any]:
+def _free_worker() -> _Worker:
     """Return a worker that waits, or start one."""
     while _idle:
-        process, connection, step = _idle.pop()
-        if process.is_alive():
-            return process, connection, step
+        worker = _idle.pop()
+        if worker.process.is_alive():
+            return worker
+    check_stopped()
     ours, theirs = Pipe()
     step = RawValue("q", -1)
     process = start_worker(_serve, theirs, step)
     theirs.close()  # so that its end is seen
-    return process, ours, step
+    return _Worker(process, ours, step)
 
 
 def _serve(connection: Any, step: Any) -> None:
@@ -198,8 +198,8 @@ def _end() -> None:
 @atexit.register
 def _dismiss() -> None:
     """Let the workers that wait end by themselves, and kill those that do not."""
-    for _, connection, _ in _idle:
-        connection.close()
-    for process, _, _ in _idle:
-        process.join(timeout=2.0)
+    for worker in _idle:
+        worker.connection.close()
+    for worker in _idle:
+        worker.process.join(timeout=2.0)
     _end()

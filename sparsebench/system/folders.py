@@ -24,10 +24,10 @@ def cache_folder() -> Path:
 
 @cache
 def _default_cache() -> Path:
-    users = users_cache()
+    users = _users_cache()
     if users and (users.is_dir() or _usable(users)):
         return users
-    return private_folder() or users or Path(".cache")
+    return _private_folder() or users or Path(".cache")
 
 
 def kernel_folder() -> Path:
@@ -41,10 +41,10 @@ def kernel_folder() -> Path:
     named = os.environ.get("SPARSEBENCH_CACHE")
     if named and is_writable(Path(named, "numba")):
         return Path(named, "numba")
-    users = users_cache()
+    users = _users_cache()
     if users and _usable(users / "numba"):
         return users / "numba"
-    private = private_folder()
+    private = _private_folder()
     if private and is_writable(private / "numba"):
         return private / "numba"
     raise InputError(
@@ -54,7 +54,7 @@ def kernel_folder() -> Path:
     )
 
 
-def users_cache() -> Path | None:
+def _users_cache() -> Path | None:
     """Return the user's folder for our caches, by the customs of the system, if there is a home."""
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA")
@@ -76,7 +76,7 @@ def _base(variable: str, customary: str) -> Path | None:
 
 
 @cache
-def private_folder() -> Path | None:
+def _private_folder() -> Path | None:
     """Return this user's folder under the temporary one, None where that cannot be written.
 
     Where somebody else has taken its name, it is a fresh one, removed at the end of the process.

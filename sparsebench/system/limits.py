@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 # A solve that waits is given up after so many ticks in a row in which it computed next to nothing.
 # A tick is as long as its time limit, but at least a second: that long a process that computes may
@@ -64,14 +63,9 @@ class _Limit:
 _limit: _Limit | None = None
 
 
-def _on_cpu_time(*_: Any) -> None:
+def _on_timer(number: int, frame: object) -> None:
     if _limit is not None:
-        _limit.look()
-
-
-def _on_tick(*_: Any) -> None:
-    if _limit is not None:
-        _limit.wait()
+        (_limit.look if number == signal.SIGPROF else _limit.wait)()
 
 
 @contextmanager
@@ -99,10 +93,9 @@ def time_limited(seconds: float) -> Iterator[None]:
             raise TimeOut(f"took more than {seconds:g} s of CPU time")
         return
     # They stay installed: a signal may arrive late, and its default would end the process.
-    if _signal.getsignal(_signal.SIGPROF) is not _on_cpu_time:
-        signal.signal(signal.SIGPROF, _on_cpu_time)
-    if _signal.getsignal(_signal.SIGALRM) is not _on_tick:
-        signal.signal(signal.SIGALRM, _on_tick)
+    for number in (_signal.SIGPROF, _signal.SIGALRM):
+        if _signal.getsignal(number) is not _on_timer:
+            signal.signal(number, _on_timer)
     limit = _limit = _Limit(seconds)
     try:
         try:

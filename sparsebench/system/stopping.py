@@ -22,7 +22,7 @@ class Stopped(BaseException):
     """Raised in the main thread when the process is asked to end; no `except` swallows it."""
 
 
-# The signals that have asked this process to end, in their order, and what is said of it.
+# The signal that has asked this process to end, if one has, and what is said of it.
 _asked: list[int] = []
 _message = "stopped"
 _said = threading.Lock()
@@ -75,8 +75,7 @@ def stoppable() -> Iterator[None]:
 def _raise_stopped(number: int, frame: object) -> None:
     if not _asked:
         _asked.append(number)
-    if threading.current_thread() is threading.main_thread():
-        raise Stopped
+    raise Stopped
 
 
 def _wait_for_signals(reader: socket.socket, writer: socket.socket) -> None:

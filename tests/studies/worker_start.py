@@ -42,8 +42,11 @@ def used(pid):
 def one_worker(runner):
     """Give a function that solves blocks in a worker, started as a run does, and tells its id."""
     try:
-        from sparsebench.run.pool import _spread
-    except ImportError:  # an older checkout
+        try:
+            from sparsebench.run.pool import _spread
+        except ImportError:  # commits before it had a room
+            from sparsebench.pool import _spread
+    except ImportError:  # those before there was a pool
         from joblib.executor import get_memmapping_executor
 
         solve = getattr(runner, "solve_one", None) or runner._solve_one
