@@ -30,4 +30,4 @@ def kernels_are_compiled_once(tmp_path_factory):
             os.close(os.open(claims / entry.name, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             continue
-        compile_kernels(entry, {})
+        compile_kernels(entry, entry.options)

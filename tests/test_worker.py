@@ -123,3 +123,54 @@ def test_a_script_that_guards_nothing_is_run_once(tmp_path):
         [sys.executable, str(script)], capture_output=True, text=True, timeout=300
     )
     assert ended.stdout == "ran\n[(2, 1), (2, 2)]\n", ended.stderr
+
+
+# Says which compiled loops an algorithm loads after the tiny problem, each in a process of its own.
+LATE = """
+import contextlib, os, sys
+import numpy as np
+import sparsebench
+from sparsebench.registry import choose_algorithms
+from sparsebench.run.worker import compile_one
+from sparsebench.solvers import solve_checked
+from sparsebench.types import Dictionary
+
+def loaded():
+    modules = [module for name, module in sys.modules.items() if name.startswith("sparsebench.")]
+    found = [value for module in modules for value in vars(module).values()]
+    return {(f.__name__, str(s)) for f in found if hasattr(f, "signatures") for s in f.signatures}
+
+rng = np.random.default_rng(0)
+twice = np.repeat(rng.standard_normal((10, 8)), 2, axis=1)
+twice[:, 1::2] += 1e-9 * rng.standard_normal((10, 8))  # atoms too near for a Gram matrix
+problems = [(A, y) for A in (rng.standard_normal((10, 16)), twice) for y in
+            (A[:, 1] - 2 * A[:, 6], A[:, :5] @ np.arange(2.0, 7.0), rng.standard_normal(10))]
+for entry in sparsebench.algorithms():
+    if entry.family in ("peer", "learned"):
+        continue
+    if child := os.fork():
+        os.waitpid(child, 0)
+        continue
+    (chosen,) = choose_algorithms(entry.name)
+    compile_one(chosen)
+    first = loaded()
+    for A, y in problems:
+        dictionary = Dictionary(A)
+        with contextlib.suppress(Exception):
+            _ = [getattr(dictionary, quantity) for quantity in entry.shares]  # as a run does
+        for k in (1, 2, 5, 10):
+            given = {"support": np.arange(k)} if entry.accepts("support") else {}
+            with contextlib.suppress(Exception):
+                solve_checked(entry, dict(chosen.options), dictionary, y, k, **given)
+    print(entry.name, *sorted(name for name, _ in loaded() - first), flush=True)
+    os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs copies of a process")
+def test_no_solve_waits_for_a_compiled_loop():
+    """All that an algorithm calls is loaded by its first call, whatever ways a solve may take."""
+    ended = subprocess.run([sys.executable, "-c", LATE], check=True, capture_output=True, text=True)
+    said = [line.split() for line in ended.stdout.splitlines()]
+    assert {name for name, *_ in said} >= {"omp", "ols", "htp", "nhtp", "sea", "fista", "sbl"}
+    assert [line for line in said if len(line) > 1] == []

@@ -201,21 +201,19 @@ def polished(atoms, gram, y, support, k, n):
     Cholesky of the Gram block, then refinement; the orthogonal solve where the pivot test fails
     or the refinement does not settle.
     """
-    factor = np.empty((k, k))
-    sound = k <= y.shape[0] and cholesky(gram, support, k, factor)
-    return refined(atoms, gram, y, support, k, n, factor, sound)
+    return refined(atoms, gram, y, support, k, n, np.empty((k, k)), False)
 
 
 @njit(cache=True)
-def refined(atoms, gram, y, support, k, n, factor, sound):
-    """Return x as `polished` does, from the Cholesky factor if that is `sound`.
+def refined(atoms, gram, y, support, k, n, factor, held):
+    """Return x as `polished` does, from the Cholesky factor if that is `held`, or else made there.
 
     Refinement is with residuals computed from A (Björck 1996, "Numerical Methods for Least
     Squares Problems", section 2.9.3).
     """
     coefficients = np.zeros(k)
     settled = False
-    if sound:
+    if held or (k <= y.shape[0] and cholesky(gram, support, k, factor)):
         remainder = y.copy()
         slope, step = np.empty(k), np.empty(k)
         previous = np.inf

@@ -7,7 +7,7 @@ from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate, dot, gram_quadratic, negative_gradient
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import least_squares, polished, refined, residual
+from sparsebench.kernels.least_squares import least_squares, refined, residual
 from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, CYCLED, DIVERGED, ITERATION_LIMIT, ended
@@ -111,10 +111,7 @@ def _pursue(
     x = np.zeros(atoms.shape[0]) if start is None else start.copy()
     factor = np.empty((k, k))
     support, n_iter, code, held = pursue(atoms, gram, y, k, step, max_iter, tol, x, factor)
-    if held:
-        x = refined(atoms, gram, y, support, k, atoms.shape[0], factor, True)
-    else:
-        x = polished(atoms, gram, y, support, k, atoms.shape[0])
+    x = refined(atoms, gram, y, support, k, atoms.shape[0], factor, held)
     return ended(x, n_iter, code)
 
 

@@ -15,8 +15,9 @@ from sparsebench.types import Dictionary, FloatArray, IntArray, Result, Status, 
 # Orthogonal least squares divides by the squared distance of an atom to the span of the chosen
 # ones: below this fraction of its squared norm, the difference of two large numbers is not it.
 _SMALLEST_DISTANCE = 1e-7
-# In place of a number of atoms, where a loop was interrupted.
-_INTERRUPTED = -2
+# In place of a number of atoms: one is too close to the span of the others for the Gram matrix, or
+# the loop was interrupted.
+_DEPENDENT, _INTERRUPTED = -1, -2
 
 
 def _omp_several(
@@ -102,13 +103,13 @@ def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise
     squared_norms = dictionary.squared_norms if normalise else np.empty(0)
     images, support = aligned_empty((k, n)), np.empty(k, dtype=np.intp)
     factor = np.empty((k, k))
-    size = _select(atoms, rows, places, y, correlation, tol, squared_norms, images, support, factor)
-    if size >= 0 and shared:
-        x = refined(atoms, rows, y, support, size, n, factor, True)
+    size, held = _choose(
+        atoms, rows, places, y, correlation, tol, squared_norms, images, support, factor
+    )
+    if shared:
+        x = refined(atoms, rows, y, support, size, n, factor, held)
     else:
-        if size < 0:
-            size = _select_orthogonal(atoms, y, tol, normalise, support)
-        x = _fit(dictionary, y, np.sort(support[:size]), size)
+        x = _fit(atoms, y, np.sort(support[:size]))
     return Result(x, size, Status.CONVERGED)
 
 
@@ -119,46 +120,52 @@ def _several(
     squared_norms = dictionary.squared_norms if normalise else np.empty(0)
     images = aligned_empty((k, dictionary.shape[1]))
     return _select_several(
-        dictionary.atoms, dictionary.gram, signals, k, tol, normalise, squared_norms, images
+        dictionary.atoms, dictionary.gram, signals, k, tol, squared_norms, images
     )
 
 
 @njit(cache=True)
-def _select_several(atoms, gram, signals, k, tol, normalise, squared_norms, images):
+def _select_several(atoms, gram, signals, k, tol, squared_norms, images):
     count, n = signals.shape[0], atoms.shape[0]
     correlations, places = np.dot(signals, atoms.T), np.arange(n)
     support, factor = np.empty(k, dtype=np.intp), np.empty((k, k))
     estimates, sizes = np.zeros((count, n)), np.empty(count, dtype=np.int64)
     for b in range(count):
         y = signals[b]
-        size = _select(
+        size, held = _choose(
             atoms, gram, places, y, correlations[b], tol, squared_norms, images, support, factor
         )
         if size == _INTERRUPTED:
             break
-        if size >= 0:
-            estimates[b] = refined(atoms, gram, y, support, size, n, factor, True)
-        else:
-            size = _select_orthogonal(atoms, y, tol, normalise, support)
-            if size == _INTERRUPTED:
-                break
-            estimates[b] = polished(atoms, gram, y, np.sort(support[:size]), size, n)
+        estimates[b] = refined(atoms, gram, y, support, size, n, factor, held)
         sizes[b] = size
     return estimates, sizes
 
 
-def _fit(dictionary: Dictionary, y: FloatArray, support: IntArray, size: int) -> FloatArray:
-    """Return least squares on the support, from its own Gram block if there is no Gram matrix."""
-    atoms, n = dictionary.atoms, dictionary.shape[1]
-    if dictionary.knows("gram"):
-        return polished(atoms, dictionary.gram, y, support, size, n)
-    chosen = atoms[support]
+def _fit(atoms: FloatArray, y: FloatArray, support: IntArray) -> FloatArray:
+    """Return least squares on the support, from its own block of the Gram matrix."""
+    chosen, size = atoms[support], support.size
     block = chosen @ chosen.T
     # Read-only as those of a dictionary are, so that they are of one type for the compiler.
     chosen.flags.writeable = block.flags.writeable = False
-    x = np.zeros(n)
+    x = np.zeros(atoms.shape[0])
     x[support] = polished(chosen, block, y, np.arange(size), size, size)
     return x
+
+
+@njit(cache=True)
+def _choose(atoms, rows, places, y, correlation, tol, squared_norms, images, support, factor):
+    """Write the chosen atoms to `support`; return their number, and whether `factor` is theirs.
+
+    By explicit projections, and in order, where an atom is too close to the span of the others.
+    """
+    size = _select(atoms, rows, places, y, correlation, tol, squared_norms, images, support, factor)
+    if size != _DEPENDENT:
+        return size, True
+    size = _select_orthogonal(atoms, y, tol, squared_norms.shape[0] > 0, support)
+    if size > 0:
+        support[:size].sort()
+    return size, False
 
 
 @njit(cache=True)
@@ -186,11 +193,6 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
     the Cholesky factorisation. ``rows[places[p]]`` is row p of the Gram matrix, where that is not
     negative; other rows are formed one by one.
 
-    Returns
-    -------
-    int
-        -1 where an atom is too close to the span of the others for the Gram matrix, -2 where the
-        loop was interrupted.
     """
     k, n = images.shape
     normalise = squared_norms.shape[0] > 0
@@ -207,7 +209,7 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
                 return i
         if normalise:
             if not _score(correlation, distances, squared_norms, support, i, scores):
-                return -1
+                return _DEPENDENT
             best = largest_magnitude(scores)
         else:
             best = largest_magnitude(correlation)
@@ -225,7 +227,7 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
             pivot -= value * shares[j]
             factor[i, j] = shares[j] * factor[j, j]
         if not pivot > SMALLEST_PIVOT * row[best]:
-            return -1
+            return _DEPENDENT
         support[i], factor[i, i] = best, np.sqrt(pivot)
         if i == k - 1:
             return k
