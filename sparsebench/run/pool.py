@@ -158,25 +158,15 @@ def _serve(connection: Any, step: Any) -> None:
     """Do tasks until the parent closes the connection."""
     global serving, _step
     serving, _step = True, step
-    while True:
-        answer: tuple[bool, Any]
-        try:
-            function, task = connection.recv()
-        except _GONE:
-            return
-        except BaseException as error:  # a function or task that cannot be imported here
-            answer = False, _told(error)
-        else:
-            try:
-                answer = True, function(*task)
+    with suppress(*_GONE):
+        while True:
+            message = connection.recv_bytes()
+            try:  # what cannot be imported here, or its result not be pickled, is told as well
+                function, task = pickle.loads(message)
+                answer = pickle.dumps((True, function(*task)))
             except BaseException as error:
-                answer = False, _told(error)
-        try:
-            connection.send(answer)
-        except _GONE:
-            return
-        except Exception as error:  # a result that cannot be pickled
-            connection.send((False, _told(error)))
+                answer = pickle.dumps((False, _told(error)))
+            connection.send_bytes(answer)
 
 
 def _told(error: BaseException) -> BaseException:

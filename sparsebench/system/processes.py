@@ -17,18 +17,15 @@ from types import ModuleType
 from typing import Any
 
 # Set before numpy is imported: parallelism is across processes.
-THREADS = dict.fromkeys(
-    (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "BLIS_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "NUMBA_NUM_THREADS",
-    ),
-    "1",
-)
+THREADS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "BLIS_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
 _PR_SET_PDEATHSIG = 1
 _workers: list[Any] = []
 
@@ -82,7 +79,8 @@ def _work(environment: dict[str, str], target: Callable[..., None], *given: Any)
         signal.signal(number, lambda *_: None)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals())
-    _die_with_parent()
+    end_with_parent()
+    threading.Thread(target=_end_after_parent, daemon=True).start()
     os.environ.clear()
     os.environ.update(environment | THREADS)
     target(*given)
@@ -95,17 +93,12 @@ def end_with_parent() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _die_with_parent() -> None:
+def _end_after_parent() -> None:
     """End this worker when its parent is gone, killed perhaps."""
-    end_with_parent()
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def end_workers() -> None:
