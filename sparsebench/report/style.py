@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from sparsebench.folders import written_whole
+from sparsebench.system.folders import written_whole
 from sparsebench.theory import donoho_tanner_curve
 
 BLUE, RED, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
