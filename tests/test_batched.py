@@ -478,7 +478,7 @@ def test_trouble_on_a_device_is_rows_or_one_line(tmp_path, monkeypatch):
 def test_the_command_line_takes_a_device(tmp_path):
     from typer.testing import CliRunner
 
-    from sparsebench.cli import app
+    from sparsebench.cli.application import app
 
     given = [
         "phase-transition",

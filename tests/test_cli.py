@@ -16,6 +16,7 @@ import pytest
 from pages import ROOT, blocks, check_columns
 
 from sparsebench import cli, draw, registry, solve
+from sparsebench.cli import listing, options, results
 from sparsebench.report import figures
 from sparsebench.types import InputError
 
@@ -228,7 +229,7 @@ def test_ratios_are_rounded_to_measurements(command, tmp_path):
     ],
 )
 def test_ratios_are_numbers_or_a_range_of_exact_decimals(text, values):
-    assert cli._ratios(text) == values
+    assert options.read_ratios(text) == values
 
 
 @pytest.fixture
@@ -242,7 +243,7 @@ def asked(monkeypatch, command):
             found.append(experiment)
             raise SystemExit
 
-        monkeypatch.setattr(cli, "_run", keep)
+        monkeypatch.setattr(results, "run_stored", keep)
         command(*arguments)
         return found[0]
 
@@ -739,7 +740,7 @@ def test_chains_are_chosen_by_name_and_drawn(command, tmp_path):
 def test_the_page_has_the_table_of_the_registry():
     page = (ROOT / "docs" / "algorithms.md").read_text()
     table = page.partition("<!-- algorithms -->\n")[2].partition("\n<!-- end")[0]
-    assert table == cli.algorithm_table(), "python -m sparsebench list --markdown prints it anew"
+    assert table == listing.algorithm_table(), "python -m sparsebench list --markdown prints it anew"
 
 
 def test_measurements_of_a_finer_grid_need_not_be_stated(command, tmp_path):

@@ -16,6 +16,7 @@ import pytest
 
 import sparsebench
 from sparsebench import cli, registry, seeding
+from sparsebench.cli import application, results
 from sparsebench.problems import images
 from sparsebench.report import style
 from sparsebench.run import store
@@ -255,7 +256,7 @@ def test_matplotlib_is_quiet_without_a_home(machine):
 def test_matplotlib_is_settled_before_a_figure_is_drawn(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["sparsebench", "list", "problems"])
     called = []
-    monkeypatch.setattr(cli, "settle_matplotlib", lambda: called.append(1))
+    monkeypatch.setattr(application, "settle_matplotlib", lambda: called.append(1))
     with pytest.raises(SystemExit):
         cli.run()
     assert called
@@ -276,7 +277,7 @@ def full_disk(monkeypatch):
 
 
 def write_table(path):
-    cli._write_csv(pd.DataFrame({"a": range(5000)}), path)
+    results.write_csv(pd.DataFrame({"a": range(5000)}), path)
 
 
 def write_figure(path):

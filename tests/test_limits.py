@@ -18,7 +18,8 @@ from numba import njit
 from rich.console import Console
 
 import sparsebench
-from sparsebench import cli, registry
+from sparsebench import registry
+from sparsebench.cli import options
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.study import Point, Study
 from sparsebench.experiments.support_distance import SupportDistance
@@ -404,11 +405,11 @@ def test_a_row_that_another_run_computed_meanwhile_is_kept(tmp_path):
 
 
 def test_retry_takes_statuses_that_a_machine_may_be_to_blame_for():
-    assert cli._statuses(None) == []
-    assert cli._statuses("time-out,error") == ["time-out", "error"]
+    assert options.read_statuses(None) == []
+    assert options.read_statuses("time-out,error") == ["time-out", "error"]
     for wrong in ("diverged", "converged", "", "time-out,"):
         with pytest.raises(InputError, match="--retry takes time-out, error or time-out,error"):
-            cli._statuses(wrong)
+            options.read_statuses(wrong)
 
 
 @pytest.mark.parametrize(

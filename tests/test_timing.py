@@ -14,6 +14,7 @@ from sparsebench import cli, registry
 from sparsebench.experiments import timing
 from sparsebench.experiments.timing import Workload
 from sparsebench.registry import algorithm, choose_algorithms, flops, get_algorithm
+from sparsebench.report import tables
 from sparsebench.types import InputError, Result, Status
 
 TINY = Workload("tiny", "gaussian", 12, 20, 2, instances=2)
@@ -336,6 +337,8 @@ def test_what_cannot_be_done_is_one_line(command, arguments, message, tmp_path):
 
 
 def test_durations_have_three_digits_and_a_unit():
-    shown = [cli._duration(s) for s in (4.12e-7, 41.2e-6, 999.4e-6, 999.9e-6, 3.084e-3, 12.0, 250)]
+    shown = [
+        tables.duration(s) for s in (4.12e-7, 41.2e-6, 999.4e-6, 999.9e-6, 3.084e-3, 12.0, 250)
+    ]
     assert shown == ["0.41 µs", "41.2 µs", "999 µs", "1.00 ms", "3.08 ms", "12.0 s", "250 s"]
-    assert cli._duration(float("nan")) == ""
+    assert tables.duration(float("nan")) == ""

@@ -13,8 +13,9 @@ from scipy.io import loadmat
 from typer.testing import CliRunner
 
 import sparsebench
-from sparsebench import cli_unrolling, problems
-from sparsebench.cli import app
+from sparsebench import problems
+from sparsebench.cli import training
+from sparsebench.cli.application import app
 from sparsebench.experiments import presets, unrolling
 from sparsebench.learned import weights
 from sparsebench.learned.catalogue import blueprint
@@ -329,11 +330,11 @@ def test_a_trained_network_stands_in_support_distance(tmp_path):
 
 def test_patience_is_in_the_recipe():
     given = (None, None, None, None, 30, 7, 0)
-    plan = cli_unrolling._settings(presets.UNROLLING, "default", *given)["plan"]
+    plan = training._settings(presets.UNROLLING, "default", *given)["plan"]
     assert (plan["steps"], plan["patience"]) == (30, 7)
     weights.Plan(**plan)
     with pytest.raises(InputError, match="--patience must be at least 1"):
-        cli_unrolling._settings(presets.UNROLLING, "default", *given[:5], 0, 0)
+        training._settings(presets.UNROLLING, "default", *given[:5], 0, 0)
     for settings in presets.UNROLLING.values():
         weights.Plan(**settings["plan"])
 

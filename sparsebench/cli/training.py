@@ -3,78 +3,59 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn
 
-from sparsebench.cli import (
-    Out,
-    Quiet,
-    Seed,
-    _at_least_one,
-    _check_out,
-    _err,
-    _news,
-    _out,
-    _traced,
-    _write_csv,
-    app,
-)
+from sparsebench.cli import options, results
+from sparsebench.cli.application import command
 from sparsebench.environment import need
 from sparsebench.experiments import presets
 from sparsebench.problems import check_seed, check_sizes
-from sparsebench.registry import choose_problem, nearest_name
-from sparsebench.run.progress import Doing, Lines, is_live, time_left
+from sparsebench.registry import choose_problem
+from sparsebench.report import console
+from sparsebench.run.progress import Doing, Lines, time_left
 from sparsebench.system.resources import default_workers
 from sparsebench.system.stopping import when_stopped
-from sparsebench.types import InputError
 
 if TYPE_CHECKING:
     from sparsebench.learned.weights import Recipe, Trained
 
 _PRESETS = "quick, default or paper."
-Networks = Annotated[
-    str | None, typer.Option("--networks", help="Which networks, separated by commas.")
-]
+Networks = Annotated[str | None, typer.Option(help="Which networks, separated by commas.")]
 TrainingProblem = Annotated[
     str | None, typer.Option("-p", "--problem", help="What to train on, e.g. 'lista[snr=20]'.")
 ]
-Measurements = Annotated[int | None, typer.Option("--m", help="Measurements.")]
-Atoms = Annotated[int | None, typer.Option("--n", help="Atoms.")]
-Depth = Annotated[int | None, typer.Option("--depth", help="Stages K.")]
-Steps = Annotated[int | None, typer.Option("--steps", help="Most steps of a phase of training.")]
+Measurements = Annotated[int | None, typer.Option(help="Measurements.")]
+Atoms = Annotated[int | None, typer.Option(help="Atoms.")]
+Depth = Annotated[int | None, typer.Option(help="Stages K.")]
+Steps = Annotated[int | None, typer.Option(help="Most steps of a phase of training.")]
 Patience = Annotated[
-    int | None, typer.Option("--patience", help="Checks of the loss without gain that end a phase.")
+    int | None, typer.Option(help="Checks of the loss without gain that end a phase.")
 ]
 Threads = Annotated[
     int | None, typer.Option("-j", "--jobs", help="Threads; by default one a core.")
 ]
 
 
-@app.command(
+@command(
     "train",
-    epilog="""
-**Examples**
-
-`python -m sparsebench train alista`
-
-`python -m sparsebench train lista-cpss --problem 'lista[snr=20]' --preset paper`
-""",
+    "sparsebench train alista",
+    "sparsebench train lista-cpss --problem 'lista[snr=20]' --preset paper",
 )
 def train(
     network: Annotated[str, typer.Argument(help="Which network; `list` shows them all.")],
-    preset: Annotated[str, typer.Option("--preset", help=_PRESETS)] = "default",
+    preset: Annotated[str, typer.Option(help=_PRESETS)] = "default",
     problem: TrainingProblem = None,
     m: Measurements = None,
     n: Atoms = None,
     depth: Depth = None,
     steps: Steps = None,
     patience: Patience = None,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
     jobs: Threads = None,
-    quiet: Quiet = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Train a network, keep its weights in the cache, and print the name they have there."""
     settings = _settings(presets.TRAINING, preset, problem, m, n, depth, steps, patience, seed)
@@ -84,24 +65,18 @@ def train(
     recipe = weights.default_recipe(network, settings["problem"], *sizes, plan, seed)
     _fit(weights, recipe)
     label = settings["problem"].label
-    _out.print(
-        f"use it as {network}[weights={recipe.name}] on {label} with --m {sizes[0]} --n {sizes[1]}",
-        soft_wrap=True,
+    console.say(
+        f"use it as {network}[weights={recipe.name}] on {label} with --m {sizes[0]} --n {sizes[1]}"
     )
 
 
-@app.command(
+@command(
     "unrolling",
-    epilog="""
-**Examples**
-
-`python -m sparsebench unrolling --preset quick`
-
-`python -m sparsebench unrolling --problem 'lista[snr=20]' --networks alista,na-alista`
-""",
+    "sparsebench unrolling --preset quick",
+    "sparsebench unrolling --problem 'lista[snr=20]' --networks alista,na-alista",
 )
 def unrolling(
-    preset: Annotated[str, typer.Option("--preset", help=_PRESETS)] = "default",
+    preset: Annotated[str, typer.Option(help=_PRESETS)] = "default",
     networks: Networks = None,
     problem: TrainingProblem = None,
     m: Measurements = None,
@@ -109,10 +84,10 @@ def unrolling(
     depth: Depth = None,
     steps: Steps = None,
     patience: Patience = None,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
     jobs: Threads = None,
-    out: Out = Path("results"),
-    quiet: Quiet = False,
+    out: options.Out = options.RESULTS,
+    quiet: options.Quiet = False,
 ) -> None:
     """Train networks, and draw their error and that of iterative algorithms against products."""
     settings = _settings(presets.UNROLLING, preset, problem, m, n, depth, steps, patience, seed)
@@ -131,26 +106,22 @@ def unrolling(
         settings["tests"],
         seed,
     )
-    _check_out(out)
+    results.check_out(out)
     trained = {recipe.network: _fit(weights, recipe) for recipe in experiment.recipes()}
-    with Doing(_news, "testing") as doing:
+    with Doing(console.news, "testing") as doing:
         rows = experiment.run(
             trained, lambda title, method: doing.update(f"testing: {title}, {method}")
         )
-    data = out / "unrolling.csv"
-    _write_csv(_traced(rows, experiment.recipe()), data)
     curves = out / "learning.csv"
-    _write_csv(_traced(learning_curves(trained.values()), experiment.recipe()), curves)
-    from sparsebench.report import figures
-
-    written = figures.draw(data, out)
+    results.write_csv(learning_curves(trained.values()), curves, experiment.recipe())
+    written = results.publish(rows, experiment.recipe(), out / "unrolling.csv")
     last = rows[rows["panel"] == rows["panel"].iloc[0]].groupby("curve", sort=False).last()
     for label, row in last.iterrows():
-        _out.print(
+        console.out.print(
             f"{label}: {row['estimate']:.1f} dB [{row['lower']:.1f}, {row['upper']:.1f}] after "
             f"{row['x']:.0f} products; mean of dB {row['mean']:.1f}"
         )
-    _out.print(f"wrote {', '.join(map(str, [*written, data, curves]))}", soft_wrap=True)
+    console.say_written([*written, curves])
 
 
 def _learned(threads: int | None) -> Any:
@@ -158,7 +129,7 @@ def _learned(threads: int | None) -> Any:
     torch = need("torch", "torch")
     from sparsebench.learned import weights
 
-    torch.set_num_threads(default_workers() if threads is None else _at_least_one("-j", threads))
+    torch.set_num_threads(options.worker_count(threads, "-j"))
     return weights
 
 
@@ -174,16 +145,14 @@ def _settings(
     seed: int,
 ) -> dict[str, Any]:
     """Return the settings of a preset with what was stated on the command line, checked."""
-    if preset not in known:
-        raise InputError(nearest_name(preset, known, "preset"))
-    settings = dict(known[preset])
+    settings = dict(options.preset_named(known, preset))
     settings["problem"] = choose_problem(problem or settings["problem"])
     for name, value in (("m", m), ("n", n), ("depth", depth)):
         if value is not None:
-            settings[name] = _at_least_one(f"--{name}", value)
+            settings[name] = options.at_least_one(f"--{name}", value)
     for name, value in (("steps", steps), ("patience", patience)):
         if value is not None:
-            settings["plan"] = settings["plan"] | {name: _at_least_one(f"--{name}", value)}
+            settings["plan"] = settings["plan"] | {name: options.at_least_one(f"--{name}", value)}
     check_sizes(settings["m"], settings["n"], 1)
     check_seed(seed)
     return settings
@@ -191,17 +160,10 @@ def _settings(
 
 def _fit(weights: Any, recipe: Recipe) -> Trained:
     """Train a network under a progress bar, or take it from the cache; say what was done."""
-    begin, lines = time.perf_counter(), Lines(_news)
+    begin, lines = time.perf_counter(), Lines(console.news)
     when_stopped("stopped; the last checkpoint is kept, and the same command continues")
-    with Progress(
-        TextColumn("training {task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeElapsedColumn(),
-        console=_news,
-        transient=True,
-        disable=not is_live(_news),
-    ) as progress:
+    what, state_now = TextColumn("training {task.description}"), TextColumn("{task.fields[state]}")
+    with console.moving_bar(what, BarColumn(), state_now) as progress:
         task = progress.add_task(recipe.network, total=None, state="")
 
         def report(phase: int, phases: int, step: int, loss: float, done: float) -> None:
@@ -213,12 +175,11 @@ def _fit(weights: Any, recipe: Recipe) -> Trained:
 
         trained: Trained = weights.fit(recipe, report)
     record = trained.record
-    _out.print(
+    console.say(
         f"{recipe.network}: weights {recipe.name}, {record['steps']:,} steps in "
         f"{record['seconds']:.0f} s, {record['nmse']:.2f} dB on the validation set"
-        f"{'' if record['converged'] else ', not converged'}",
-        soft_wrap=True,
+        f"{'' if record['converged'] else ', not converged'}"
     )
     if record["diverged"]:
-        _err.print(f"warning: the training of {recipe.network} {record['diverged']}")
+        console.err.print(f"warning: the training of {recipe.network} {record['diverged']}")
     return trained
