@@ -157,7 +157,7 @@ def test_training_says_lines(command, tmp_path, monkeypatch):
     code, _, err = command(*"train lista-cp --m 8 --n 16 --depth 1 --steps 25 -j 1".split())
     assert code == 0
     line = r"training lista-cp: phase 1 of \d+, step \d+, loss .+, \d+% done\n"
-    assert re.match(line, err), err
+    assert re.fullmatch(line, err), err
 
 
 def test_the_version_is_said(command):

@@ -94,6 +94,7 @@ def phase_transition(
         time_limit=options.positive_seconds("--time-limit", time_limit),
         share_of_m=share_of_m,
     )
+    problems.check_seed(seed)
     coherences = [
         first_coherence(experiment.problem, m, n, seed, experiment.time_limit)
         for m in experiment.ms
@@ -170,6 +171,7 @@ def support_distance(
     )
     for k in experiment.ks:
         problems.check_sizes(m, n, k)
+    problems.check_seed(seed)
     coherence = first_coherence(generator, experiment.m, n, seed, experiment.time_limit)
     report = results.run_stored(experiment, out, jobs, plugin, device, retry)
     distances = _told(experiment.distances(), experiment.algorithms)

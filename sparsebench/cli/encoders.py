@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from sparsebench.cli import options, results
 from sparsebench.cli.application import command
 from sparsebench.experiments import presets
 from sparsebench.experiments.encoders import Plan, run, summary
 from sparsebench.report import console, encoder_tables
-from sparsebench.run.progress import Lines, time_left
+from sparsebench.run.progress import Lines, moving_bar, time_left
 from sparsebench.system import when_stopped
 from sparsebench.types import check_whole
 
@@ -71,7 +71,7 @@ def _computed(plan: Plan, workers: int) -> pd.DataFrame:
     lines, begin = Lines(console.news), time.perf_counter()
     when_stopped("stopped; what was computed is kept, and the same command continues")
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
-    with console.moving_bar(*columns) as progress:
+    with moving_bar(console.news, *columns, TimeElapsedColumn()) as progress:
         task = progress.add_task("images", total=1.0)
 
         def report(what: str, share: float) -> None:

@@ -20,7 +20,7 @@ from sparsebench.run.store import Store, plain_columns
 from sparsebench.types import InputError
 
 # Names, each with what is said about it.
-Entries = Iterator[tuple[str, ...]]
+_Entries = Iterator[tuple[str, ...]]
 
 
 @command("list")
@@ -39,14 +39,13 @@ def list_names(
     kinds = {"algorithms": _algorithms, "problems": _problems, "presets": _presets}
     if what not in ("all", *kinds):
         raise InputError(nearest_name(what, ("all", *kinds), "list"))
-    for kind, entries in kinds.items():
-        if what in ("all", kind):
-            _print_entries(kind, entries())
-        if what in ("all", kind) and kind == "algorithms":
+    for kind in kinds if what == "all" else [what]:
+        _print_entries(kind, kinds[kind]())
+        if kind == "algorithms":
             _print_lacking()
 
 
-def _algorithms() -> Entries:
+def _algorithms() -> _Entries:
     for entry in solvers.algorithms():
         about = f"{entry.family}; told {', '.join(entry.told)}"
         if entry.options:
@@ -55,12 +54,12 @@ def _algorithms() -> Entries:
         yield entry.name + lacks, about, entry.summary, entry.source
 
 
-def _problems() -> Entries:
+def _problems() -> _Entries:
     for entry in problems.problems():
         yield entry.name, f"options {_options_text(entry.options)}", entry.summary, entry.source
 
 
-def _presets() -> Entries:
+def _presets() -> _Entries:
     for main_figure, known in (
         ("phase-transition", presets.PHASE_TRANSITION),
         ("support-distance", presets.SUPPORT_DISTANCE),
@@ -94,7 +93,7 @@ def _wrap(first: str, next_ones: str) -> textwrap.TextWrapper:
     )
 
 
-def _print_entries(title: str, entries: Entries) -> None:
+def _print_entries(title: str, entries: _Entries) -> None:
     """Print names, each with indented lines about it, wrapped between words."""
     console.out.print(f"{title}:")
     wrap = _wrap("    ", "      ")

@@ -14,22 +14,19 @@ from sparsebench import __version__
 from sparsebench.cli.application import stop
 from sparsebench.cli.options import read_statuses, worker_count
 from sparsebench.environment import describe
-from sparsebench.experiments.phase_transition import PhaseTransition
-from sparsebench.experiments.study import Study
-from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.folders import check_writable, written_whole
-from sparsebench.problems import check_seed
 from sparsebench.registry import devices
 from sparsebench.report import console
 from sparsebench.run.engine import Report, run
 from sparsebench.run.pool import WorkerDied
+from sparsebench.run.rows import Experiment
 from sparsebench.run.store import Store
 from sparsebench.seeding import digest
 from sparsebench.system import when_stopped
 
 
 def run_stored(
-    experiment: PhaseTransition | SupportDistance | Study,
+    experiment: Experiment,
     out: Path,
     jobs: int | None,
     plugin: list[Path] | None,
@@ -37,7 +34,6 @@ def run_stored(
     retry: str | None = None,
 ) -> Report:
     """Run an experiment through the store of a folder."""
-    check_seed(experiment.seed)
     statuses = read_statuses(retry)
     workers = worker_count(jobs)
     with Store(out) as store:

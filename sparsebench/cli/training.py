@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, TextColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from sparsebench.cli import options, results
 from sparsebench.cli.application import command
@@ -15,7 +15,7 @@ from sparsebench.experiments import presets
 from sparsebench.problems import check_seed, check_sizes
 from sparsebench.registry import choose_problem
 from sparsebench.report import console
-from sparsebench.run.progress import Doing, Lines, time_left
+from sparsebench.run.progress import Doing, Lines, moving_bar, time_left
 from sparsebench.system.resources import default_workers
 from sparsebench.system.stopping import when_stopped
 
@@ -163,7 +163,8 @@ def _fit(weights: Any, recipe: Recipe) -> Trained:
     begin, lines = time.perf_counter(), Lines(console.news)
     when_stopped("stopped; the last checkpoint is kept, and the same command continues")
     what, state_now = TextColumn("training {task.description}"), TextColumn("{task.fields[state]}")
-    with console.moving_bar(what, BarColumn(), state_now) as progress:
+    columns = what, BarColumn(), state_now, TimeElapsedColumn()
+    with moving_bar(console.news, *columns) as progress:
         task = progress.add_task(recipe.network, total=None, state="")
 
         def report(phase: int, phases: int, step: int, loss: float, done: float) -> None:

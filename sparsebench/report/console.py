@@ -1,20 +1,16 @@
-"""Where the command line prints, and how tables and progress bars are laid out there."""
+"""Where the command line prints, and how tables are laid out there."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.progress import Progress, ProgressColumn, TimeElapsedColumn
 from rich.table import Column, Table
-
-from sparsebench.run.progress import is_live
 
 # Names and paths are no markup. In a file or a pipe a sentence is a line, and a table that cannot
 # be cut into parts is as wide as it is.
@@ -35,15 +31,6 @@ def say(sentence: str) -> None:
 def say_written(paths: Iterable[Path]) -> None:
     """Say which files were written."""
     say("wrote " + ", ".join(map(str, paths)))
-
-
-@contextmanager
-def moving_bar(*columns: ProgressColumn) -> Iterator[Progress]:
-    """Lend a progress bar, which is shown where one can move."""
-    live = is_live(news)
-    bar = Progress(*columns, TimeElapsedColumn(), console=news, transient=True, disable=not live)
-    with bar if live else nullcontext():  # before rich 14 it ends with an empty line none the less
-        yield bar
 
 
 def print_whole(table: Table) -> None:

@@ -86,8 +86,7 @@ def _print_comparison(
 def _print_variants(found: pd.DataFrame, plan: Plan) -> None:
     """Print what each open choice does to the encoder of the first depth."""
     keys = ["n", "variant", "problem", "start", "metric"]
-    kept = found[found["method"] == "encoder"]
-    cells = kept.set_index(keys).apply(_cell, axis=1)
+    cells = found[found["method"] == "encoder"].set_index(keys).apply(_cell, axis=1)
     columns = list(product(("penalty", "size"), ("zero", "l1"), ("prediction", "support")))
     for p in plan.ps:
         title = f"encoder, {plan.stages[0]} stages, p = {p}"
@@ -116,15 +115,11 @@ def _print_data(found: pd.DataFrame, plan: Plan) -> None:
             f"diverged: {row.variant}, p = {row.n}, {row.method}, {row.problem}, "
             f"{row.stages} stages from {row.start}, in {row.estimate:.0%} of the seeds"
         )
+    images = "MNIST, 16 x 16"
+    if plan.images == "digits":
+        images = "the 8 x 8 digits embedded in scikit-learn, not on MNIST (--preset paper)"
     console.say(
-        f"{images_of(plan)}; prediction error is 100 Σ||a - a*||² / Σ||a*||² over the test images; "
+        f"ran on {images}; prediction error is 100 Σ||a - a*||² / Σ||a*||² over the test images; "
         f"± is the half-width of the 95 % interval over {len(plan.seeds)} seeds (of dictionary and "
         "training); start l1: the l1 solution is given, and its cost is not counted"
     )
-
-
-def images_of(plan: Plan) -> str:
-    """Say which images a plan ran on."""
-    if plan.images == "digits":
-        return "ran on the 8 x 8 digits embedded in scikit-learn, not on MNIST (--preset paper)"
-    return "ran on MNIST, 16 x 16"

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from sparsebench.registry import Choice
 from sparsebench.run.rows import Block, Experiment
@@ -72,6 +80,15 @@ class Doing:
         self._lines.say(lambda: what)
 
 
+@contextmanager
+def moving_bar(console: Console, *columns: ProgressColumn) -> Iterator[Progress]:
+    """Lend a progress bar, which is shown where one can move."""
+    live = is_live(console)
+    bar = Progress(*columns, console=console, transient=True, disable=not live)
+    with bar if live else nullcontext():  # before rich 14 it ends with an empty line none the less
+        yield bar
+
+
 class Bar:
     """A progress bar in units of predicted work: every cell weighs what its solves cost.
 
@@ -88,26 +105,17 @@ class Bar:
         self._failed = 0
         self._lines = Lines(console)
         self._start = time.perf_counter()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=console,
-            transient=True,
-            disable=not is_live(console),
-        )
+        columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
+        left = TextColumn("{task.fields[left]}")
+        self._moving = moving_bar(console, *columns, TimeElapsedColumn(), left)
 
     def __enter__(self) -> Bar:
-        if not self._progress.disable:  # before rich 14 it ends with an empty line none the less
-            self._progress.start()
+        self._progress = self._moving.__enter__()
         self._task = self._progress.add_task(self._experiment.name, total=None, left="")
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._progress.disable:
-            self._progress.stop()
+        self._moving.__exit__(None, None, None)
 
     def start_wave(self, blocks: list[Block]) -> None:
         """Take note of the solves of a wave; costs seen in earlier ones, at other k, fade."""
