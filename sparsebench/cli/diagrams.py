@@ -154,8 +154,7 @@ def support_distance(
     options.load_files(plugin)
     n = options.at_least_one("--n", n, chosen["n"])
     generator = choose_problem(problem or chosen["problem"])
-    if m is None:
-        m = problems.default_measurements(generator, n)
+    m = problems.default_measurements(generator, n) if m is None else m
     placed, device = on_device(
         options.wanted_algorithms(algorithms, plugin, chosen["algorithms"]), device, precision
     )

@@ -73,18 +73,16 @@ def _presets() -> _Entries:
 
 def _print_lacking() -> None:
     """Say which algorithms need what is not installed."""
-    lacking: dict[str, list[str]] = {}
-    for entry in solvers.algorithms():
-        if entry.needs:
-            lacking.setdefault(entry.needs, []).append(entry.name)
-    for needs, names in lacking.items():
-        line = f"not installed: {', '.join(names)}: needs {needs}"
-        console.say(_wrap("", "  ").fill(line))
+    lacking = [entry for entry in solvers.algorithms() if entry.needs]
+    for needs in dict.fromkeys(entry.needs for entry in lacking):
+        names = ", ".join(entry.name for entry in lacking if entry.needs == needs)
+        console.say(_filled(f"not installed: {names}: needs {needs}", "", "  "))
 
 
-def _wrap(first: str, next_ones: str) -> textwrap.TextWrapper:
-    """Return what breaks a text into lines of the page, between words alone."""
-    return textwrap.TextWrapper(
+def _filled(text: str, first: str, next_ones: str) -> str:
+    """Break a text into lines of the page, between words alone."""
+    return textwrap.fill(
+        text,
         width=console.out.width,
         initial_indent=first,
         subsequent_indent=next_ones,
@@ -96,11 +94,10 @@ def _wrap(first: str, next_ones: str) -> textwrap.TextWrapper:
 def _print_entries(title: str, entries: _Entries) -> None:
     """Print names, each with indented lines about it, wrapped between words."""
     console.out.print(f"{title}:")
-    wrap = _wrap("    ", "      ")
     for name, *about in entries:
         console.say(f"\n{name}")
         for text in filter(None, about):
-            console.say(wrap.fill(text))
+            console.say(_filled(text, "    ", "      "))
     console.out.print()
 
 
