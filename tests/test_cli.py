@@ -740,7 +740,9 @@ def test_chains_are_chosen_by_name_and_drawn(command, tmp_path):
 def test_the_page_has_the_table_of_the_registry():
     page = (ROOT / "docs" / "algorithms.md").read_text()
     table = page.partition("<!-- algorithms -->\n")[2].partition("\n<!-- end")[0]
-    assert table == listing.algorithm_table(), "python -m sparsebench list --markdown prints it anew"
+    assert table == listing.algorithm_table(), (
+        "python -m sparsebench list --markdown prints it anew"
+    )
 
 
 def test_measurements_of_a_finer_grid_need_not_be_stated(command, tmp_path):

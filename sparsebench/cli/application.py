@@ -11,9 +11,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from sparsebench import __version__
-from sparsebench.folders import settle_matplotlib
 from sparsebench.report import console
 from sparsebench.run.pool import WorkerDied
+from sparsebench.system.folders import settle_matplotlib
 from sparsebench.types import InputError
 
 app = typer.Typer(

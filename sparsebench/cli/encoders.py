@@ -15,7 +15,7 @@ from sparsebench.experiments import presets
 from sparsebench.experiments.encoders import Plan, run, summary
 from sparsebench.report import console, encoder_tables
 from sparsebench.run.progress import Lines, moving_bar, time_left
-from sparsebench.system import when_stopped
+from sparsebench.system.stopping import when_stopped
 from sparsebench.types import check_whole
 
 

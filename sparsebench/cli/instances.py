@@ -19,7 +19,7 @@ from sparsebench.registry import choose_problem
 from sparsebench.report import console, tables
 from sparsebench.run.engine import compile_all
 from sparsebench.run.progress import Doing
-from sparsebench.system import when_stopped
+from sparsebench.system.stopping import when_stopped
 from sparsebench.types import check_whole
 
 

@@ -13,10 +13,10 @@ from sparsebench import problems, solvers
 from sparsebench.cli import options
 from sparsebench.cli.application import command
 from sparsebench.experiments import presets
-from sparsebench.folders import written_whole
 from sparsebench.registry import FAMILIES, nearest_name, split
 from sparsebench.report import console, tables
 from sparsebench.run.store import Store, plain_columns
+from sparsebench.system.folders import written_whole
 from sparsebench.types import InputError
 
 # Names, each with what is said about it.

@@ -11,7 +11,7 @@ import typer
 
 from sparsebench.registry import Choice, choose_algorithms, load_plugin, nearest_name
 from sparsebench.report import console
-from sparsebench.system import default_workers
+from sparsebench.system.resources import default_workers
 from sparsebench.types import InputError, Status, check_whole
 
 # The largest size or number of trials that is taken.

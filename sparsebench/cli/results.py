@@ -14,7 +14,6 @@ from sparsebench import __version__
 from sparsebench.cli.application import stop
 from sparsebench.cli.options import read_statuses, worker_count
 from sparsebench.environment import describe
-from sparsebench.folders import check_writable, written_whole
 from sparsebench.registry import devices
 from sparsebench.report import console
 from sparsebench.run.engine import Report, run
@@ -22,7 +21,8 @@ from sparsebench.run.pool import WorkerDied
 from sparsebench.run.rows import Experiment
 from sparsebench.run.store import Store
 from sparsebench.seeding import digest
-from sparsebench.system import when_stopped
+from sparsebench.system.folders import check_writable, written_whole
+from sparsebench.system.stopping import when_stopped
 
 
 def run_stored(

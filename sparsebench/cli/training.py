@@ -16,7 +16,6 @@ from sparsebench.problems import check_seed, check_sizes
 from sparsebench.registry import choose_problem
 from sparsebench.report import console
 from sparsebench.run.progress import Doing, Lines, moving_bar, time_left
-from sparsebench.system.resources import default_workers
 from sparsebench.system.stopping import when_stopped
 
 if TYPE_CHECKING:
