@@ -116,7 +116,7 @@ def run(
     console : rich.console.Console, optional
         Where progress is shown.
     device : str
-        Where those algorithms run whose choice says that it runs on a device (`registry.on_device`).
+        Where those algorithms run whose choice says that it runs on a device (`on_device`).
     retry : sequence of str
         Statuses whose rows are computed anew, each once: a run that is stopped goes on with those
         that it had not come to.
