@@ -24,7 +24,7 @@ from sparsebench.run.progress import Doing
 from sparsebench.run.rows import Outcome
 from sparsebench.seeding import generator
 from sparsebench.solvers import solve
-from sparsebench.solvers.peers import TOGETHER, solve_together
+from sparsebench.solvers.peers import PEERS, TOGETHER, solve_together
 from sparsebench.types import Dictionary, FloatArray, InputError, Result, Status
 
 
@@ -47,19 +47,6 @@ WORKLOADS = (
     Workload("deconvolution", "deconvolution[width=3]", 500, 500, 20),
     Workload("batch", "gaussian[columns=unit]", 256, 512, 32, instances=1, signals=1000),
 )
-
-_OMP = ("sklearn-omp", "sklearn-omp-gram")
-_LASSO = ("spams-lars", "spams-fista", "celer-lasso", "skglm-lasso", "pylops-fista")
-#: The published packages that solve the same problem, by the name of our algorithm.
-PEERS = {
-    "omp": _OMP,
-    "ols": ("spams-ols",),
-    "splicing": ("abess",),
-    "ista": _LASSO,
-    "fista": _LASSO,
-    "homotopy": _LASSO,
-    "bp": _LASSO,
-}
 
 # Solves a turn, of which the fastest counts: up to this many, while they take less than this.
 _SOLVES_A_TURN = 5

@@ -1,0 +1,57 @@
+"""The Lasso of celer."""
+
+from __future__ import annotations
+
+from sparsebench.solvers.peers.answers import (
+    LASSO,
+    Answer,
+    even_atoms,
+    lasso_answer,
+    of_correlation_one,
+    peer,
+    timed,
+)
+from sparsebench.types import Dictionary, FloatArray
+
+
+@peer(
+    "celer-lasso",
+    told=("k", "lambda"),
+    requires="celer",
+    like=LASSO,
+    source="Massias, Gramfort and Salmon, ICML 2018, arXiv:1802.07481",
+    version="2",
+)
+def celer_lasso(
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    *,
+    lam: float = 1e-3,
+    max_iter: int = 20,
+    tol: float = 3e-3,
+) -> Answer:
+    """Lasso of celer: coordinate descent on working sets, then the k largest entries.
+
+    `max_iter` counts working sets. Its own tolerance is relative to ||y||², of which the objective
+    may be as small a part as lam. It is handed tol · lam (1 - lam / 2): no more than tol times the
+    objective, since y times lam is a dual point.
+    """
+    from celer import celer_path
+
+    atoms, scaled = even_atoms(dictionary), of_correlation_one(dictionary, y)[:, 0]
+    (_, x, _, dual, counts), seconds = timed(
+        celer_path,
+        atoms,
+        scaled,
+        "lasso",
+        alphas=[lam / scaled.size],
+        max_iter=max_iter,
+        tol=tol * lam * (1 - lam / 2),
+        return_thetas=True,
+        return_n_iter=True,
+    )
+    n_iter, dual_point = int(counts[0]), dual[0]
+    return lasso_answer(
+        atoms, scaled, x[:, 0], seconds, n_iter, dual_point, lam=lam, max_iter=max_iter, tol=tol
+    )
