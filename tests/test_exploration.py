@@ -10,14 +10,14 @@ from pages import check_columns
 import sparsebench
 from sparsebench import cli, registry
 from sparsebench.experiments import presets
-from sparsebench.experiments.exploration import Workload, explore
+from sparsebench.experiments.exploration import SizedProblem, explore
 from sparsebench.registry import choose_algorithms
 from sparsebench.report.exploration import exploration
 from sparsebench.types import InputError, Result, Status
 
 TRIALS = 7
 # The first is not solved within the budget, the second is, by nearly all.
-WORKLOADS = [Workload("deconvolution", 60, 60, 8), Workload("gaussian", 60, 40, 6)]
+WORKLOADS = [SizedProblem("deconvolution", 60, 60, 8), SizedProblem("gaussian", 60, 40, 6)]
 
 
 def explored(names, workers=1):

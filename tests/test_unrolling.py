@@ -16,7 +16,8 @@ import sparsebench
 from sparsebench import problems
 from sparsebench.cli import training
 from sparsebench.cli.application import app
-from sparsebench.experiments import presets, unrolling
+from sparsebench.experiments import presets
+from sparsebench.experiments.learned import unrolling
 from sparsebench.learned import weights
 from sparsebench.learned.catalogue import blueprint
 from sparsebench.learned.networks import analytic_weight

@@ -91,7 +91,7 @@ def unrolling(
     """Train networks, and draw their error and that of iterative algorithms against products."""
     settings = _settings(presets.UNROLLING, preset, problem, m, n, depth, steps, patience, seed)
     weights = _learned(jobs)
-    from sparsebench.experiments.unrolling import Shift, Unrolling, learning_curves
+    from sparsebench.experiments.learned.unrolling import Shift, Unrolling, learning_curves
 
     names = [name.strip() for name in (networks or settings["networks"]).split(",") if name.strip()]
     experiment = Unrolling(

@@ -29,7 +29,7 @@ _History = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Workload:
+class SizedProblem:
     """A problem with its sizes."""
 
     problem: str
@@ -40,7 +40,7 @@ class Workload:
 
 def explore(
     algorithms: list[Choice],
-    workloads: list[Workload],
+    workloads: list[SizedProblem],
     *,
     trials: int,
     seed: int,
@@ -58,7 +58,7 @@ def explore(
     algorithms : list of Choice
         Such as ``sea`` or ``omp+sea``; of a chain the last link is recorded, from the estimate
         of those before it.
-    workloads : list of Workload
+    workloads : list of SizedProblem
     trials : int
         Instances a workload.
     seed : int
@@ -138,7 +138,7 @@ def check_explorations(algorithms: list[Choice], trials: int) -> None:
 
 
 def _explored(
-    algorithms: list[Choice], workload: Workload, trial: int, seed: int, plugins: Sequence[str]
+    algorithms: list[Choice], workload: SizedProblem, trial: int, seed: int, plugins: Sequence[str]
 ) -> dict[Choice, _History | None]:
     """Return what each algorithm recorded on one instance; nothing where it failed."""
     for path in plugins:

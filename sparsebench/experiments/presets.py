@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sparsebench.experiments.encoders import VARIANTS
+from sparsebench.experiments.learned.encoders import VARIANTS
 
 # A few of each kind, for a first look.
 _FEW = "omp,iht,niht,htp,nhtp,sea,omp+sea,homotopy"

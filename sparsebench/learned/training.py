@@ -18,7 +18,8 @@ from sparsebench.seeding import digest
 from sparsebench.system.folders import written_whole
 from sparsebench.types import InputError
 
-Batch = tuple[Tensor, Tensor]
+#: Signals (B, m) with their codes (B, n).
+Examples = tuple[Tensor, Tensor]
 Losses = list[tuple[int, int, float]]
 
 # Training has diverged when the validation loss exceeds the best one by this factor.
@@ -105,8 +106,8 @@ def squared_error(codes: Tensor, target: Tensor) -> Tensor:
 def train(
     network: nn.Module,
     phases: Sequence[Phase],
-    batch: Callable[[int], Batch],
-    validation: Batch,
+    batch: Callable[[int], Examples],
+    validation: Examples,
     *,
     seed: int = 0,
     optimiser: Literal["adam", "sgd"] = "adam",
@@ -167,8 +168,8 @@ def _steps(
     network: nn.Module,
     phase: Phase,
     state: _State,
-    batch: Callable[[int], Batch],
-    validation: Batch,
+    batch: Callable[[int], Examples],
+    validation: Examples,
     rhythm: tuple[int, int],
     optimiser: str,
 ) -> Iterator[float]:
@@ -232,7 +233,7 @@ def _codes(network: nn.Module, phase: Phase, signals: Tensor) -> Tensor:
     return codes
 
 
-def _validate(network: nn.Module, phase: Phase, validation: Batch) -> float:
+def _validate(network: nn.Module, phase: Phase, validation: Examples) -> float:
     """Return the loss on the validation set as the network is used: with hard thresholds."""
     network.eval()
     with torch.no_grad():

@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 from sparsebench.learned.catalogue import blueprint
 from sparsebench.learned.networks import Unrolled
 from sparsebench.learned.training import (
-    Batch,
+    Examples,
     Losses,
     Phase,
     Training,
@@ -272,14 +272,14 @@ def settled(losses: Losses, layers: int) -> bool:
     return abs(10 * math.log10(before / after)) < GAIN
 
 
-def _draw(recipe: Recipe, dictionary: Dictionary, use: str, step: int, count: int) -> Batch:
+def _draw(recipe: Recipe, dictionary: Dictionary, use: str, step: int, count: int) -> Examples:
     """Return signals and codes of a step, a pure function of the recipe's seed, use and step."""
     key = {"seed": recipe.seed, "use": use, "step": step, "problem": recipe.problem.recipe}
     signals, codes = draw_batch(recipe.problem, dictionary, count, key)
     return torch.tensor(signals, dtype=torch.float32), torch.tensor(codes, dtype=torch.float32)
 
 
-def _search(network: Unrolled, looks: int, validation: Batch) -> tuple[Training, bool]:
+def _search(network: Unrolled, looks: int, validation: Examples) -> tuple[Training, bool]:
     """Minimise the validation loss over the few constants of a network, by their logarithms.
 
     Returns also whether the simplex shrank to a point before it had had all its looks.

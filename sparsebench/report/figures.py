@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sparsebench.experiments import encoders
+from sparsebench.experiments.learned import encoders
 from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.registry import nearest_name
 from sparsebench.report import diagrams, exploration, learned, multiples, spikes

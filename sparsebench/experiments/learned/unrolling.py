@@ -153,24 +153,20 @@ class Unrolling:
         self, shift: Shift, dictionary: Dictionary
     ) -> tuple[ProblemChoice, FloatArray, FloatArray]:
         """Return the problem of a panel with its test signals and codes."""
-        options = {**dict(self.problem.options), **shift.options}
+        options = dict(self.problem.options) | shift.options
         problem = choose_problem(self.problem.name, options)
         key = {"seed": self.seed, "use": "test", "problem": problem.recipe}
-        known = dict(problem.options)
-        published = known.get("dictionary_of") == "alista" and not (
+        published = options.get("dictionary_of") == "alista" and not (
             {"rate", "amplitudes"} & set(shift.options)
         )
+        drawn, codes = draw_batch(problem, dictionary, self.tests, key)
         if not published and not shift.perturbation:
-            return problem, *draw_batch(problem, dictionary, self.tests, key)
-        if published:
-            codes = published_codes()[: self.tests]
-        else:
-            codes = draw_batch(problem, dictionary, self.tests, key)[1]
-        rng = generator({**key, "perturbation": shift.perturbation})
-        A = dictionary.A
+            return problem, drawn, codes
+        codes = published_codes()[: self.tests] if published else codes
+        rng, A = generator({**key, "perturbation": shift.perturbation}), dictionary.A
         error = rng.standard_normal(A.shape)
         error *= shift.perturbation * np.linalg.norm(A) / np.linalg.norm(error)
-        return problem, add_noise(codes @ (A + error).T, float(known["snr"]), rng), codes
+        return problem, add_noise(codes @ (A + error).T, float(options["snr"]), rng), codes
 
     def _tuned(self, dictionary: Dictionary) -> dict[str, float]:
         """Return the lambdas with the least error after `depth` iterations, off the test set."""
@@ -200,8 +196,7 @@ class Unrolling:
             yield name, "lambda", "", partial(run, dictionary, signals, lambdas[name], pairs)
         yield "amp", "", "", partial(_amp, dictionary, signals, pairs)
         for name, each in _TOLD_K.items():
-            solved = partial(_solved, name, each, dictionary, signals, codes, products)
-            yield name, "k", "", solved
+            yield name, "k", "", partial(_solved, name, each, dictionary, signals, codes, products)
         yield "oracle", "support", "", partial(_oracle, dictionary, signals, codes, products)
 
 
@@ -219,7 +214,7 @@ def learning_curves(trained: Iterable[Trained]) -> pd.DataFrame:
     rows = []
     for one in trained:
         record, recipe = one.record, one.recipe
-        before, at = 0, 0
+        before = at = 0
         for phase, step, loss in record["losses"]:
             if step == 0 and phase:
                 before = at
@@ -245,8 +240,7 @@ def _stages(trained: Trained, signals: FloatArray) -> _Iterates:
     network = trained.network
     with torch.no_grad():
         codes = network.codes(torch.tensor(signals, dtype=torch.float32))
-    each = network.products()
-    return [(t, t * each, z.double().numpy()) for t, z in enumerate(codes, 1)]
+    return [(t, t * network.products(), z.double().numpy()) for t, z in enumerate(codes, 1)]
 
 
 def ista_iterates(dictionary: Dictionary, signals: FloatArray, lam: float, count: int) -> _Iterates:

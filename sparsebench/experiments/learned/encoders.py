@@ -83,7 +83,7 @@ _SMALLEST_SIGMA = 1e-8
 
 
 @dataclass(frozen=True)
-class Plan:
+class EncoderComparison:
     """A comparison: everything that decides its rows.
 
     Attributes
@@ -196,13 +196,15 @@ class Plan:
 
 
 def run(
-    plan: Plan, workers: int, report: Callable[[str, float], None] = lambda what, share: None
+    plan: EncoderComparison,
+    workers: int,
+    report: Callable[[str, float], None] = lambda what, share: None,
 ) -> pd.DataFrame:
     """Run a plan: first the codes of every cell, then its networks, each kept in the cache.
 
     Parameters
     ----------
-    plan : Plan
+    plan : EncoderComparison
     workers : int
         Processes; 1 runs in this one.
     report : callable
