@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import ttest_rel
 
-from sparsebench.experiments.sampling import LEVELS, why_no_point
+from sparsebench.experiments.sampling import FEWEST_SOLVES, LEVELS, why_no_point
 from sparsebench.registry import Choice
 from sparsebench.seeding import canonical
 from sparsebench.statistics import (
@@ -25,8 +25,6 @@ from sparsebench.statistics import (
 from sparsebench.types import InputError
 
 _CELL = ["problem_recipe", "problem_label", "seed", "n", "m"]
-# Fewer solves than this say nothing of a threshold.
-_FEWEST_SOLVES = 40
 
 
 def compare(
@@ -72,7 +70,7 @@ def compare(
             found += _distances(mine, theirs, first, other)
     if not found:
         raise InputError(
-            f"{first.label} and the others have no m with {_FEWEST_SOLVES} solves each"
+            f"{first.label} and the others have no m with {FEWEST_SOLVES} solves each"
             if by == "threshold"
             else f"{first.label} and the others have solved no two instances at the same k"
         )
@@ -92,7 +90,7 @@ def _thresholds(
     cell: Any
     for cell, a in mine.groupby(_CELL):
         b = cells.get(cell)
-        if b is None or min(len(a), len(b)) < _FEWEST_SOLVES:
+        if b is None or min(len(a), len(b)) < FEWEST_SOLVES:
             continue
         largest = min(cell[-2:])
         if cell not in fits:

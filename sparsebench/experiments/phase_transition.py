@@ -13,15 +13,20 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from sparsebench.experiments.sampling import LEVELS, RULE_VERSION, GridSampler, ThresholdSampler
+from sparsebench.experiments.sampling import (
+    GRID_TRIALS,
+    HALF,
+    LEVELS,
+    RULE_VERSION,
+    GridSampler,
+    ThresholdSampler,
+)
 from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.run.rows import Block, Wave
 from sparsebench.statistics import wilson
 from sparsebench.types import Status
 
-# The full grid that a diagram is compared with: this many trials at every k = 1, 2, ... up to
-# where the fitted success rate falls below this.
-_GRID_TRIALS = 1000
+# The full grid that a diagram is compared with ends where the fitted success rate is below this.
 _NEARLY_ALL_FAIL = 0.001
 
 
@@ -131,10 +136,10 @@ class PhaseTransition:
 
     @staticmethod
     def _grid_solves(sampler: ThresholdSampler | GridSampler) -> int:
-        """Return the solves of `_GRID_TRIALS` at every k up to where nearly all fail."""
-        half = sampler.estimate(0.5)
+        """Return the solves of `GRID_TRIALS` at every k up to where nearly all fail."""
+        half = sampler.estimate(HALF)
         last = half.estimate + half.scale * logit(1 - _NEARLY_ALL_FAIL)
-        return _GRID_TRIALS * min(max(math.ceil(last), 1), sampler.largest)
+        return GRID_TRIALS * min(max(math.ceil(last), 1), sampler.largest)
 
     def thresholds(self) -> pd.DataFrame:
         """Return one row a point: the sparsity k at each level, with its interval."""

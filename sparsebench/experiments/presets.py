@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sparsebench.experiments.learned.encoders import VARIANTS
+from sparsebench.experiments.sampling import GRID_TRIALS, HALF, LEVELS, MOST_TRIALS, NEARLY_ALL
 
 # A few of each kind, for a first look.
 _FEW = "omp,iht,niht,htp,nhtp,sea,omp+sea,homotopy"
@@ -43,7 +44,7 @@ PHASE_TRANSITION: dict[str, dict[str, Any]] = {
         "problem": "gaussian",
         "n": 128,
         "ratios": [0.2, 0.35, 0.5, 0.65, 0.8],
-        "half_widths": {0.95: 0.04, 0.5: 0.04},
+        "half_widths": dict.fromkeys(LEVELS, 0.04),
         "share_of_m": True,
         "max_trials": 60,
     },
@@ -52,27 +53,27 @@ PHASE_TRANSITION: dict[str, dict[str, Any]] = {
         "problem": "gaussian",
         "n": 500,
         "ratios": _NINE,
-        "half_widths": {0.95: 0.004, 0.5: 0.004},
+        "half_widths": dict.fromkeys(LEVELS, 0.004),
         "share_of_m": False,
-        "max_trials": 700,
+        "max_trials": MOST_TRIALS,
     },
     "family": {
         "algorithms": _FAMILY,
         "problem": "gaussian",
         "n": 500,
         "ratios": _NINE,
-        "half_widths": {0.95: 0.004, 0.5: 0.004},
+        "half_widths": dict.fromkeys(LEVELS, 0.004),
         "share_of_m": False,
-        "max_trials": 700,
+        "max_trials": MOST_TRIALS,
     },
     "paper": {
         "algorithms": _CLASSICAL,
         "problem": "gaussian",
         "n": 500,
         "ratios": _NINETEEN,
-        "half_widths": {0.95: 0.002, 0.5: 0.004},
+        "half_widths": {NEARLY_ALL: 0.002, HALF: 0.004},
         "share_of_m": False,
-        "max_trials": 1000,
+        "max_trials": GRID_TRIALS,
     },
 }
 

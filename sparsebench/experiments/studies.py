@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.experiments.phase_transition import PhaseTransition
-from sparsebench.experiments.sampling import LEVELS
+from sparsebench.experiments.sampling import GRID_TRIALS, HALF, LEVELS, MOST_TRIALS, NEARLY_ALL
 from sparsebench.experiments.study import Point, Study
 from sparsebench.registry import choose_algorithm, choose_algorithms, choose_problem, nearest_name
 from sparsebench.types import InputError
@@ -229,7 +229,7 @@ STUDIES: dict[str, Sweep | Thresholds | FullGrid] = {
                 "ns": (500,),
                 "ratios": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
                 "half_width": 0.004,
-                "max_trials": 700,
+                "max_trials": MOST_TRIALS,
             },
         },
     ),
@@ -243,7 +243,7 @@ STUDIES: dict[str, Sweep | Thresholds | FullGrid] = {
                 "ns": (250, 500, 1000, 2000),
                 "ratios": (0.2, 0.5),
                 "half_width": 0.004,
-                "max_trials": 700,
+                "max_trials": MOST_TRIALS,
             },
         },
     ),
@@ -254,16 +254,16 @@ STUDIES: dict[str, Sweep | Thresholds | FullGrid] = {
             "quick": {
                 "n": 60,
                 "ratios": (0.3, 0.5),
-                "half_widths": {0.95: 1.0, 0.5: 1.0},
+                "half_widths": dict.fromkeys(LEVELS, 1.0),
                 "max_trials": 60,
                 "grid": 60,
             },
             "paper": {
                 "n": 500,
                 "ratios": (0.1, 0.3, 0.5),
-                "half_widths": {0.95: 1.0, 0.5: 2.0},
-                "max_trials": 1000,
-                "grid": 1000,
+                "half_widths": {NEARLY_ALL: 1.0, HALF: 2.0},
+                "max_trials": GRID_TRIALS,
+                "grid": GRID_TRIALS,
             },
         },
     ),

@@ -90,10 +90,7 @@ def draw_signal(
         if np.count_nonzero(x) != k:
             raise InputError(f"x has {np.count_nonzero(x)} non-zeros, not k = {k}")
         with np.errstate(over="ignore", invalid="ignore"):
-            y = dictionary.A @ x
-            if snr != np.inf:
-                noise = rng.standard_normal(m)
-                y = y + noise * (np.linalg.norm(y) / np.linalg.norm(noise) * 10 ** (-snr / 20))
+            y = add_noise(dictionary.A @ x, snr, rng)
         if not all_finite(y):
             raise InputError("y holds NaN or infinite entries")
     y.flags.writeable = False
@@ -148,12 +145,13 @@ def draw_batch(
 
 
 def add_noise(signals: FloatArray, snr: float, rng: np.random.Generator) -> FloatArray:
-    """Return signals, shape (B, m), with noise of a ratio in dB that each of them meets exactly."""
+    """Return signals, shape (m,) or (B, m), with noise of a ratio in dB that each meets exactly."""
     if snr == np.inf:
         return signals
     noise = rng.standard_normal(signals.shape)
-    power = np.linalg.norm(signals, axis=-1, keepdims=True)
-    scale = power / np.linalg.norm(noise, axis=-1, keepdims=True) * 10 ** (-snr / 20)
+    axis = None if signals.ndim == 1 else -1  # of one signal by BLAS, whose last digit may differ
+    power = np.linalg.norm(signals, axis=axis, keepdims=True)
+    scale = power / np.linalg.norm(noise, axis=axis, keepdims=True) * 10 ** (-snr / 20)
     noisy: FloatArray = signals + noise * scale
     return noisy
 
