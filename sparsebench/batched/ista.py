@@ -64,21 +64,13 @@ def _proximal_gradient(
             pattern = _sign_pattern(point)
             trying = (code == RUNNING) & final & (pattern == last) & (pattern != tried)
             tried = torch.where(trying, pattern, tried)
-            chosen = torch.nonzero(trying)[:, 0]
-            if len(chosen):
-                found, right = _solve_on_signs(batch.only(chosen), point[chosen], level[chosen])
-                chosen = chosen[right]
-                answer = answer.clone()
-                answer[chosen] = found[right]
-                code[chosen] = CONVERGED
+            answer, code = _finish_on_signs(batch, trying, point, level, answer, code)
             last = pattern
             further = (current > level) & (gap <= _PATH_GAP * objective)
             current = torch.where(further, torch.maximum(level, _PATH_FACTOR * current), current)
             momentum = torch.where(further, 1.0, momentum)
         following = 0.5 * (1.0 + (1.0 + 4.0 * momentum.square()).sqrt())
-        moved = point + step * gradient
-        shrink = step * current[:, None]
-        new = (moved - shrink).clamp(min=0.0) - (-moved - shrink).clamp(min=0.0)
+        new = _soft(point + step * gradient, step * current[:, None])
         if accelerate:
             uphill = ((point - new) * (new - x)).sum(1) > 0
             weight = torch.where(uphill, 0.0, (momentum - 1.0) / following)[:, None]
@@ -95,6 +87,25 @@ def _proximal_gradient(
                 return ending
             batch = batch.packed()
     return ending.rest(batch, ITERATION_LIMIT, x, max_iter)
+
+
+def _soft(moved: Tensor, shrink: Tensor) -> Tensor:
+    """Return `moved`, nearer to zero by `shrink`."""
+    return (moved - shrink).clamp(min=0.0) - (-moved - shrink).clamp(min=0.0)
+
+
+def _finish_on_signs(
+    batch: Batch, trying: Tensor, point: Tensor, level: Tensor, answer: Tensor, code: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return answers and codes, of those `trying` the minimiser where it has the signs of x."""
+    chosen = torch.nonzero(trying)[:, 0]
+    if len(chosen):
+        found, right = _solve_on_signs(batch.only(chosen), point[chosen], level[chosen])
+        chosen = chosen[right]
+        answer = answer.clone()
+        answer[chosen] = found[right]
+        code[chosen] = CONVERGED
+    return answer, code
 
 
 def _sign_pattern(point: Tensor) -> Tensor:

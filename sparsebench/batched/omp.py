@@ -83,11 +83,16 @@ def _select(batch: Batch, tol: float, normalise: bool) -> Ending:
             inverse_pivots = inverse_pivots[keep]
             if not len(batch):
                 break
-    sizes = (ending.answers < n).sum(1)
+    return _finished(ending, whole, tol, normalise)
+
+
+def _finished(ending: Ending, batch: Batch, tol: float, normalise: bool) -> Ending:
+    """Sort the supports; solve anew those that the Gram matrix could not, and count the atoms."""
+    sizes = (ending.answers < batch.n).sum(1)
     ending.answers = ending.answers.sort(dim=1).values
     for row in torch.nonzero(ending.code == _DEPENDENT)[:, 0].tolist():
-        found = _orthogonally(whole, row, tol, normalise)
-        ending.answers[row] = n
+        found = _orthogonally(batch, row, tol, normalise)
+        ending.answers[row] = batch.n
         ending.answers[row, : len(found)] = torch.from_numpy(found).to(ending.answers)
         sizes[row], ending.code[row] = len(found), CONVERGED
     ending.n_iter = sizes

@@ -87,35 +87,16 @@ def explore(
         for workload in workloads
         for trial in range(trials)
     ]
-    found_at: dict[int, Any] = {}
+    solved: list[Any] = [None] * len(tasks)
     with pool(workers) as each:
-        for place, found in each(_explored, tasks):
-            found_at[place] = found
-            report(len(found_at), len(tasks))
-    solved = [found_at[place] for place in range(len(tasks))]
+        for done, (place, found) in enumerate(each(_explored, tasks), 1):
+            solved[place] = found
+            report(done, len(tasks))
     frames = []
     for index, workload in enumerate(workloads):
         here = solved[index * trials : (index + 1) * trials]
-        problem = choose_problem(workload.problem)
         for chosen in algorithms:
-            found = [histories[chosen] for histories in here]
-            budget = int(chosen.links[-1].options.get("max_iter", 1))
-            frames += [
-                _summary(found, quantity, budget).assign(
-                    algorithm=chosen.label,
-                    options=json.dumps(chosen.recipe["options"]),
-                    problem=problem.label,
-                    m=workload.m,
-                    n=workload.n,
-                    k=workload.k,
-                    quantity=name,
-                    trials=trials,
-                    failures=sum(history is None for history in found),
-                    problem_options=json.dumps(dict(problem.options)),
-                    seed=seed,
-                )
-                for quantity, name in QUANTITIES.items()
-            ]
+            frames += _curves(chosen, workload, [histories[chosen] for histories in here], seed)
     return pd.concat(frames, ignore_index=True)
 
 
@@ -163,6 +144,30 @@ def _history(chosen: Choice, instance: Instance, k: int) -> _History | None:
     if found is None or not set(QUANTITIES) <= set(found):
         raise InputError(_REFUSAL.format(last.algorithm.name))
     return found
+
+
+def _curves(
+    chosen: Choice, workload: SizedProblem, found: list[_History | None], seed: int
+) -> list[pd.DataFrame]:
+    """Return what an algorithm recorded on all instances of a workload, a frame a quantity."""
+    problem = choose_problem(workload.problem)
+    budget = int(chosen.links[-1].options.get("max_iter", 1))
+    return [
+        _summary(found, quantity, budget).assign(
+            algorithm=chosen.label,
+            options=json.dumps(chosen.recipe["options"]),
+            problem=problem.label,
+            m=workload.m,
+            n=workload.n,
+            k=workload.k,
+            quantity=name,
+            trials=len(found),
+            failures=sum(history is None for history in found),
+            problem_options=json.dumps(dict(problem.options)),
+            seed=seed,
+        )
+        for quantity, name in QUANTITIES.items()
+    ]
 
 
 def _summary(found: list[_History | None], quantity: str, budget: int) -> pd.DataFrame:

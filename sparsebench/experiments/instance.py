@@ -44,26 +44,12 @@ def solutions(
     """
     instance = draw_signal(problem, draw_dictionary(problem, m, n, trial, seed), k, trial, seed)
     spacing = m / n if is_ordered(problem) else 1.0
-    series: list[tuple[str, FloatArray, dict[str, Any]]] = [
-        ("truth", instance.x, {}),
-        *((chosen.label, *_estimate(chosen, instance, k)) for chosen in algorithms),
-    ]
-    frames = []
-    for name, x, facts in series:
-        support = np.flatnonzero(x)
-        rows = pd.DataFrame(
-            {
-                "series": name,
-                "index": support,
-                "position": support * spacing,
-                "value": x[support],
-                "in_support": instance.x[support] != 0,
-            }
-        ).assign(**facts)
-        frames.append(rows if len(rows) else pd.DataFrame([{"series": name, **facts}]))
     samples = np.arange(m)
     y = {"series": "y", "index": samples, "position": samples.astype(float), "value": instance.y}
-    frames.insert(1, pd.DataFrame(y))
+    frames = [_spikes("truth", instance.x, {}, instance, spacing), pd.DataFrame(y)]
+    for chosen in algorithms:
+        x, facts = _estimate(chosen, instance, k)
+        frames.append(_spikes(chosen.label, x, facts, instance, spacing))
     start = crowded_region(instance.support, window, n)
     joined = pd.concat(frames, ignore_index=True)
     return joined.astype({"index": "Int64"}).assign(
@@ -78,6 +64,23 @@ def solutions(
         trial=trial,
         seed=seed,
     )
+
+
+def _spikes(
+    series: str, x: FloatArray, facts: dict[str, Any], instance: Instance, spacing: float
+) -> pd.DataFrame:
+    """Return one row a non-zero of x, or one without an index where there is none."""
+    support = np.flatnonzero(x)
+    rows = pd.DataFrame(
+        {
+            "series": series,
+            "index": support,
+            "position": support * spacing,
+            "value": x[support],
+            "in_support": instance.x[support] != 0,
+        }
+    ).assign(**facts)
+    return rows if len(rows) else pd.DataFrame([{"series": series, **facts}])
 
 
 def crowded_region(support: IntArray, window: int, n: int) -> int:

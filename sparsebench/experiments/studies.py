@@ -1,4 +1,7 @@
-"""The studies around the two main figures, as data: what each varies, in two sizes."""
+"""The studies around the two main figures, as data: what each varies, in two sizes.
+
+It is long for that data, one entry a study, which nothing else can read.
+"""
 
 from __future__ import annotations
 

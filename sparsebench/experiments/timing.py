@@ -130,27 +130,33 @@ def run(
     InputError
         If the stated cost of an algorithm cannot be evaluated.
     """
-    console = console or Console(stderr=True)
     for choice in chosen:
         choice.flops(2, 2, 1, [1.0] * len(choice.links))
     rows: list[dict[str, Any]] = []
-    with threadpool_limits(1), Doing(console, "compiling kernels") as doing:
+    with threadpool_limits(1), Doing(console or Console(stderr=True), "compiling kernels") as doing:
         for choice in chosen:
             choice.compile()
             doing.update("compiling kernels")
         rate = dgemm_rate()
         for workload in workloads:
-            doing.update(f"{workload.name}: drawing")
-            data = [_draw(workload, trial, seed) for trial in range(workload.instances)]
             tallies = [_Tally(workload, choice, budget) for choice in chosen]
-            rng = generator({"seed": seed, "timing": workload.name})
-            for turn in range(repeats):
-                for index in rng.permutation(len(tallies)):
-                    doing.update(f"{workload.name}: round {turn + 1} of {repeats}")
-                    if tallies[index].spent < budget:
-                        tallies[index].take_turn(data[turn % workload.instances])
+            _take_turns(workload, tallies, repeats, seed, doing)
             rows += _against_peers([tally.row(rate) for tally in tallies])
     return pd.DataFrame(rows)
+
+
+def _take_turns(
+    workload: Workload, tallies: Sequence[_Tally], repeats: int, seed: int, doing: Doing
+) -> None:
+    """Give each a turn in every round, in random order, while its budget lasts."""
+    doing.update(f"{workload.name}: drawing")
+    data = [_draw(workload, trial, seed) for trial in range(workload.instances)]
+    rng = generator({"seed": seed, "timing": workload.name})
+    for turn in range(repeats):
+        for index in rng.permutation(len(tallies)):
+            doing.update(f"{workload.name}: round {turn + 1} of {repeats}")
+            if tallies[index].spent < tallies[index].budget:
+                tallies[index].take_turn(data[turn % workload.instances])
 
 
 def dgemm_rate() -> float:

@@ -10,6 +10,8 @@ distance of atom j from the span of S. The squared residual changes by
 
 The last one is x_i² / H_ii - (g_j + x_i B_ji / H_ii)² / (d_j + B_ji² / H_ii) without its
 cancellation: between neighbours of a coherent dictionary both terms exceed it by far.
+
+One file, though long: numba sees a change in the file of a function, and not in those it calls.
 """
 
 from __future__ import annotations
@@ -123,28 +125,12 @@ def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
     age : int
         0, or -1 after an orthogonal factorisation: `exchange` then does not sweep.
     """
-    n, m = atoms.shape
+    n = atoms.shape[0]
     chosen = support[:k].copy()
-    block, basis = atoms[chosen], np.empty((0, m))
-    factor, inverse = np.empty((k, k)), np.empty((k, k))
-    images = np.empty((k, n))  # Qᵀ A
-    x = np.zeros(k)
-    if k == 0:
-        orthogonal = False
-    elif not orthogonal:
-        orthogonal = not cholesky(gram, chosen, k, factor)
-        if not orthogonal:
-            _invert_lower(factor, k, inverse)
-            x = np.dot(inverse.T, np.dot(inverse, correlations[chosen]))
-            orthogonal = not _harmless(gram, y, chosen, k, factor, x)
-    if orthogonal:
-        q, r = np.linalg.qr(block.T)
-        _invert_lower(r.T.copy(), k, inverse)
-        basis = q.T.copy()
-        np.dot(basis, atoms.T, images)
-        x = np.dot(inverse.T, np.dot(basis, y))
-    elif k > 0:
-        np.dot(inverse, gram[chosen], images)
+    inverse, images = np.empty((k, k)), np.empty((k, n))
+    x, basis, orthogonal = _factorise(
+        atoms, gram, correlations, y, chosen, orthogonal, inverse, images
+    )
     copy(x, terms.coefficients)
     if k > 0:
         square = np.dot(inverse.T, inverse)
@@ -161,12 +147,36 @@ def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
     close = _close(gram, chosen, terms.distances)
     if close.shape[0] > 0 and k > 0:
         if not orthogonal:
-            basis = np.dot(inverse, block)
+            basis = np.dot(inverse, atoms[chosen])
         _measure(atoms, gram, basis, images, close, terms)
     _close_members(support, k, terms)
     if k > 0:
         np.dot(inverse.T, images, terms.duals[:k])
     return squared, -1 if orthogonal else 0
+
+
+@njit(cache=True)
+def _factorise(atoms, gram, correlations, y, chosen, orthogonal, inverse, images):
+    """Write L⁻¹ and Qᵀ A; return (x, Qᵀ, whether by A_S itself), Qᵀ being empty if not."""
+    k, basis = chosen.shape[0], np.empty((0, atoms.shape[1]))
+    factor, x = np.empty((k, k)), np.zeros(k)
+    if k == 0:
+        return x, basis, False
+    if not orthogonal:
+        orthogonal = not cholesky(gram, chosen, k, factor)
+        if not orthogonal:
+            _invert_lower(factor, k, inverse)
+            x = np.dot(inverse.T, np.dot(inverse, correlations[chosen]))
+            orthogonal = not _harmless(gram, y, chosen, k, factor, x)
+    if orthogonal:
+        q, r = np.linalg.qr(atoms[chosen].T)
+        _invert_lower(r.T.copy(), k, inverse)
+        basis = q.T.copy()
+        np.dot(basis, atoms.T, images)
+        x = np.dot(inverse.T, np.dot(basis, y))
+    else:
+        np.dot(inverse, gram[chosen], images)
+    return x, basis, orthogonal
 
 
 @njit(cache=True)

@@ -1,5 +1,7 @@
 """Deep l0 encoders: their data, the networks of the comparison, their training and its errors.
 
+One file, though long: it is one published experiment, and all of it changes with `VERSION`.
+
 References
 ----------
 Wang, Ling and Huang, Learning Deep l0 Encoders, AAAI 2016.

@@ -2,7 +2,8 @@
 
 A network takes signals Y of shape (B, m) and codes Z of shape (B, n), one a row. Its stages are
 those of an iterative algorithm, from whose constants it starts: untrained, `PairNetwork` and
-`ResidualNetwork` are ISTA or iterative hard thresholding, stage by stage.
+`ResidualNetwork` are ISTA or iterative hard thresholding, stage by stage. They stand in one file,
+though it is long, to be compared line by line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Training by recipe, and the cache of trained weights."""
+"""Training by recipe, and the cache of trained weights.
+
+One file, though long: what a recipe says decides how it is trained and where its weights lie.
+"""
 
 from __future__ import annotations
 
@@ -180,39 +183,17 @@ def fit(
         return load(recipe.name)
     check_cache()
     dictionary = draw_dictionary(recipe.problem, recipe.m, recipe.n, 0, recipe.seed)
-    kind = blueprint(recipe.network)
     torch.manual_seed(recipe.seed)
     A = torch.tensor(dictionary.A)
-    network = kind.build(A, recipe.depth, dict(recipe.options)).float()
+    network = blueprint(recipe.network).build(A, recipe.depth, dict(recipe.options)).float()
     if recipe.start is not None:
         network.begin_as(fit(recipe.start, report).network)
     begin = time.perf_counter()
-    plan = recipe.plan
-    validation = _draw(recipe, dictionary, "validation", 0, plan.validation)
-    if kind.training == "search":
-        phases = [Phase(recipe.depth, 0, math.nan, plan.steps, plan.steps)]
-        training, converged = _search(network, plan.steps, validation)
-    else:
-        layers, rounds = phases_of(recipe)
-        phases = layers + rounds
-        work = np.cumsum([0] + [phase.depth * phase.steps for phase in phases])
-
-        def told(phase: int, step: int, loss: float) -> None:
-            done = (work[phase] + phases[phase].depth * step) / work[-1]
-            report(phase, len(phases), step, loss, float(done))
-
-        training = train(
-            network,
-            phases,
-            lambda step: _draw(recipe, dictionary, "training", step, plan.batch),
-            validation,
-            seed=recipe.seed,
-            check_every=plan.check_every,
-            checkpoint=path.with_suffix(".training.pt"),
-            enough=lambda losses: settled(losses, len(layers)),
-            report=told,
-        )
-        converged = not training.diverged and settled(training.losses, len(layers))
+    validation = _draw(recipe, dictionary, "validation", 0, recipe.plan.validation)
+    checkpoint = path.with_suffix(".training.pt")
+    training, phases, converged = _train(
+        recipe, network, dictionary, validation, checkpoint, report
+    )
     power = float(validation[1].square().sum(-1).mean())
     record = {
         **vars(training),
@@ -224,8 +205,43 @@ def fit(
         "threads": torch.get_num_threads(),
     }
     _save(path, network, recipe, record)
-    path.with_suffix(".training.pt").unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     return Trained(network.eval(), recipe.data(), record)
+
+
+def _train(
+    recipe: Recipe,
+    network: Unrolled,
+    dictionary: Dictionary,
+    validation: Examples,
+    checkpoint: Path,
+    report: Callable[[int, int, int, float, float], None],
+) -> tuple[Training, list[Phase], bool]:
+    """Train a network by its recipe; return also the phases and whether it converged."""
+    plan = recipe.plan
+    if blueprint(recipe.network).training == "search":
+        training, converged = _search(network, plan.steps, validation)
+        return training, [Phase(recipe.depth, 0, math.nan, plan.steps, plan.steps)], converged
+    layers, rounds = phases_of(recipe)
+    phases = layers + rounds
+    work = np.cumsum([0] + [phase.depth * phase.steps for phase in phases])
+
+    def told(phase: int, step: int, loss: float) -> None:
+        done = (work[phase] + phases[phase].depth * step) / work[-1]
+        report(phase, len(phases), step, loss, float(done))
+
+    training = train(
+        network,
+        phases,
+        lambda step: _draw(recipe, dictionary, "training", step, plan.batch),
+        validation,
+        seed=recipe.seed,
+        check_every=plan.check_every,
+        checkpoint=checkpoint,
+        enough=lambda losses: settled(losses, len(layers)),
+        report=told,
+    )
+    return training, phases, not training.diverged and settled(training.losses, len(layers))
 
 
 def phases_of(recipe: Recipe) -> tuple[list[Phase], list[Phase]]:

@@ -219,11 +219,7 @@ class Store:
         try:
             with self._transaction():
                 problem = self._enter(
-                    "problems",
-                    _problem_recipe(block),
-                    name=block.problem.name,
-                    label=block.problem.label,
-                    seed=block.seed,
+                    "problems", _problem_recipe(block), block.problem, seed=block.seed
                 )
                 keys = [
                     (
@@ -231,12 +227,7 @@ class Store:
                         block.n,
                         block.m,
                         block.trial,
-                        self._enter(
-                            "algorithms",
-                            _algorithm_recipe(block, chosen),
-                            name=chosen.name,
-                            label=chosen.label,
-                        ),
+                        self._enter("algorithms", _algorithm_recipe(block, chosen), chosen),
                         k,
                         run,
                     )
@@ -291,17 +282,17 @@ class Store:
             self._ids[table, recipe] = row[0]
         return self._ids[table, recipe]
 
-    def _enter(self, table: str, recipe: str, **columns: str | int) -> int:
+    def _enter(self, table: str, recipe: str, chosen: Choice, **more: int) -> int:
         """Return the id of a recipe, which is entered if it is new."""
         known = self._id(table, recipe)
         if known is not None:
             return known
-        names = ["recipe", *columns]
+        columns = {"recipe": recipe, "name": chosen.name, "label": chosen.label, **more}
         self._connection.execute(
-            f"INSERT INTO {table} ({','.join(names)}) VALUES ({','.join('?' * len(names))})",
-            (recipe, *columns.values()),
+            f"INSERT INTO {table} ({','.join(columns)}) VALUES ({','.join('?' * len(columns))})",
+            tuple(columns.values()),
         )
-        return self._enter(table, recipe)
+        return self._enter(table, recipe, chosen, **more)
 
     def frame(self) -> pd.DataFrame:
         """Return every row, with the names and recipes of its problem and algorithm."""

@@ -220,12 +220,7 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
         else:
             np.dot(atoms, atoms[best], formed)
             row = formed
-        pivot = row[best]
-        for j in range(i):
-            value = images[j, best]
-            shares[j] = value * inverse_pivots[j]
-            pivot -= value * shares[j]
-            factor[i, j] = shares[j] * factor[j, j]
+        pivot = _add_row(row[best], images, best, i, inverse_pivots, shares, factor)
         if not pivot > SMALLEST_PIVOT * row[best]:
             return _DEPENDENT
         support[i], factor[i, i] = best, np.sqrt(pivot)
@@ -236,14 +231,24 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
         _project_out(row, images, i, shares, image)
         step = correlation[best] * inverse
         squared -= step * correlation[best]
-        for p in range(n):
-            correlation[p] -= step * image[p]
+        subtract(step, image, correlation)
         if normalise:
             for p in range(n):
                 distances[p] -= inverse * image[p] * image[p]
         for j in range(i + 1):
             correlation[support[j]] = 0.0
     return k
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _add_row(pivot, images, best, i, inverse_pivots, shares, factor):
+    """Write row i of the factor and the shares of atom `best` in the images; return its pivot."""
+    for j in range(i):
+        value = images[j, best]
+        shares[j] = value * inverse_pivots[j]
+        pivot -= value * shares[j]
+        factor[i, j] = shares[j] * factor[j, j]
+    return pivot
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
