@@ -284,7 +284,7 @@ def test_every_compiled_loop_of_an_algorithm_looks_for_interruptions():
     """Those that go on until `max_iter`, and those that choose atoms or supports one by one."""
     package, others = (
         Path(sparsebench.__file__).parent,
-        ["_search", "_select", "_select_orthogonal"],
+        ["_search", "_select", "select_orthogonal"],
     )
     looking = {}
     for path in [*(package / "solvers").glob("*.py"), *(package / "kernels").glob("*.py")]:

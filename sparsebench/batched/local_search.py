@@ -15,9 +15,9 @@ from sparsebench.batched.batch import Batch, Ending, end, running
 from sparsebench.batched.least_squares import _harmless, least_squares, polished
 from sparsebench.batched.omp import omp
 from sparsebench.batched.selection import fingerprint, indices_of, members, take
-from sparsebench.kernels.exchange import _DEPENDENT, _EXPLICIT, FALL
+from sparsebench.kernels.exchange import DEPENDENT, EXPLICIT, FALL
 from sparsebench.solvers.endings import CONVERGED, CYCLED, ITERATION_LIMIT
-from sparsebench.solvers.local_search import _els
+from sparsebench.solvers.local_search import exchange_locally
 
 # A problem that needs an orthogonal factorisation, and is finished by the kernel.
 _HANDED_OVER = 99
@@ -158,7 +158,7 @@ def _look_at(batch: Batch, support: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     gradient = batch.correlate(remainder)
     norms = batch.stack.gram.diagonal(dim1=1, dim2=2)[batch.owner]
     distances = norms - images.square().sum(1)
-    close = ~(distances > _EXPLICIT * norms) & ~members(support, n) & sound[:, None]
+    close = ~(distances > EXPLICIT * norms) & ~members(support, n) & sound[:, None]
     if bool(close.any()):
         _measure(batch, atoms, inverse, images, remainder, close, distances, gradient)
     closed = members(support, n) | ~(distances > 0)
@@ -201,7 +201,7 @@ def _measure(
     length = projected.square().sum(2)
     inside = near.clamp(max=n - 1)
     norms = batch.stack.gram.diagonal(dim1=1, dim2=2)[batch.owner[chosen][:, None], inside]
-    smallest = max(_DEPENDENT, torch.finfo(atoms.dtype).eps ** 2)
+    smallest = max(DEPENDENT, torch.finfo(atoms.dtype).eps ** 2)
     length = torch.where(length > smallest * norms, length, 0.0)
     slope = (projected @ remainder[chosen][:, :, None])[:, :, 0]
     p, j = torch.nonzero(near < n, as_tuple=True)
@@ -219,7 +219,7 @@ def _finish(batch: Batch, row: int, ending: Ending, max_iter: int, tol: float) -
     first = support[support < batch.n].cpu().numpy().astype(np.intp)
     done, k = int(ending.n_iter[row]), int(batch.k[row])
     tol = max(tol, 32 * torch.finfo(batch.y.dtype).eps)
-    found, size, swaps, code = _els(
+    found, size, swaps, code = exchange_locally(
         dictionary.atoms, dictionary.gram, y, k, first, max(max_iter - done, 0), tol
     )
     ending.answers[row] = batch.n

@@ -14,7 +14,7 @@ from torch import Tensor
 from sparsebench.batched.batch import RUNNING, Batch, Ending, end, running
 from sparsebench.batched.least_squares import LIMITS, refined
 from sparsebench.solvers.endings import CONVERGED
-from sparsebench.solvers.omp import _select_orthogonal
+from sparsebench.solvers.omp import select_orthogonal
 from sparsebench.types import IntArray
 
 # The Gram matrix does not separate an atom from the span of the others: another way is needed.
@@ -125,5 +125,5 @@ def _orthogonally(batch: Batch, row: int, tol: float, normalise: bool) -> IntArr
     dictionary = batch.stack.dictionaries[int(batch.owner[row])]
     y = batch.y[row].double().cpu().numpy()
     support = np.empty(int(batch.k[row]), dtype=np.intp)
-    size = _select_orthogonal(dictionary.atoms, y, tol, normalise, support)
+    size = select_orthogonal(dictionary.atoms, y, tol, normalise, support)
     return np.sort(support[:size])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 import pandas as pd
@@ -110,14 +111,8 @@ def _thresholds(
             row |= dict.fromkeys(names, math.nan) | {"coverage": ""}
             if not (why_not_one or why_not_two):
                 ours, others = ((c["k"], c["trial"], c["exact"]) for c in (a, b))
-                paired = threshold_difference(one, two, ours, others)
-                row |= {
-                    "difference": paired.estimate,
-                    "lower": paired.lower,
-                    "upper": paired.upper,
-                    "p_value": paired.p_value,
-                    "correlation": paired.correlation,
-                }
+                paired = astuple(threshold_difference(one, two, ours, others))
+                row |= zip(names, paired, strict=True)
                 kinds = {one.coverage, two.coverage}
                 row["coverage"] = APPROXIMATE if APPROXIMATE in kinds else NOMINAL
             found.append(_named(cell, first, other) | row | _discordant(a, b))

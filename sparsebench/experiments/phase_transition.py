@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +21,7 @@ from sparsebench.experiments.sampling import (
     ThresholdSampler,
 )
 from sparsebench.registry import Choice, ProblemChoice
-from sparsebench.run.rows import Block, Wave
+from sparsebench.run.rows import Block, Waves
 from sparsebench.statistics import wilson
 from sparsebench.types import Status
 
@@ -109,7 +108,7 @@ class PhaseTransition:
             "time_limit": self.time_limit,
         } | rule
 
-    def waves(self) -> Generator[list[Block], Wave, None]:
+    def waves(self) -> Waves:
         """Yield the blocks that the samplers ask for and hand them the rows, until all stop."""
         while True:
             wanted: dict[tuple[int, int], list[tuple[Choice, int]]] = defaultdict(list)

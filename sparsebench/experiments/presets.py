@@ -31,8 +31,22 @@ _COHERENT = (
     "fista,homotopy,"
     "thresholding,pinv,ridge"
 )
-_NINE = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
 _NINETEEN = [round(0.05 * i, 2) for i in range(1, 20)]
+# What `default` and `family` share: a diagram, and curves.
+_DIAGRAM = {
+    "problem": "gaussian",
+    "n": 500,
+    "ratios": [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8],
+    "half_widths": dict.fromkeys(LEVELS, 0.004),
+    "share_of_m": False,
+    "max_trials": MOST_TRIALS,
+}
+_CURVES = {
+    "problem": "deconvolution[width=3]",
+    "n": 500,
+    "ks": list(range(5, 51, 5)),
+    "trials": 100,
+}
 
 #: Settings of `phase-transition`: ratios are m/n; half_widths are in units of n, or of m where
 #: share_of_m says so, by level (solves around the 50 % point fail half of the time, and cost most);
@@ -48,24 +62,8 @@ PHASE_TRANSITION: dict[str, dict[str, Any]] = {
         "share_of_m": True,
         "max_trials": 60,
     },
-    "default": {
-        "algorithms": _USUAL,
-        "problem": "gaussian",
-        "n": 500,
-        "ratios": _NINE,
-        "half_widths": dict.fromkeys(LEVELS, 0.004),
-        "share_of_m": False,
-        "max_trials": MOST_TRIALS,
-    },
-    "family": {
-        "algorithms": _FAMILY,
-        "problem": "gaussian",
-        "n": 500,
-        "ratios": _NINE,
-        "half_widths": dict.fromkeys(LEVELS, 0.004),
-        "share_of_m": False,
-        "max_trials": MOST_TRIALS,
-    },
+    "default": {"algorithms": _USUAL, **_DIAGRAM},
+    "family": {"algorithms": _FAMILY, **_DIAGRAM},
     "paper": {
         "algorithms": _CLASSICAL,
         "problem": "gaussian",
@@ -86,20 +84,8 @@ SUPPORT_DISTANCE: dict[str, dict[str, Any]] = {
         "ks": [2, 4, 8, 12, 16, 20],
         "trials": 20,
     },
-    "default": {
-        "algorithms": _USUAL + ",fista,ridge",
-        "problem": "deconvolution[width=3]",
-        "n": 500,
-        "ks": list(range(5, 51, 5)),
-        "trials": 100,
-    },
-    "family": {
-        "algorithms": _FAMILY + ",fista,ridge",
-        "problem": "deconvolution[width=3]",
-        "n": 500,
-        "ks": list(range(5, 51, 5)),
-        "trials": 100,
-    },
+    "default": {"algorithms": _USUAL + ",fista,ridge", **_CURVES},
+    "family": {"algorithms": _FAMILY + ",fista,ridge", **_CURVES},
     "paper": {
         "algorithms": _COHERENT,
         "problem": "deconvolution[width=3]",

@@ -289,37 +289,32 @@ def experiments(name: str, preset: str, seed: int, time_limit: float) -> list[An
     size = study.sizes[preset]
     if isinstance(study, Sweep):
         return [Study(name, _points(study, **size), seed, time_limit)]
-    if isinstance(study, FullGrid):
-        # The same samplers on instances of their own: the grid's come from the next root seed.
-        return [
-            PhaseTransition(
-                algorithms=choose_algorithms(study.algorithms),
-                problem=choose_problem("gaussian"),
-                n=size["n"],
-                ms=[round(ratio * size["n"]) for ratio in size["ratios"]],
-                half_widths=size["half_widths"],
-                max_trials=size["max_trials"],
-                grid=grid,
-                seed=seed + (grid > 0),
-                time_limit=time_limit,
-                name=f"{name}, {'every k' if grid else 'adaptive'}",
-            )
-            for grid in (0, size["grid"])
-        ]
-    curves = [text for group in study.groups.values() for text in group.values()]
-    return [
-        PhaseTransition(
-            algorithms=choose_algorithms(curves),
+
+    def diagram(
+        n: int, algorithms: str | list[str], half_widths: dict[float, float], grid: int, what: str
+    ) -> PhaseTransition:
+        return PhaseTransition(
+            algorithms=choose_algorithms(algorithms),
             problem=choose_problem("gaussian"),
             n=n,
             ms=[round(ratio * n) for ratio in size["ratios"]],
-            half_widths=dict.fromkeys(LEVELS, size["half_width"] * n),
+            half_widths=half_widths,
             max_trials=size["max_trials"],
-            grid=0,
-            seed=seed,
+            grid=grid,
+            # Instances of its own: those of a grid come from the next root seed.
+            seed=seed + (grid > 0),
             time_limit=time_limit,
-            name=f"{name}, n = {n}",
+            name=f"{name}, {what}",
         )
+
+    if isinstance(study, FullGrid):
+        return [
+            diagram(size["n"], study.algorithms, size["half_widths"], grid, what)
+            for grid, what in ((0, "adaptive"), (size["grid"], "every k"))
+        ]
+    curves = [text for group in study.groups.values() for text in group.values()]
+    return [
+        diagram(n, curves, dict.fromkeys(LEVELS, size["half_width"] * n), 0, f"n = {n}")
         for n in size["ns"]
     ]
 

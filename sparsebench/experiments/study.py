@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sparsebench.registry import Choice, ProblemChoice
-from sparsebench.run.rows import Block, Outcome, Wave
+from sparsebench.run.rows import Block, Outcome, Waves
 from sparsebench.statistics import mean_interval, wilson
 from sparsebench.types import InputError, Status
 
@@ -87,16 +88,10 @@ class Study:
         return {
             "experiment": "study",
             "points": [
-                {
-                    "panel": point.panel,
-                    "x": point.x,
+                vars(point)
+                | {
                     "problem": point.problem.recipe,
-                    "m": point.m,
-                    "n": point.n,
-                    "k": point.k,
-                    "trials": point.trials,
                     "curves": {label: a.recipe for label, a in point.curves.items()},
-                    "metrics": point.metrics,
                 }
                 for point in self.points
             ],
@@ -104,7 +99,7 @@ class Study:
             "time_limit": self.time_limit,
         }
 
-    def waves(self) -> Generator[list[Block], Wave, None]:
+    def waves(self) -> Waves:
         """Yield every block at once: the points are fixed."""
         wanted: dict[tuple[ProblemChoice, int, int, int], dict[tuple[Choice, int], None]] = (
             defaultdict(dict)
@@ -159,7 +154,7 @@ class Study:
                             "trials": len(outcomes),
                             "failures": len(outcomes) - len(returned),
                             "time_outs": sum(o.status == Status.TIME_OUT for o in outcomes),
-                            "iterations": _mean([_told(o.n_iter) for o in returned]),
+                            "iterations": _mean([mean_count(o.n_iter) for o in returned]),
                             "flops": _mean([_flops(chosen, o, point) for o in returned]),
                             "algorithm": chosen.label,
                             "options": json.dumps(chosen.recipe["options"]),
@@ -196,8 +191,9 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def _told(n_iter: int | None) -> float:
-    return float("nan") if n_iter is None else n_iter
+def mean_count(n_iter: int | NDArray[np.int64] | None) -> float:
+    """Return the mean of iteration counts, NaN if they are unknown."""
+    return float("nan") if n_iter is None else float(np.mean(n_iter))
 
 
 def _flops(chosen: Choice, outcome: Outcome, point: Point) -> float:

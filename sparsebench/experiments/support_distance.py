@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from sparsebench.registry import Choice, ProblemChoice
-from sparsebench.run.rows import Block, Outcome, Wave
+from sparsebench.run.rows import Block, Outcome, Waves
 from sparsebench.statistics import mean_interval
 from sparsebench.types import Status
 
@@ -63,7 +62,7 @@ class SupportDistance:
             "time_limit": self.time_limit,
         }
 
-    def waves(self) -> Generator[list[Block], Wave, None]:
+    def waves(self) -> Waves:
         """Yield every block at once: the grid is fixed."""
         pairs = tuple((chosen, k) for chosen in self.algorithms for k in self.ks)
         rows = yield [

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
+from sparsebench.experiments.study import mean_count
 from sparsebench.metrics import exact_recovery, relative_residual, support_distance
 from sparsebench.problems import draw_dictionary, draw_signal
 from sparsebench.registry import Choice, algorithms, choose_problem, nearest_name, split
@@ -277,12 +277,12 @@ class _Tally:
             self.exact.append(not failed and exact_recovery(x, estimate))
             self.distance.append(1.0 if failed else support_distance(x, estimate))
             self.residual.append(np.nan if failed else relative_residual(A, y, estimate))
-        self.iterations.append(_mean_count(result.n_iter))
+        self.iterations.append(mean_count(result.n_iter))
         sizes = self.workload.m, self.workload.n, self.workload.k
         counts = [result.n_iter]
         if len(self.choice.links) > 1:
             counts = [stage.n_iter for stage in result.stages]
-        self.flops.append(self.choice.flops(*sizes, [_mean_count(count) for count in counts]))
+        self.flops.append(self.choice.flops(*sizes, [mean_count(count) for count in counts]))
 
     def row(self, rate: float) -> dict[str, Any]:
         """Return the row of the table, at `rate` flops a second."""
@@ -317,11 +317,6 @@ class _Tally:
             "message": self.message,
             "dgemm_rate": rate,
         }
-
-
-def _mean_count(n_iter: int | NDArray[np.int64] | None) -> float:
-    """Return the mean of iteration counts, NaN if they are unknown."""
-    return float("nan") if n_iter is None else float(np.mean(n_iter))
 
 
 def _median(values: Sequence[float]) -> float:

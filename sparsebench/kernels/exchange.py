@@ -26,8 +26,8 @@ from sparsebench.kernels.least_squares import _harmless, cholesky, residual
 from sparsebench.types import FloatArray
 
 # Squared distance from the span, as a fraction of the squared norm of an atom.
-_DEPENDENT = 1e-24  # at most this: in the span
-_EXPLICIT = 1e-6  # below this: computed from the projected atom, not as a difference
+DEPENDENT = 1e-24  # at most this: in the span
+EXPLICIT = 1e-6  # below this: computed from the projected atom, not as a difference
 _LOST = 1e-8  # below this after a sweep: digits are gone
 # Sweeps between two factorisations, and the smallest pivot that a sweep may have.
 _MOST_SWEEPS = 30
@@ -92,7 +92,7 @@ def independent(atoms, gram, indices, support):
             shares = np.dot(basis[:size], direction)
             direction -= np.dot(shares, basis[:size])
         length = np.sqrt(dot(direction, direction))
-        if length > np.sqrt(_DEPENDENT * gram[index, index]):
+        if length > np.sqrt(DEPENDENT * gram[index, index]):
             direction /= length
             support[size] = index
             size += 1
@@ -317,7 +317,7 @@ def _close(gram, chosen, distances):
     """Return the atoms outside the support whose d_j cannot be had as a difference."""
     near = np.zeros(distances.shape[0], dtype=np.bool_)
     for j in range(distances.shape[0]):
-        near[j] = not distances[j] > _EXPLICIT * gram[j, j]
+        near[j] = not distances[j] > EXPLICIT * gram[j, j]
     near[chosen] = False
     return np.flatnonzero(near)
 
@@ -338,7 +338,7 @@ def _measure(atoms, gram, basis, images, close, terms):
     for p in range(close.shape[0]):
         j = close[p]
         length = dot(projected[p], projected[p])
-        terms.distances[j] = length if length > _DEPENDENT * gram[j, j] else 0.0
+        terms.distances[j] = length if length > DEPENDENT * gram[j, j] else 0.0
         terms.gradient[j] = dot(projected[p], terms.remainder)
 
 
@@ -426,7 +426,7 @@ def _sound(gram, support, k, terms):
     for j in range(terms.distances.shape[0]):
         distance = terms.distances[j]
         if distance != 0.0:
-            if abs(distance) <= _DEPENDENT * gram[j, j]:
+            if abs(distance) <= DEPENDENT * gram[j, j]:
                 terms.distances[j] = terms.gradient[j] = 0.0
             elif distance < _LOST * gram[j, j]:
                 return False

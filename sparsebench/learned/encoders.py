@@ -371,24 +371,14 @@ def _teach(
 
 def _timed(built: nn.Module, inputs: Tensor) -> dict[str, float]:
     """Return the seconds of 1,000 codes at once, and one after the other: best of three."""
-    several = inputs[:_TIMED]
-    one = inputs[:1]
-    few = 50
-
-    def at_once() -> None:
-        built(several)
-
-    def singly() -> None:
-        for _ in range(few):
-            built(one)
-
+    several, one, few = inputs[:_TIMED], inputs[:1], 50
     return {
-        "seconds": _best(at_once) * _TIMED / len(several),
-        "seconds_single": _best(singly) * _TIMED / few,
+        "seconds": _best(lambda: built(several)) * _TIMED / len(several),
+        "seconds_single": _best(lambda: [built(one) for _ in range(few)]) * _TIMED / few,
     }
 
 
-def _best(task: Callable[[], None]) -> float:
+def _best(task: Callable[[], Any]) -> float:
     taken = []
     for _ in range(4):  # the first one warms up
         start = time.perf_counter()

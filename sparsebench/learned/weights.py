@@ -40,6 +40,7 @@ _SHORT = 12
 # A training has converged when a whole round more leaves the validation error as it is, up to this.
 GAIN = 0.1  # dB
 _ROUND = (1.0, 0.2, 0.02)
+_Report = Callable[[int, int, int, float, float], None]
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,7 @@ def path_of(name: str) -> Path:
     return cache_folder() / "weights" / f"{name}.pt"
 
 
-def fit(
-    recipe: Recipe, report: Callable[[int, int, int, float, float], None] = lambda *_: None
-) -> Trained:
+def fit(recipe: Recipe, report: _Report = lambda *_: None) -> Trained:
     """Return the trained network of a recipe, from the cache or by training it.
 
     A training that was stopped continues from its last checkpoint.
@@ -215,7 +214,7 @@ def _train(
     dictionary: Dictionary,
     validation: Examples,
     checkpoint: Path,
-    report: Callable[[int, int, int, float, float], None],
+    report: _Report,
 ) -> tuple[Training, list[Phase], bool]:
     """Train a network by its recipe; return also the phases and whether it converged."""
     plan = recipe.plan

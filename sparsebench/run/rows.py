@@ -50,6 +50,7 @@ class Block:
 Outcomes = dict[tuple[Choice, int], Outcome]
 # Rows of one wave: a block and its outcomes by (algorithm, k).
 Wave = list[tuple[Block, Outcomes]]
+Waves = Generator[list[Block], Wave, None]
 
 
 class Experiment(Protocol):
@@ -58,7 +59,7 @@ class Experiment(Protocol):
     name: str
     algorithms: list[Choice]
 
-    def waves(self) -> Generator[list[Block], Wave, None]:
+    def waves(self) -> Waves:
         """Yield blocks, receive their rows, until enough is known. A pure function of rows."""
         ...
 

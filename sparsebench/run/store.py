@@ -40,10 +40,11 @@ CREATE TABLE rows (
     PRIMARY KEY (problem, n, m, trial, algorithm, k)
 ) WITHOUT ROWID;
 """
-_COLUMNS_4 = (
-    "problem, n, m, trial, algorithm, k, run, support_distance, exact, relative_error, "
-    "relative_residual, n_iter, status, message, seconds, stages, near_1, near_2"
+_OUTCOME_4 = (
+    "support_distance, exact, relative_error, relative_residual, n_iter, status, message, seconds, "
+    "stages, near_1, near_2"
 )
+_COLUMNS_4 = f"problem, n, m, trial, algorithm, k, run, {_OUTCOME_4}"
 # What a row that is computed anew takes from the new one: all but its key.
 _NEW = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS_4.split(", ")[6:])
 _SCHEMA = (
@@ -259,8 +260,7 @@ class Store:
         wanted = set(block.pairs)
         found = {}
         for algorithm, k, run, *values in self._connection.execute(
-            "SELECT algorithm, k, run, support_distance, exact, relative_error, relative_residual, "
-            "n_iter, status, message, seconds, stages, near_1, near_2 FROM rows "
+            f"SELECT algorithm, k, run, {_OUTCOME_4} FROM rows "
             "WHERE problem = ? AND n = ? AND m = ? AND trial = ?",
             (problem, block.n, block.m, block.trial),
         ):

@@ -15,9 +15,9 @@ from sparsebench.solvers.steps import step_size
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
 # Continuation: lambda falls by this factor once the gap is below this fraction of the objective.
-_PATH_FACTOR = 0.3
-_PATH_GAP = 0.05
-_CHECK_EVERY = 10
+PATH_FACTOR = 0.3
+PATH_GAP = 0.05
+CHECK_EVERY = 10
 
 
 @algorithm(
@@ -148,7 +148,7 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
     x, point, gradient = np.zeros(n), np.zeros(n), np.empty(n)
     support, values = np.empty(n, dtype=np.intp), np.empty(n)
     remainder = np.empty_like(y)
-    current = max(level, _PATH_FACTOR * np.abs(correlations).max())
+    current = max(level, PATH_FACTOR * np.abs(correlations).max())
     momentum, tried, last = 1.0, np.uint64(0), np.uint64(0)
     for iteration in range(1, max_iter + 1):
         if interrupted():
@@ -160,7 +160,7 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
                 norm1 += abs(point[i])
                 size += 1
         negative_gradient(gram, correlations, support, values, size, gradient)
-        if iteration % _CHECK_EVERY == 0:
+        if iteration % CHECK_EVERY == 0:
             squared = residual(atoms, y, support, size, values, remainder)
             if not np.isfinite(squared):
                 return x, iteration, DIVERGED
@@ -175,8 +175,8 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
                 if _solve_on_signs(gram, correlations, support, values, size, level, x):
                     return x, iteration, CONVERGED
             last = pattern
-            if current > level and gap <= _PATH_GAP * objective:
-                current = max(level, _PATH_FACTOR * current)
+            if current > level and gap <= PATH_GAP * objective:
+                current = max(level, PATH_FACTOR * current)
                 momentum = 1.0
         uphill, shrink = 0.0, step * current
         following = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * momentum * momentum))

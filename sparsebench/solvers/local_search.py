@@ -64,13 +64,15 @@ def els(
     """
     first = omp(dictionary, y, k, tol=tol).x if start is None else start
     atoms, gram = dictionary.atoms, dictionary.gram
-    support, size, n_iter, code = _els(atoms, gram, y, k, np.flatnonzero(first), max_iter, tol)
+    support, size, n_iter, code = exchange_locally(
+        atoms, gram, y, k, np.flatnonzero(first), max_iter, tol
+    )
     x = polished(atoms, gram, y, np.sort(support[:size]), size, atoms.shape[0])
     return ended(x, n_iter, code)
 
 
 @njit(cache=True)
-def _els(atoms, gram, y, k, first, max_iter, tol):
+def exchange_locally(atoms, gram, y, k, first, max_iter, tol):
     """Return (support, its size, swaps, code)."""
     n, m = atoms.shape
     correlations = correlate(atoms, y)

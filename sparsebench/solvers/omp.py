@@ -162,7 +162,7 @@ def _choose(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
     size = _select(atoms, rows, places, y, correlation, tol, squared_norms, images, support, factor)
     if size != _DEPENDENT:
         return size, True
-    size = _select_orthogonal(atoms, y, tol, squared_norms.shape[0] > 0, support)
+    size = select_orthogonal(atoms, y, tol, squared_norms.shape[0] > 0, support)
     if size > 0:
         support[:size].sort()
     return size, False
@@ -294,7 +294,7 @@ def _score(correlation, distances, squared_norms, support, count, scores):
 
 
 @njit(cache=True)
-def _select_orthogonal(atoms, y, tol, normalise, support):
+def select_orthogonal(atoms, y, tol, normalise, support):
     """Write the chosen atoms to `support` and return their number, with explicit projections.
 
     Gram-Schmidt, twice, on the chosen atoms; for OLS every atom is projected at every step.

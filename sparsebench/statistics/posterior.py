@@ -9,6 +9,8 @@ from scipy.special import expit, log_expit, logit
 
 from sparsebench.types import FloatArray
 
+# The distinct k, and their successes and failures.
+_Counts = tuple[FloatArray, FloatArray, FloatArray]
 # The least posterior weight of a shape whose interval counts.
 _PLAUSIBLE = 0.1
 _SMALLEST_SCALE = 0.1
@@ -80,19 +82,11 @@ SHAPES = (
 )
 
 
-def _counts(
-    ks: FloatArray, wins: FloatArray, effect: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _counts(ks: FloatArray, wins: FloatArray, effect: float) -> _Counts:
     """Return the distinct k with their successes and failures, both divided by `effect`."""
     values, index = np.unique(ks, return_inverse=True)
     won = np.bincount(index, weights=wins) / effect
     return values, won, np.bincount(index) / effect - won
-
-
-def _limits(largest: int) -> list[tuple[float, float]]:
-    """Return the support of the prior: bounds of theta and of log s."""
-    smallest = np.log(_SMALLEST_SCALE)
-    return [(0.0, float(largest)), (smallest, max(np.log(largest / 3.0), smallest + 0.7))]
 
 
 def posterior_of(
@@ -105,7 +99,10 @@ def posterior_of(
 ) -> Posterior:
     """Return the posterior averaged over shapes, each on a grid of its own that fits its mass."""
     counts = _counts(ks, wins, effect)
-    start = _start(*counts, level, _limits(largest))
+    smallest = np.log(_SMALLEST_SCALE)
+    # The support of the prior: bounds of theta and of log s.
+    limits = [(0.0, float(largest)), (smallest, max(np.log(largest / 3.0), smallest + 0.7))]
+    start = _start(counts, level, limits)
     grids = [_fitted_grid(counts, level, shape, start) for shape in shapes]
     top = max(joint.max() for _, joint in grids)
     thetas = np.unique(np.concatenate([axes[0] for axes, _ in grids]))
@@ -123,14 +120,9 @@ def posterior_of(
     return Posterior(thetas, mass / mass.sum(), float(np.exp(log_scale / total)), plausible)
 
 
-def _start(
-    values: FloatArray,
-    won: FloatArray,
-    lost: FloatArray,
-    level: float,
-    limits: list[tuple[float, float]],
-) -> list[FloatArray]:
+def _start(counts: _Counts, level: float, limits: list[tuple[float, float]]) -> list[FloatArray]:
     """Return points of theta and of log s, dense around the logistic fit by Fisher's scoring."""
+    values, won, lost = counts
     least, most = np.array(limits).T
     total = won + lost
     # A prior as wide as the limits, so that what the rows say nothing of has a variance too.
@@ -154,13 +146,10 @@ def _start(
 
 
 def _fitted_grid(
-    counts: tuple[FloatArray, FloatArray, FloatArray],
-    level: float,
-    shape: tuple,
-    axes: list[FloatArray],
+    counts: _Counts, level: float, shape: tuple, axes: list[FloatArray]
 ) -> tuple[list[FloatArray], FloatArray]:
     """Return theta and log s, dense where the mass is, and the log posterior on their grid."""
-    joint = _log_posterior(axes[0], axes[1], *counts, level, shape)
+    joint = _log_posterior(axes, counts, level, shape)
     for _ in range(_REFINEMENTS):
         cells = np.outer(np.diff(_edges(axes[0])), np.diff(_edges(axes[1])))
         mass = np.exp(joint - joint.max()) * cells
@@ -168,7 +157,7 @@ def _fitted_grid(
             _denser(axis, mass.sum(axis=1 - i), size)
             for i, (axis, size) in enumerate(zip(axes, _GRID, strict=True))
         ]
-        joint = _log_posterior(axes[0], axes[1], *counts, level, shape)
+        joint = _log_posterior(axes, counts, level, shape)
     return axes, joint
 
 
@@ -187,15 +176,9 @@ def _denser(points: FloatArray, mass: FloatArray, size: int) -> FloatArray:
 
 
 def _log_posterior(
-    thetas: FloatArray,
-    log_scales: FloatArray,
-    values: FloatArray,
-    won: FloatArray,
-    lost: FloatArray,
-    level: float,
-    shape: tuple,
+    axes: list[FloatArray], counts: _Counts, level: float, shape: tuple
 ) -> FloatArray:
-    log_rates, inverse = shape
+    (thetas, log_scales), (values, won, lost), (log_rates, inverse) = axes, counts, shape
     distance = (thetas[:, None, None] - values) * np.exp(-log_scales)[:, None]
     log_rate, log_complement = log_rates(distance + inverse(level))
     joint: FloatArray = log_rate @ won + log_complement @ lost

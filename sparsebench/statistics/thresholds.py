@@ -109,7 +109,7 @@ def fit_threshold(
             f"{max(_WINDOWS)}"
         )
     check_whole("largest", largest, 1, sys.maxsize)
-    below = tail(confidence)
+    tails = tail(confidence), 1 - tail(confidence)
     logistic = posterior_of(ks, wins, level, largest, shapes=SHAPES[:1])
     inside = _window(ks, wins, level, logistic)
     if not inside.all():
@@ -117,7 +117,6 @@ def fit_threshold(
         logistic = posterior_of(ks, wins, level, largest, shapes=SHAPES[:1])
     effect = _design_effect(ks, trials, wins, level, logistic)
     posterior = posterior_of(ks, wins, level, largest, effect)
-    tails = below, 1 - below
     lower, upper = quantiles(posterior.thetas, posterior.mass, tails)
     if level < max(_WINDOWS):
         ends = [(lower, upper)] + [quantiles(*shape, tails) for shape in posterior.plausible]

@@ -140,20 +140,9 @@ class EncoderComparison:
         """Return the (variant, data) of the plan."""
         from sparsebench.learned.encoders import Data
 
+        shared = {f: getattr(self, f) for f in ("images", "penalty", "size", "training", "test")}
         return [
-            (
-                variant,
-                Data(
-                    images=self.images,
-                    p=p,
-                    seed=seed,
-                    penalty=self.penalty,
-                    size=self.size,
-                    training=self.training,
-                    test=self.test,
-                    **VARIANTS[variant][0],
-                ),
-            )
+            (variant, Data(p=p, seed=seed, **shared, **VARIANTS[variant][0]))
             for p in self.ps
             for variant in self.variants
             for seed in self.seeds

@@ -17,8 +17,7 @@ from __future__ import annotations
 import functools
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -34,8 +33,8 @@ _Call = TypeVar("_Call", bound=Callable[..., Any])
 
 #: Names of our algorithms with the peers that solve the same problem.
 PEERS: dict[str, list[str]] = {}
-#: Our algorithms for the problem of a Lasso peer.
-LASSO = ("ista", "fista", "homotopy", "bp")
+#: What Lasso peers are told beyond A and y, and our algorithms for their problem.
+LASSO: dict[str, Any] = {"told": ("k", "lambda"), "like": ("ista", "fista", "homotopy", "bp")}
 # What counts as zero against ||y||: correlations of what is left with atoms of norm 1, as least
 # squares by normal equations on coherent atoms leave them.
 _NO_CORRELATION = 1e-6
@@ -83,7 +82,7 @@ def peer(
         def alone(dictionary: Dictionary, y: FloatArray, k: int, **options: Any) -> Result:
             if not 0 < options.get("lam", 0.5) < 1:
                 raise InputError(f"lam is a fraction of ||Aᵀy||∞ in (0, 1), not {options['lam']}")
-            with _quiet():
+            with warnings.catch_warnings(action="ignore"):  # its status says it, or its residual
                 answer = call(dictionary, y[:, None], k, **options)
             x = _estimate(dictionary, y, answer.x[:, 0], k)
             n_iter = None if answer.n_iter is None else int(answer.n_iter[0])
@@ -102,7 +101,7 @@ def solve_together(
     name: str, dictionary: Dictionary, signals: FloatArray, k: int, **options: Any
 ) -> Result:
     """Solve for all columns of `signals`, shape (m, B), in one call of a peer in `TOGETHER`."""
-    with _quiet():
+    with warnings.catch_warnings(action="ignore"):  # its status says it, or its residual
         every = {**get_algorithm(name).options, **options}
         answer = TOGETHER[name](dictionary, signals, k, **every)
         x = [
@@ -125,11 +124,10 @@ def lasso_answer(
     x: FloatArray,
     seconds: float,
     n_iter: int,
-    dual: FloatArray | None = None,
-    *,
     lam: float,
     max_iter: int,
     tol: float,
+    dual: FloatArray | None = None,
 ) -> Answer:
     """Return the answer of a Lasso peer to one signal: converged where the gap is at most tol."""
     status = ended(gap(atoms, y, x, lam, dual) <= tol, n_iter >= max_iter)
@@ -177,14 +175,6 @@ def timed(function: Callable[..., Any], *arguments: Any, **options: Any) -> tupl
     begin = time.perf_counter()
     value = function(*arguments, **options)
     return value, time.perf_counter() - begin
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep a peer's warnings from the user: they are in its status, or seen in its residual."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _estimate(dictionary: Dictionary, y: FloatArray, values: FloatArray, k: int) -> FloatArray:
@@ -242,7 +232,8 @@ def of_norm(signals: FloatArray, norm: float) -> FloatArray:
     return signals * (norm / np.where(norms > 0, norms, 1.0))
 
 
-def of_correlation_one(dictionary: Dictionary, signals: FloatArray) -> FloatArray:
-    """Return signals of largest correlation 1 with `even_atoms`: lambda is then `lam` for all."""
-    correlations = np.abs(even_atoms(dictionary).T @ signals).max(axis=0)
-    return signals / np.where(correlations > 0, correlations, 1.0)
+def handed(dictionary: Dictionary, signals: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return `even_atoms` and signals of largest correlation 1: lambda is then `lam` for all."""
+    atoms = even_atoms(dictionary)
+    correlations = np.abs(atoms.T @ signals).max(axis=0)
+    return atoms, np.asfortranarray(signals / np.where(correlations > 0, correlations, 1.0))

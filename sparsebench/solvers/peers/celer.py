@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from sparsebench.solvers.peers.answers import (
-    LASSO,
-    Answer,
-    even_atoms,
-    lasso_answer,
-    of_correlation_one,
-    peer,
-    timed,
-)
+from sparsebench.solvers.peers.answers import LASSO, Answer, handed, lasso_answer, peer, timed
 from sparsebench.types import Dictionary, FloatArray
 
 
 @peer(
     "celer-lasso",
-    told=("k", "lambda"),
     requires="celer",
-    like=LASSO,
     source="Massias, Gramfort and Salmon, ICML 2018, arXiv:1802.07481",
     version="2",
+    **LASSO,
 )
 def celer_lasso(
     dictionary: Dictionary,
@@ -39,19 +30,17 @@ def celer_lasso(
     """
     from celer import celer_path
 
-    atoms, scaled = even_atoms(dictionary), of_correlation_one(dictionary, y)[:, 0]
+    atoms, scaled = handed(dictionary, y)
     (_, x, _, dual, counts), seconds = timed(
         celer_path,
         atoms,
-        scaled,
+        scaled[:, 0],
         "lasso",
-        alphas=[lam / scaled.size],
+        alphas=[lam / len(scaled)],
         max_iter=max_iter,
         tol=tol * lam * (1 - lam / 2),
         return_thetas=True,
         return_n_iter=True,
     )
-    n_iter, dual_point = int(counts[0]), dual[0]
-    return lasso_answer(
-        atoms, scaled, x[:, 0], seconds, n_iter, dual_point, lam=lam, max_iter=max_iter, tol=tol
-    )
+    n_iter, y = int(counts[0]), scaled[:, 0]
+    return lasso_answer(atoms, y, x[:, 0], seconds, n_iter, lam, max_iter, tol, dual[0])

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from sparsebench.solvers.peers.answers import (
-    LASSO,
-    Answer,
-    even_atoms,
-    lasso_answer,
-    of_correlation_one,
-    peer,
-    timed,
-)
+from sparsebench.solvers.peers.answers import LASSO, Answer, handed, lasso_answer, peer, timed
 from sparsebench.types import Dictionary, FloatArray
 
 
 @peer(
     "pylops-fista",
-    told=("k", "lambda"),
     requires="pylops",
-    like=LASSO,
     shares=("squared_spectral_norm",),
     source="Beck and Teboulle, SIAM J. Imaging Sci. 2, 2009, doi:10.1137/080716542; "
     "PyLops: Ravasi and Vasconcelos, SoftwareX 11, 2020, doi:10.1016/j.softx.2019.100361",
     version="2",
+    **LASSO,
 )
 def pylops_fista(
     dictionary: Dictionary,
@@ -43,17 +34,15 @@ def pylops_fista(
 
     norm, given = timed(lambda: dictionary.squared_spectral_norm)
     step = dictionary.mean_squared_norm / norm
-    atoms, scaled = even_atoms(dictionary), of_correlation_one(dictionary, y)[:, 0]
+    atoms, scaled = handed(dictionary, y)
     # It minimises ||y - A x||² + eps ||x||₁.
     (x, n_iter, _), seconds = timed(
         fista,
         MatrixMult(atoms),
-        scaled,
+        scaled[:, 0],
         niter=max_iter,
         eps=2 * lam,
         alpha=step,
         tol=0.1 * tol * lam,
     )
-    return lasso_answer(
-        atoms, scaled, x, given + seconds, n_iter, lam=lam, max_iter=max_iter, tol=tol
-    )
+    return lasso_answer(atoms, scaled[:, 0], x, given + seconds, n_iter, lam, max_iter, tol)

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from sparsebench.solvers.peers.answers import (
-    LASSO,
-    Answer,
-    even_atoms,
-    lasso_answer,
-    of_correlation_one,
-    peer,
-    timed,
-)
+from sparsebench.solvers.peers.answers import LASSO, Answer, handed, lasso_answer, peer, timed
 from sparsebench.types import Dictionary, FloatArray
 
 
 @peer(
     "skglm-lasso",
-    told=("k", "lambda"),
     requires="skglm",
-    like=LASSO,
     source="Bertrand, Klopfenstein, Bannier, Gidel and Massias, NeurIPS 2022, arXiv:2204.07826",
     version="2",
+    **LASSO,
 )
 def skglm_lasso(
     dictionary: Dictionary,
@@ -41,11 +32,9 @@ def skglm_lasso(
     from skglm.solvers import AndersonCD
     from skglm.utils.jit_compilation import compiled_clone
 
-    atoms, scaled = even_atoms(dictionary), of_correlation_one(dictionary, y)[:, 0]
-    level = lam / scaled.size
+    atoms, scaled = handed(dictionary, y)
+    level = lam / len(scaled)
     datafit, penalty = compiled_clone(Quadratic()), compiled_clone(L1(level))
     solver = AndersonCD(max_iter=max_iter, tol=0.5 * tol * level, fit_intercept=False)
-    (x, history, _), seconds = timed(solver.solve, atoms, scaled, datafit, penalty)
-    return lasso_answer(
-        atoms, scaled, x, seconds, len(history), lam=lam, max_iter=max_iter, tol=tol
-    )
+    (x, history, _), seconds = timed(solver.solve, atoms, scaled[:, 0], datafit, penalty)
+    return lasso_answer(atoms, scaled[:, 0], x, seconds, len(history), lam, max_iter, tol)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from sparsebench.solvers.peers.answers import (
@@ -54,10 +52,8 @@ def sklearn_omp_gram(dictionary: Dictionary, y: FloatArray, k: int) -> Answer:
 
     _, given = timed(lambda: dictionary.gram)
     atoms, gram, scaled = even_atoms(dictionary), even_gram(dictionary), of_norm(y, 100.0)
-
-    def call() -> Any:
-        return orthogonal_mp_gram(gram, atoms.T @ scaled, n_nonzero_coefs=k, return_n_iter=True)
-
-    (x, n_iter), seconds = timed(call)
+    (x, n_iter), seconds = timed(
+        lambda: orthogonal_mp_gram(gram, atoms.T @ scaled, n_nonzero_coefs=k, return_n_iter=True)
+    )
     x = x.reshape(-1, y.shape[1])
     return Answer(x, given + seconds, pursued(atoms, scaled, x, k), np.ravel(n_iter))

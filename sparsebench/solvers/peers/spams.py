@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from sparsebench.solvers.peers.answers import (
     LASSO,
     Answer,
     ended,
-    even_atoms,
     even_gram,
     gap,
+    handed,
     lasso_answer,
-    of_correlation_one,
     of_norm,
     peer,
     pursued,
@@ -52,28 +49,24 @@ def spams_ols(dictionary: Dictionary, y: FloatArray, k: int) -> Answer:
 
 @peer(
     "spams-lars",
-    told=("k", "lambda"),
     requires="spams",
-    like=LASSO,
     shares=("gram",),
     source="Efron, Hastie, Johnstone and Tibshirani, Ann. Statist. 32, 2004, "
     "doi:10.1214/009053604000000067" + _SOURCE,
     version="2",
     together=True,
+    **LASSO,
 )
 def spams_lars(dictionary: Dictionary, y: FloatArray, k: int, *, lam: float = 1e-3) -> Answer:
     """Lasso path of SPAMS: `lasso` by LARS from AᵀA and Aᵀy, then the k largest entries."""
     import spams
 
     _, given = timed(lambda: dictionary.gram)
-    atoms, gram = even_atoms(dictionary), even_gram(dictionary)
-    scaled = np.asfortranarray(of_correlation_one(dictionary, y))
-
-    def call() -> Any:
-        correlations = np.asfortranarray(atoms.T @ scaled)
-        return spams.lasso(scaled, Q=gram, q=correlations, lambda1=lam, mode=2, numThreads=1)
-
-    found, seconds = timed(call)
+    (atoms, scaled), gram = handed(dictionary, y), even_gram(dictionary)
+    options = {"lambda1": lam, "mode": 2, "numThreads": 1}
+    found, seconds = timed(
+        lambda: spams.lasso(scaled, Q=gram, q=np.asfortranarray(atoms.T @ scaled), **options)
+    )
     x = found.toarray()
     status = tuple(
         ended(gap(atoms, signal, values, lam) <= _PATH_GAP)
@@ -84,12 +77,11 @@ def spams_lars(dictionary: Dictionary, y: FloatArray, k: int, *, lam: float = 1e
 
 @peer(
     "spams-fista",
-    told=("k", "lambda"),
     requires="spams",
-    like=LASSO,
     shares=("squared_spectral_norm",),
     source="Beck and Teboulle, SIAM J. Imaging Sci. 2, 2009, doi:10.1137/080716542" + _SOURCE,
     version="2",
+    **LASSO,
 )
 def spams_fista(
     dictionary: Dictionary,
@@ -104,8 +96,7 @@ def spams_fista(
     import spams
 
     norm, given = timed(lambda: dictionary.squared_spectral_norm)
-    atoms = even_atoms(dictionary)
-    scaled = np.asfortranarray(of_correlation_one(dictionary, y))
+    atoms, scaled = handed(dictionary, y)
     (x, info), seconds = timed(
         spams.fistaFlat,
         scaled,
@@ -123,6 +114,5 @@ def spams_fista(
         fixed_step=True,
     )
     n_iter = min(int(info[3, 0]), max_iter)  # one more where it ends without the gap
-    return lasso_answer(
-        atoms, scaled[:, 0], x[:, 0], given + seconds, n_iter, lam=lam, max_iter=max_iter, tol=tol
-    )
+    y, x, seconds = scaled[:, 0], x[:, 0], given + seconds
+    return lasso_answer(atoms, y, x, seconds, n_iter, lam, max_iter, tol)
