@@ -12,7 +12,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from sparsebench.cli import options, results
 from sparsebench.cli.application import command
 from sparsebench.experiments import presets
-from sparsebench.experiments.encoders import Plan, run, summary
+from sparsebench.experiments.learned.encoders import EncoderComparison, run, summary
 from sparsebench.report import console, encoder_tables
 from sparsebench.run.progress import Lines, moving_bar, time_left
 from sparsebench.system.stopping import when_stopped
@@ -56,7 +56,9 @@ def encoders(
     }
     if images is not None and images != chosen["images"] and size is None:
         changes["size"] = presets.ENCODER_SIZES.get(images)
-    plan = Plan(**chosen | {key: value for key, value in changes.items() if value is not None})
+    plan = EncoderComparison(
+        **chosen | {key: value for key, value in changes.items() if value is not None}
+    )
     workers = options.worker_count(jobs)
     results.check_out(out)
     rows = _computed(plan, workers)
@@ -66,7 +68,7 @@ def encoders(
     console.say_written(written)
 
 
-def _computed(plan: Plan, workers: int) -> pd.DataFrame:
+def _computed(plan: EncoderComparison, workers: int) -> pd.DataFrame:
     """Run a plan under a progress bar."""
     lines, begin = Lines(console.news), time.perf_counter()
     when_stopped("stopped; what was computed is kept, and the same command continues")

@@ -11,7 +11,7 @@ from sparsebench import problems
 from sparsebench.cli import options, results
 from sparsebench.cli.application import command
 from sparsebench.experiments import presets
-from sparsebench.experiments.exploration import Workload, check_explorations, explore
+from sparsebench.experiments.exploration import SizedProblem, check_explorations, explore
 from sparsebench.experiments.instance import solutions
 from sparsebench.experiments.timing import choose_workloads, usual_algorithms
 from sparsebench.experiments.timing import run as run_timing
@@ -98,7 +98,7 @@ def exploration(
     preset = presets.EXPLORATION
     options.load_files(plugin)
     chosen = options.wanted_algorithms(algorithms, None, preset["algorithms"])
-    workloads = [Workload(*sizes) for sizes in preset["workloads"]]
+    workloads = [SizedProblem(*sizes) for sizes in preset["workloads"]]
     trials = options.at_least_one("--trials", trials, preset["trials"])
     workers = options.worker_count(jobs)
     problems.check_seed(seed)

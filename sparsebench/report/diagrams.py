@@ -210,10 +210,11 @@ def _finish(
 
 
 def _draw_thresholds(rows: pd.DataFrame, folder: Path) -> list[Path]:
-    small = picture.footer(rows, *picture.counted(rows[rows["level"] == 0.95]), sizes="n")
+    half, nearly_all = sorted(rows["level"].unique())
+    small = picture.footer(rows, *picture.counted(rows[rows["level"] == nearly_all]), sizes="n")
     return [
-        *phase_transition(rows, 0.95, small, folder, "phase-transition"),
-        *phase_transition(rows, 0.5, small, folder, "phase-transition-50"),
+        *phase_transition(rows, nearly_all, small, folder, "phase-transition"),
+        *phase_transition(rows, half, small, folder, "phase-transition-50"),
     ]
 
 

@@ -9,7 +9,12 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from sparsebench.experiments.encoders import PUBLISHED, PUBLISHED_SIZES, Plan, method_names
+from sparsebench.experiments.learned.encoders import (
+    PUBLISHED,
+    PUBLISHED_SIZES,
+    EncoderComparison,
+    method_names,
+)
 from sparsebench.report import console
 from sparsebench.report.tables import duration
 
@@ -36,7 +41,7 @@ _DATA = {
 }
 
 
-def print_encoders(found: pd.DataFrame, plan: Plan) -> None:
+def print_encoders(found: pd.DataFrame, plan: EncoderComparison) -> None:
     """Print a plan's tables, what its images and dictionaries are, and what the numbers mean."""
     if len(plan.variants) > 1:
         _print_variants(found, plan)
@@ -52,7 +57,7 @@ def _cell(row: pd.Series) -> str:
 
 
 def _print_comparison(
-    found: pd.DataFrame, plan: Plan, problem: str, metric: str, title: str
+    found: pd.DataFrame, plan: EncoderComparison, problem: str, metric: str, title: str
 ) -> None:
     """Print one of the paper's tables, with its figures beside ours where the images are its."""
     part = found[(found["problem"] == problem) & (found["method"] != "data")]
@@ -83,7 +88,7 @@ def _print_comparison(
     console.print_whole(table)
 
 
-def _print_variants(found: pd.DataFrame, plan: Plan) -> None:
+def _print_variants(found: pd.DataFrame, plan: EncoderComparison) -> None:
     """Print what each open choice does to the encoder of the first depth."""
     keys = ["n", "variant", "problem", "start", "metric"]
     cells = found[found["method"] == "encoder"].set_index(keys).apply(_cell, axis=1)
@@ -99,7 +104,7 @@ def _print_variants(found: pd.DataFrame, plan: Plan) -> None:
         console.print_whole(table)
 
 
-def _print_data(found: pd.DataFrame, plan: Plan) -> None:
+def _print_data(found: pd.DataFrame, plan: EncoderComparison) -> None:
     """Say which images, and what the dictionaries and their codes are like."""
     data = found[found["method"] == "data"]
     table = Table("variant", "p", *_DATA, box=box.ROUNDED, title="dictionaries and optimal codes")

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sparsebench.environment import describe
 from sparsebench.experiments.phase_transition import PhaseTransition
-from sparsebench.experiments.sampling import NOT_MONOTONE
+from sparsebench.experiments.sampling import GRID_TRIALS, LEVELS, NEARLY_ALL, NOT_MONOTONE
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.problems import is_fixed
 from sparsebench.report import console
@@ -28,14 +28,14 @@ def print_diagram(
     thresholds: pd.DataFrame, experiment: PhaseTransition, coherences: list[float]
 ) -> None:
     """Print both thresholds at each m, how their intervals ended, and what sampling has saved."""
-    for level in (0.95, 0.5):
+    for level in LEVELS:
         _print_thresholds(thresholds, level, experiment)
     _print_stops(thresholds, experiment)
-    cells = thresholds[thresholds["level"] == 0.95]
+    cells = thresholds[thresholds["level"] == NEARLY_ALL]
     solves, full = int(cells["trials"].sum()), int(cells["grid_solves"].sum())
     console.say(
-        f"{solves:,} solves; a full grid, 1000 at every k up to where fewer than one in a thousand "
-        f"succeeds, would have taken {full:,}: {full / solves:.0f} times as many"
+        f"{solves:,} solves; a full grid, {GRID_TRIALS} at every k up to where fewer than one in a "
+        f"thousand succeeds, would have taken {full:,}: {full / solves:.0f} times as many"
     )
     console.out.print(
         "mutual coherence of the first dictionaries: "

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from sparsebench.registry import Choice
+from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.run.rows import Block, Outcome
 from sparsebench.seeding import canonical
 from sparsebench.types import InputError
@@ -282,7 +282,7 @@ class Store:
             self._ids[table, recipe] = row[0]
         return self._ids[table, recipe]
 
-    def _enter(self, table: str, recipe: str, chosen: Choice, **more: int) -> int:
+    def _enter(self, table: str, recipe: str, chosen: Choice | ProblemChoice, **more: int) -> int:
         """Return the id of a recipe, which is entered if it is new."""
         known = self._id(table, recipe)
         if known is not None:
