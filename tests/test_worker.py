@@ -132,7 +132,6 @@ import numpy as np
 import sparsebench
 from sparsebench.registry import choose_algorithms
 from sparsebench.run.worker import compile_one
-from sparsebench.solvers import solve_checked
 from sparsebench.types import Dictionary
 
 def loaded():
@@ -161,7 +160,7 @@ for entry in sparsebench.algorithms():
         for k in (1, 2, 5, 10):
             given = {"support": np.arange(k)} if entry.accepts("support") else {}
             with contextlib.suppress(Exception):
-                solve_checked(entry, dict(chosen.options), dictionary, y, k, **given)
+                chosen.solve(dictionary, y, k, **given)
     print(entry.name, *sorted(name for name, _ in loaded() - first), flush=True)
     os._exit(0)
 """
