@@ -203,6 +203,15 @@ def test_the_small_print_is_in_words(drawn, tmp_path):
     assert picture.footer(frame).startswith("lista: condition 15, width 3, snr 20\n")
 
 
+def test_the_small_print_counts_the_intervals_that_are_not_nominal(drawn, tmp_path):
+    rows = pd.read_csv(FIGURES / "steps.csv").head(6)
+    kinds = ["approximate", "nominal", "at least", np.nan, "at least", "nominal"]
+    rows.assign(coverage=kinds).to_csv(tmp_path / "steps.csv", index=False)
+    figures.draw(tmp_path / "steps.csv", tmp_path)
+    small = "\n".join(text.get_text() for text in drawn["steps"].texts)
+    assert "95 % intervals · 2 at least · 1 approximate · seed 0" in small
+
+
 def test_the_oracle_is_a_level_without_ends_and_the_legend_fits(drawn, tmp_path):
     figures.draw(FIGURES / "unrolling.csv", tmp_path)
     figure = drawn["unrolling"]

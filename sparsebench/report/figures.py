@@ -100,5 +100,7 @@ def _read(path: Path) -> pd.DataFrame:
         points = ("estimate", "lower", "upper")
         frame = frame.assign(**{name: frame[name].mask(none) for name in points})
     if "coverage" in frame:  # what is nominal needs no word
-        frame["coverage"] = pd.Categorical(frame["coverage"], [AT_LEAST, APPROXIMATE])
+        kinds = [AT_LEAST, APPROXIMATE]
+        told = frame["coverage"].where(frame["coverage"].isin(kinds))
+        frame["coverage"] = pd.Categorical(told, kinds)
     return frame.fillna({"told": ""})
