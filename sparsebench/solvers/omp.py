@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numba import njit
 
@@ -20,16 +22,15 @@ _SMALLEST_DISTANCE = 1e-7
 _DEPENDENT, _INTERRUPTED = -1, -2
 
 
-def _omp_several(
-    dictionary: Dictionary, signals: FloatArray, k: int, *, tol: float
+def _several(
+    dictionary: Dictionary, signals: FloatArray, k: int, *, tol: float, normalise: bool
 ) -> tuple[FloatArray, IntArray]:
-    return _several(dictionary, signals, k, tol, False)
-
-
-def _ols_several(
-    dictionary: Dictionary, signals: FloatArray, k: int, *, tol: float
-) -> tuple[FloatArray, IntArray]:
-    return _several(dictionary, signals, k, tol, True)
+    """Return (estimates, iterations) of signals, shape (B, m): estimates have shape (B, n)."""
+    squared_norms = dictionary.squared_norms if normalise else np.empty(0)
+    images = aligned_empty((k, dictionary.shape[1]))
+    return _select_several(
+        dictionary.atoms, dictionary.gram, signals, k, tol, squared_norms, images
+    )
 
 
 @algorithm(
@@ -37,7 +38,7 @@ def _ols_several(
     family="greedy",
     shares=("gram",),
     cost="n*k",
-    several=_omp_several,
+    several=partial(_several, normalise=False),
     twin="sparsebench.batched.omp:omp",
     source="Pati, Rezaiifar and Krishnaprasad, Asilomar 1993, doi:10.1109/ACSSC.1993.342465; "
     "with the Gram matrix: Rubinstein, Zibulevsky and Elad, Technion CS-2008-08",
@@ -65,7 +66,7 @@ def omp(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) ->
     family="greedy",
     shares=("gram", "squared_norms"),
     cost="n*k",
-    several=_ols_several,
+    several=partial(_several, normalise=True),
     twin="sparsebench.batched.omp:ols",
     source="Chen, Billings and Luo, Int. J. Control 50, 1989, doi:10.1080/00207178908953472",
 )
@@ -111,17 +112,6 @@ def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise
     else:
         x = _fit(atoms, y, np.sort(support[:size]))
     return Result(x, size, Status.CONVERGED)
-
-
-def _several(
-    dictionary: Dictionary, signals: FloatArray, k: int, tol: float, normalise: bool
-) -> tuple[FloatArray, IntArray]:
-    """Return (estimates, iterations) of signals, shape (B, m): estimates have shape (B, n)."""
-    squared_norms = dictionary.squared_norms if normalise else np.empty(0)
-    images = aligned_empty((k, dictionary.shape[1]))
-    return _select_several(
-        dictionary.atoms, dictionary.gram, signals, k, tol, squared_norms, images
-    )
 
 
 @njit(cache=True)
@@ -192,27 +182,22 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
     span (needed by OLS: `squared_norms` is not empty) lose its square over ||p_i||², the pivot of
     the Cholesky factorisation. ``rows[places[p]]`` is row p of the Gram matrix, where that is not
     negative; other rows are formed one by one.
-
     """
     k, n = images.shape
     normalise = squared_norms.shape[0] > 0
     distances, scores = squared_norms.copy(), np.empty(n if normalise else 0)
     formed, shares, inverse_pivots = np.empty(n), np.empty(k), np.empty(k)
-    energy = dot(y, y)
-    squared = energy
+    squared = energy = dot(y, y)
+    zero = tol * np.sqrt(energy)
     for i in range(k):
         if interrupted():
             return _INTERRUPTED
         # Below 1e-6 the running residual has lost its digits to cancellation: take it from A.
-        if squared <= 1e-12 * energy:
-            if _residual_norm(atoms, y, support, i) <= tol * np.sqrt(energy):
-                return i
-        if normalise:
-            if not _score(correlation, distances, squared_norms, support, i, scores):
-                return _DEPENDENT
-            best = largest_magnitude(scores)
-        else:
-            best = largest_magnitude(correlation)
+        if squared <= 1e-12 * energy and _residual_norm(atoms, y, support, i) <= zero:
+            return i
+        if normalise and not _score(correlation, distances, squared_norms, support, i, scores):
+            return _DEPENDENT
+        best = largest_magnitude(scores if normalise else correlation)
         if correlation[best] == 0.0:
             return i
         if places[best] >= 0:
@@ -220,7 +205,12 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
         else:
             np.dot(atoms, atoms[best], formed)
             row = formed
-        pivot = _add_row(row[best], images, best, i, inverse_pivots, shares, factor)
+        pivot = row[best]
+        for j in range(i):
+            value = images[j, best]
+            shares[j] = value * inverse_pivots[j]
+            pivot -= value * shares[j]
+            factor[i, j] = shares[j] * factor[j, j]
         if not pivot > SMALLEST_PIVOT * row[best]:
             return _DEPENDENT
         support[i], factor[i, i] = best, np.sqrt(pivot)
@@ -238,17 +228,6 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
         for j in range(i + 1):
             correlation[support[j]] = 0.0
     return k
-
-
-@njit(cache=True, fastmath={"reassoc", "contract"})
-def _add_row(pivot, images, best, i, inverse_pivots, shares, factor):
-    """Write row i of the factor and the shares of atom `best` in the images; return its pivot."""
-    for j in range(i):
-        value = images[j, best]
-        shares[j] = value * inverse_pivots[j]
-        pivot -= value * shares[j]
-        factor[i, j] = shares[j] * factor[j, j]
-    return pivot
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
