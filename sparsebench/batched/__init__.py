@@ -4,6 +4,4 @@ Imported only when a device is asked for. On a processor the twins are a check o
 the kernels; they are made for a graphics card.
 """
 
-from sparsebench.batched.solving import solve
-
-__all__ = ["solve"]
+from sparsebench.batched.solving import solve as solve

@@ -20,5 +20,3 @@ from sparsebench.solvers import sea as sea
 from sparsebench.solvers import splicing as splicing
 from sparsebench.solvers import unrolled as unrolled
 from sparsebench.solvers.solving import solve
-
-__all__ = ["algorithms", "solve"]
