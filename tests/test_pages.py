@@ -7,7 +7,7 @@ import pages
 import pytest
 from typer.main import get_command
 
-from sparsebench.cli import app
+from sparsebench.cli.application import app
 from sparsebench.experiments.studies import STUDIES
 
 FIGURES = pages.ROOT / "figures"
