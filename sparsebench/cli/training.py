@@ -57,7 +57,7 @@ def train(
     quiet: options.Quiet = False,
 ) -> None:
     """Train a network, keep its weights in the cache, and print the name they have there."""
-    settings = _settings(presets.TRAINING, preset, problem, m, n, depth, steps, patience, seed)
+    settings = _settings(presets.UNROLLING, preset, problem, m, n, depth, steps, patience, seed)
     weights = _learned(jobs)
     plan = weights.Plan(**settings["plan"])
     sizes = (settings["m"], settings["n"], settings["depth"])

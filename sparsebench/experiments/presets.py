@@ -31,8 +31,7 @@ _COHERENT = (
     "fista,homotopy,"
     "thresholding,pinv,ridge"
 )
-_NINETEEN = [round(0.05 * i, 2) for i in range(1, 20)]
-# What `default` and `family` share: a diagram, and curves.
+# What presets share: a diagram, and curves.
 _DIAGRAM = {
     "problem": "gaussian",
     "n": 500,
@@ -66,11 +65,9 @@ PHASE_TRANSITION: dict[str, dict[str, Any]] = {
     "family": {"algorithms": _FAMILY, **_DIAGRAM},
     "paper": {
         "algorithms": _CLASSICAL,
-        "problem": "gaussian",
-        "n": 500,
-        "ratios": _NINETEEN,
+        **_DIAGRAM,
+        "ratios": [round(0.05 * i, 2) for i in range(1, 20)],
         "half_widths": {NEARLY_ALL: 0.002, HALF: 0.004},
-        "share_of_m": False,
         "max_trials": GRID_TRIALS,
     },
 }
@@ -86,13 +83,7 @@ SUPPORT_DISTANCE: dict[str, dict[str, Any]] = {
     },
     "default": {"algorithms": _USUAL + ",fista,ridge", **_CURVES},
     "family": {"algorithms": _FAMILY + ",fista,ridge", **_CURVES},
-    "paper": {
-        "algorithms": _COHERENT,
-        "problem": "deconvolution[width=3]",
-        "n": 500,
-        "ks": list(range(1, 51)),
-        "trials": 200,
-    },
+    "paper": {"algorithms": _COHERENT, **_CURVES, "ks": list(range(1, 51)), "trials": 200},
 }
 
 #: Settings of `instance`.
@@ -114,34 +105,24 @@ EXPLORATION: dict[str, Any] = {
 #: M of the M-sparse codes: 32 of 256 pixels is given, the same share of 64 pixels is ours.
 ENCODER_SIZES = {"digits": 8, "mnist": 32}
 
+_DIGITS = {
+    "images": "digits",
+    "size": ENCODER_SIZES["digits"],
+    "penalty": 0.5,
+    "seeds": (0, 1, 2),
+    "epochs": 60,
+}
+
 #: Settings of `encoders`: lambda = .5, M = 32 and the three p of `paper` are given (Wang, Ling and
 #: Huang, AAAI 2016); epochs and seeds are ours.
 ENCODERS: dict[str, dict[str, Any]] = {
-    "quick": {
-        "images": "digits",
-        "ps": (64, 128),
-        "size": ENCODER_SIZES["digits"],
-        "penalty": 0.5,
-        "seeds": (0, 1, 2),
-        "stages": (2, 3, 4),
-        "epochs": 60,
-    },
-    "sensitivity": {
-        "images": "digits",
-        "ps": (128,),
-        "size": ENCODER_SIZES["digits"],
-        "penalty": 0.5,
-        "seeds": (0, 1, 2),
-        "stages": (2,),
-        "epochs": 60,
-        "variants": tuple(VARIANTS),
-    },
+    "quick": {**_DIGITS, "ps": (64, 128), "stages": (2, 3, 4)},
+    "sensitivity": {**_DIGITS, "ps": (128,), "stages": (2,), "variants": tuple(VARIANTS)},
     "paper": {
+        **_DIGITS,
         "images": "mnist",
         "ps": (128, 256, 512),
         "size": ENCODER_SIZES["mnist"],
-        "penalty": 0.5,
-        "seeds": (0, 1, 2),
         "stages": (2, 3, 4),
         "epochs": 10,
     },
@@ -150,7 +131,6 @@ ENCODERS: dict[str, dict[str, Any]] = {
 #: Seconds a solve may take, in every preset.
 TIME_LIMIT = 60.0
 
-_LEARNED = "lista,lista-cp,lista-cpss,alista,hyperlista,na-alista,liht"
 # The panels of `unrolling`: title, options that differ from the training, error of A.
 _SHIFTS = [
     ("as trained", {}, 0.0),
@@ -159,9 +139,20 @@ _SHIFTS = [
     ("non-zeros ±1", {"amplitudes": "signs"}, 0.0),
     ("A off by 1 %", {}, 0.01),
 ]
+# What `default` and `paper` share.
+_UNROLLED: dict[str, Any] = {
+    "networks": "lista,lista-cp,lista-cpss,alista,hyperlista,na-alista,liht",
+    "problem": "lista[snr=40]",
+    "m": 250,
+    "n": 500,
+    "depth": 16,
+    "shifts": _SHIFTS,
+    "tests": 1000,
+}
 
-#: Settings of `unrolling`: plan is that of the training (batch and validation in signals, steps a
-#: phase at most, patience in checks), tests in signals a panel.
+#: Settings of `unrolling`, and of `train`, which has networks and problems of the same sizes: plan
+#: is that of the training (batch and validation in signals, steps a phase at most, patience in
+#: checks), tests in signals a panel.
 UNROLLING: dict[str, dict[str, Any]] = {
     "quick": {
         "networks": "lista,lista-cpss,alista,hyperlista",
@@ -173,24 +164,11 @@ UNROLLING: dict[str, dict[str, Any]] = {
         "shifts": _SHIFTS[:2],
         "tests": 300,
     },
-    "default": {
-        "networks": _LEARNED,
-        "problem": "lista[snr=40]",
-        "m": 250,
-        "n": 500,
-        "depth": 16,
-        "plan": {"batch": 64, "steps": 200, "patience": 5},
-        "shifts": _SHIFTS,
-        "tests": 1000,
-    },
+    "default": {**_UNROLLED, "plan": {"batch": 64, "steps": 200, "patience": 5}},
     # The training of Chen et al. 2018 (github.com/VITA-Group/LISTA-CPSS, config.py): weeks on a
     # processor.
     "paper": {
-        "networks": _LEARNED,
-        "problem": "lista[snr=40]",
-        "m": 250,
-        "n": 500,
-        "depth": 16,
+        **_UNROLLED,
         "plan": {
             "batch": 64,
             "validation": 1000,
@@ -198,12 +176,5 @@ UNROLLING: dict[str, dict[str, Any]] = {
             "patience": 400,
             "check_every": 10,
         },
-        "shifts": _SHIFTS,
-        "tests": 1000,
     },
-}
-#: Settings of `train`: networks of the sizes of `unrolling`.
-TRAINING = {
-    name: {key: settings[key] for key in ("problem", "m", "n", "depth", "plan")}
-    for name, settings in UNROLLING.items()
 }

@@ -105,6 +105,14 @@ class FullGrid:
     sizes: dict[str, dict[str, Any]]
 
 
+def _sizes(quick: tuple[float, ...], paper: tuple[float, ...], trials: int) -> dict[str, Any]:
+    """Return the sizes of a sweep: values on the x axis by preset, and the trials of a paper."""
+    return {
+        "quick": {"n": 100, "x": quick, "trials": 5},
+        "paper": {"n": 500, "x": paper, "trials": trials},
+    }
+
+
 def _named(names: str) -> dict[str, str]:
     """Return curves that are labelled with the name of their algorithm."""
     return {name: name for name in names.split(",")}
@@ -117,10 +125,7 @@ _NOISE = (
     ("no noise", _DECONVOLUTION),
     *((f"{snr} dB", f"deconvolution[width=3,snr={snr}]") for snr in (60, 40, 30, 20)),
 )
-_SPARSITIES = {
-    "quick": {"n": 100, "x": (2, 5, 10), "trials": 5},
-    "paper": {"n": 500, "x": (5, 10, 20, 30, 40, 50), "trials": 100},
-}
+_SPARSITIES = (2, 5, 10), (5, 10, 20, 30, 40, 50)
 # The two problems of the explorations: hard for every algorithm, one for each of the figures.
 _HARD = (
     Panel("Gaussian, m = n/2, k = {k}", "gaussian", m=0.5, k=0.09, metrics=("exact",)),
@@ -132,7 +137,7 @@ STUDIES: dict[str, Sweep | Thresholds | FullGrid] = {
         "deconvolution with noise at five levels",
         tuple(Panel(title, problem) for title, problem in _NOISE),
         _USUAL,
-        _SPARSITIES,
+        _sizes(*_SPARSITIES, 100),
     ),
     "tolerance": Sweep(
         "deconvolution scored by distances that forgive an error of one or two indices",
@@ -141,7 +146,7 @@ STUDIES: dict[str, Sweep | Thresholds | FullGrid] = {
             for title, problem in (_NOISE[0], _NOISE[2])
         ),
         _USUAL,
-        _SPARSITIES,
+        _sizes(*_SPARSITIES, 100),
     ),
     "widths": Sweep(
         "deconvolution with filters of four widths",
@@ -150,20 +155,13 @@ STUDIES: dict[str, Sweep | Thresholds | FullGrid] = {
             for width in (1, 2, 3, 5)
         ),
         _USUAL,
-        _SPARSITIES,
+        _sizes(*_SPARSITIES, 100),
     ),
     "noise-level": Sweep(
         "deconvolution against the noise level: from where on does sparsity help?",
         tuple(Panel("k = {k}", "deconvolution[width=3,snr={snr}]", k=k) for k in (0.01, 0.04, 0.1)),
         {**_USUAL, "oracle": "oracle"},
-        {
-            "quick": {"n": 100, "x": (0, 1e-12, 1e-6, 1e-2), "trials": 5},
-            "paper": {
-                "n": 500,
-                "x": (0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2),
-                "trials": 100,
-            },
-        },
+        _sizes((0, 1e-12, 1e-6, 1e-2), (0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2), 100),
     ),
     "super-resolution": Sweep(
         "spikes on a grid finer than the samples, where no inverse exists",
@@ -178,7 +176,7 @@ STUDIES: dict[str, Sweep | Thresholds | FullGrid] = {
         ),
         _USUAL,
         # Fewer trials: without an inverse nearly all loops spend their 1000 iterations.
-        {**_SPARSITIES, "paper": {**_SPARSITIES["paper"], "trials": 40}},
+        _sizes(*_SPARSITIES, 40),
     ),
     "budget": Sweep(
         "what more iterations buy, beside restarts at equal cost",
@@ -187,10 +185,7 @@ STUDIES: dict[str, Sweep | Thresholds | FullGrid] = {
             name: f"{name}[max_iter={{x}}]"
             for name in "sea,omp+sea,els+sea,htp,iht,htp-restarts,iht-restarts,els".split(",")
         },
-        {
-            "quick": {"n": 100, "x": (1, 10, 100), "trials": 5},
-            "paper": {"n": 500, "x": (1, 3, 10, 30, 100, 300, 1000, 3000, 10000), "trials": 50},
-        },
+        _sizes((1, 10, 100), (1, 3, 10, 30, 100, 300, 1000, 3000, 10000), 50),
     ),
     "eta": Sweep(
         "the step of support exploration from a warm start, beside the starts themselves",
@@ -200,31 +195,16 @@ STUDIES: dict[str, Sweep | Thresholds | FullGrid] = {
             "els+sea": "els+sea[step={x}/L]",
             **_named("sea,omp,els"),
         },
-        {
-            "quick": {"n": 100, "x": (0.018, 1.8, 180), "trials": 5},
-            "paper": {
-                "n": 500,
-                "x": (0.018, 0.056, 0.18, 0.56, 1.8, 5.6, 18, 56, 180, 560, 1800),
-                "trials": 100,
-            },
-        },
+        _sizes(
+            (0.018, 1.8, 180), (0.018, 0.056, 0.18, 0.56, 1.8, 5.6, 18, 56, 180, 560, 1800), 100
+        ),
     ),
     "steps": Thresholds(
         "the step of iterative hard thresholding and of hard thresholding pursuit",
         "m/n",
         {
-            "IHT": {
-                "iht[step=1/L]": "iht[step=1/L]",
-                "iht[step=1.8/L]": "iht[step=1.8/L]",
-                "iht[step=1]": "iht[step=1]",
-                "niht": "niht",
-            },
-            "HTP": {
-                "htp[step=1/L]": "htp[step=1/L]",
-                "htp[step=1.8/L]": "htp[step=1.8/L]",
-                "htp[step=1]": "htp[step=1]",
-                "nhtp": "nhtp",
-            },
+            "IHT": _named("iht[step=1/L],iht[step=1.8/L],iht[step=1],niht"),
+            "HTP": _named("htp[step=1/L],htp[step=1.8/L],htp[step=1],nhtp"),
         },
         {
             "quick": {"ns": (100,), "ratios": (0.3, 0.7), "half_width": 0.03, "max_trials": 40},
