@@ -19,8 +19,7 @@ from sparsebench.cli.application import app
 from sparsebench.experiments import presets
 from sparsebench.experiments.learned import unrolling
 from sparsebench.learned import weights
-from sparsebench.learned.catalogue import blueprint
-from sparsebench.learned.networks import analytic_weight
+from sparsebench.learned.catalogue import analytic_weight, blueprint
 from sparsebench.problems import lista
 from sparsebench.registry import choose_algorithms, choose_problem
 from sparsebench.report import figures, style
