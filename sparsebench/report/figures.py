@@ -9,12 +9,16 @@ import pandas as pd
 
 from sparsebench.experiments.learned import encoders
 from sparsebench.experiments.sampling import NOT_MONOTONE
+from sparsebench.experiments.studies import STUDIES
 from sparsebench.registry import nearest_name
 from sparsebench.report import diagrams, exploration, learned, multiples, spikes
 from sparsebench.report.picture import Picture
 from sparsebench.statistics import APPROXIMATE, AT_LEAST
 from sparsebench.types import InputError
 
+_PRODUCTS = ("products with an m × n matrix", {"scale": "whole"})
+_STUDIES = {name: multiples.study(study.axes) for name, study in STUDIES.items() if study.axes}
+_STUDIES["unrolling"] = multiples.study({"unrolling": _PRODUCTS})
 # By the stem of their CSV.
 _PICTURES: dict[str, Picture] = {
     "thresholds": diagrams.THRESHOLDS,
@@ -24,7 +28,7 @@ _PICTURES: dict[str, Picture] = {
     "full-grid": multiples.FULL_GRID,
     **learned.pictures(encoders.summary),
     "history": diagrams.HISTORY,
-    **multiples.STUDIES,
+    **_STUDIES,
 }
 # What is a name, even where it looks like a number.
 _TEXTS = ("algorithm", "series", "curve", "problem", "recipe", "version")
@@ -89,7 +93,7 @@ def _read(path: Path) -> pd.DataFrame:
         if frame.empty or frame[whole].isna().any(axis=None):
             raise ValueError("it has no rows, or rows without numbers")
         frame["problem_options"].map(json.loads)
-        if path.stem in multiples.STUDIES and not set(frame["metric"]) <= set(multiples.METRICS):
+        if path.stem in _STUDIES and not set(frame["metric"]) <= set(multiples.METRICS):
             raise ValueError("it has a metric that is none of ours")
     except FileNotFoundError:
         raise InputError(f"no file {path}") from None

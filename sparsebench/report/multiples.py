@@ -13,7 +13,7 @@ from matplotlib.ticker import NullLocator
 from sparsebench.report import picture, style
 from sparsebench.report.picture import Picture
 
-_Axis = tuple[str, dict[str, Any]]  # the label of an x axis, and how `small_multiples` draws it
+Axis = tuple[str, dict[str, Any]]  # the label of an x axis, and how `small_multiples` draws it
 #: Metrics of a study: the label of the y axis, and what to add to the title of a panel.
 METRICS = {
     "support_distance": ("mean support distance", "exact index"),
@@ -221,7 +221,7 @@ def _draw_full_grid(rows: pd.DataFrame, folder: Path) -> list[Path]:
 FULL_GRID = Picture(_draw_full_grid, others=("algorithm", "quantity", "level", "k"))
 
 
-def _study(axes: dict[str, _Axis]) -> Picture:
+def study(axes: dict[str, Axis]) -> Picture:
     """Return the pictures of a study: their x axes, by the names of their files."""
 
     def draw(rows: pd.DataFrame, folder: Path) -> list[Path]:
@@ -237,22 +237,3 @@ def _study(axes: dict[str, _Axis]) -> Picture:
 
     columns = [how.get("x", "x") for _, how in axes.values()]
     return Picture(draw, others=("panel", "curve", "metric", "algorithm", "told", *columns))
-
-
-_SPARSITY: _Axis = ("sparsity k", {"scale": "whole"})
-_BUDGET: _Axis = ("iteration budget of the last stage", {"scale": "log"})
-_FLOPS: _Axis = ("mean flops of a solve", {"scale": "log", "x": "flops"})
-_NOISE: _Axis = ("relative noise ‖e‖ / ‖Ax‖", {"scale": "log with zero"})
-_ATOMS: _Axis = ("number of atoms n", {"scale": "log with sizes", "limit": True})
-STUDIES = {
-    "noise": _study({"noise": _SPARSITY}),
-    "tolerance": _study({"tolerance": _SPARSITY}),
-    "widths": _study({"widths": _SPARSITY}),
-    "noise-level": _study({"noise-level": _NOISE}),
-    "super-resolution": _study({"super-resolution": _SPARSITY}),
-    "budget": _study({"budget": _BUDGET, "budget-flops": _FLOPS}),
-    "eta": _study({"eta": ("step of SEA, in units of 1/‖A‖²", {"scale": "log"})}),
-    "steps": _study({"steps": ("undersampling ratio m/n", {"limit": True})}),
-    "unrolling": _study({"unrolling": ("products with an m × n matrix", {"scale": "whole"})}),
-    "finite-size": _study({"finite-size": _ATOMS}),
-}

@@ -1,22 +1,24 @@
-"""The studies around the two main figures, as data: what each varies, in two sizes.
-
-It is long for that data, one entry a study, which nothing else can read.
-"""
+"""The kinds of studies around the two main figures: what one runs, and its table."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
 from sparsebench.experiments.phase_transition import PhaseTransition
-from sparsebench.experiments.sampling import GRID_TRIALS, HALF, LEVELS, MOST_TRIALS, NEARLY_ALL
+from sparsebench.experiments.sampling import LEVELS
 from sparsebench.experiments.study import Point, Study
 from sparsebench.registry import choose_algorithm, choose_algorithms, choose_problem, nearest_name
 from sparsebench.types import InputError
+
+# Of a picture: the label of its x axis, and what `report.multiples` is told of it beside.
+Axis = tuple[str, dict[str, Any]]
+#: What is studied, by name; each file of this room adds its own.
+STUDIES: dict[str, Sweep | Thresholds | FullGrid] = {}
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,15 @@ class Sweep:
         Label and algorithm; ``{x}`` in the algorithm stands for the value on the x axis.
     sizes : dict of str to dict
         ``n``, ``x`` (values on the x axis) and ``trials``, by preset.
+    axes : dict of str to Axis
+        The pictures, by name.
     """
 
     what: str
     panels: tuple[Panel, ...]
     curves: dict[str, str]
     sizes: dict[str, dict[str, Any]]
+    axes: dict[str, Axis]
 
 
 @dataclass(frozen=True)
@@ -78,12 +83,15 @@ class Thresholds:
         The curves, label and algorithm, by the panel they belong to.
     sizes : dict of str to dict
         ``ns``, ``ratios`` (m/n), ``half_width`` in units of n and ``max_trials``, by preset.
+    axes : dict of str to Axis
+        The pictures, by name.
     """
 
     what: str
     x: str
     groups: dict[str, dict[str, str]]
     sizes: dict[str, dict[str, Any]]
+    axes: dict[str, Axis]
 
 
 @dataclass(frozen=True)
@@ -103,154 +111,12 @@ class FullGrid:
     what: str
     algorithms: str
     sizes: dict[str, dict[str, Any]]
+    axes: ClassVar[dict[str, Axis]] = {}  # a picture of its own
 
 
-def _sizes(quick: tuple[float, ...], paper: tuple[float, ...], trials: int) -> dict[str, Any]:
-    """Return the sizes of a sweep: values on the x axis by preset, and the trials of a paper."""
-    return {
-        "quick": {"n": 100, "x": quick, "trials": 5},
-        "paper": {"n": 500, "x": paper, "trials": trials},
-    }
-
-
-def _named(names: str) -> dict[str, str]:
+def named(names: str) -> dict[str, str]:
     """Return curves that are labelled with the name of their algorithm."""
     return {name: name for name in names.split(",")}
-
-
-# Without CoSaMP, which takes longest and comes last on coherent atoms.
-_USUAL = _named("omp,ompr,els,iht,niht,htp,nhtp,sp,sea,omp+sea,els+sea,homotopy,ridge,pinv")
-_DECONVOLUTION = "deconvolution[width=3]"
-_NOISE = (
-    ("no noise", _DECONVOLUTION),
-    *((f"{snr} dB", f"deconvolution[width=3,snr={snr}]") for snr in (60, 40, 30, 20)),
-)
-_SPARSITIES = (2, 5, 10), (5, 10, 20, 30, 40, 50)
-# The two problems of the explorations: hard for every algorithm, one for each of the figures.
-_HARD = (
-    Panel("Gaussian, m = n/2, k = {k}", "gaussian", m=0.5, k=0.09, metrics=("exact",)),
-    Panel("deconvolution, k = {k}", _DECONVOLUTION, k=0.04),
-)
-
-STUDIES: dict[str, Sweep | Thresholds | FullGrid] = {
-    "noise": Sweep(
-        "deconvolution with noise at five levels",
-        tuple(Panel(title, problem) for title, problem in _NOISE),
-        _USUAL,
-        _sizes(*_SPARSITIES, 100),
-    ),
-    "tolerance": Sweep(
-        "deconvolution scored by distances that forgive an error of one or two indices",
-        tuple(
-            Panel(title, problem, metrics=("support_distance", "near_1", "near_2"))
-            for title, problem in (_NOISE[0], _NOISE[2])
-        ),
-        _USUAL,
-        _sizes(*_SPARSITIES, 100),
-    ),
-    "widths": Sweep(
-        "deconvolution with filters of four widths",
-        tuple(
-            Panel(f"filter width {width}", f"deconvolution[width={width}]")
-            for width in (1, 2, 3, 5)
-        ),
-        _USUAL,
-        _sizes(*_SPARSITIES, 100),
-    ),
-    "noise-level": Sweep(
-        "deconvolution against the noise level: from where on does sparsity help?",
-        tuple(Panel("k = {k}", "deconvolution[width=3,snr={snr}]", k=k) for k in (0.01, 0.04, 0.1)),
-        {**_USUAL, "oracle": "oracle"},
-        _sizes((0, 1e-12, 1e-6, 1e-2), (0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2), 100),
-    ),
-    "super-resolution": Sweep(
-        "spikes on a grid finer than the samples, where no inverse exists",
-        tuple(
-            Panel(
-                f"{factor} times finer, {noise}",
-                f"super-resolution[factor={factor},width=3,snr={snr}]",
-                m=1 / factor,
-            )
-            for factor in (2, 4)
-            for noise, snr in (("no noise", "inf"), ("40 dB", "40"))
-        ),
-        _USUAL,
-        # Fewer trials: without an inverse nearly all loops spend their 1000 iterations.
-        _sizes(*_SPARSITIES, 40),
-    ),
-    "budget": Sweep(
-        "what more iterations buy, beside restarts at equal cost",
-        _HARD,
-        {
-            name: f"{name}[max_iter={{x}}]"
-            for name in "sea,omp+sea,els+sea,htp,iht,htp-restarts,iht-restarts,els".split(",")
-        },
-        _sizes((1, 10, 100), (1, 3, 10, 30, 100, 300, 1000, 3000, 10000), 50),
-    ),
-    "eta": Sweep(
-        "the step of support exploration from a warm start, beside the starts themselves",
-        _HARD,
-        {
-            "omp+sea": "omp+sea[step={x}/L]",
-            "els+sea": "els+sea[step={x}/L]",
-            **_named("sea,omp,els"),
-        },
-        _sizes(
-            (0.018, 1.8, 180), (0.018, 0.056, 0.18, 0.56, 1.8, 5.6, 18, 56, 180, 560, 1800), 100
-        ),
-    ),
-    "steps": Thresholds(
-        "the step of iterative hard thresholding and of hard thresholding pursuit",
-        "m/n",
-        {
-            "IHT": _named("iht[step=1/L],iht[step=1.8/L],iht[step=1],niht"),
-            "HTP": _named("htp[step=1/L],htp[step=1.8/L],htp[step=1],nhtp"),
-        },
-        {
-            "quick": {"ns": (100,), "ratios": (0.3, 0.7), "half_width": 0.03, "max_trials": 40},
-            "paper": {
-                "ns": (500,),
-                "ratios": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
-                "half_width": 0.004,
-                "max_trials": MOST_TRIALS,
-            },
-        },
-    ),
-    "finite-size": Thresholds(
-        "thresholds as the size grows",
-        "n",
-        {"": _named("omp,htp,sp,homotopy")},
-        {
-            "quick": {"ns": (50, 100), "ratios": (0.5,), "half_width": 0.03, "max_trials": 40},
-            "paper": {
-                "ns": (250, 500, 1000, 2000),
-                "ratios": (0.2, 0.5),
-                "half_width": 0.004,
-                "max_trials": MOST_TRIALS,
-            },
-        },
-    ),
-    "full-grid": FullGrid(
-        "thresholds by adaptive sampling beside those of a full grid of other instances",
-        "omp,htp,sea",
-        {
-            "quick": {
-                "n": 60,
-                "ratios": (0.3, 0.5),
-                "half_widths": dict.fromkeys(LEVELS, 1.0),
-                "max_trials": 60,
-                "grid": 60,
-            },
-            "paper": {
-                "n": 500,
-                "ratios": (0.1, 0.3, 0.5),
-                "half_widths": {NEARLY_ALL: 1.0, HALF: 2.0},
-                "max_trials": GRID_TRIALS,
-                "grid": GRID_TRIALS,
-            },
-        },
-    ),
-}
 
 
 def experiments(name: str, preset: str, seed: int, time_limit: float) -> list[Any]:
