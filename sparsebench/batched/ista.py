@@ -38,11 +38,9 @@ def _proximal_gradient(
     level = lam * largest
     current = torch.maximum(level, PATH_FACTOR * largest)
     step = batch.stack.steps(rule)[batch.owner, None]
-    x = torch.zeros_like(batch.correlations)
-    point = x
+    x = point = torch.zeros_like(batch.correlations)
     momentum = torch.ones_like(level)
-    tried = torch.zeros_like(batch.rows)
-    last = torch.zeros_like(batch.rows)
+    tried = last = torch.zeros_like(batch.rows)
     for iteration in range(1, max_iter + 1):
         gradient = batch.correlations - batch.gram_times(point)
         code, answer = running(batch), x

@@ -6,7 +6,7 @@ solved by the singular values of their atoms, in float64.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -116,7 +116,7 @@ def _refined(batch: Batch, support: Tensor) -> Tensor:
         block = columns @ columns.mT
         block.diagonal(dim1=1, dim2=2).masked_fill_(support == batch.n, 1.0)
     factor, info = torch.linalg.cholesky_ex(block)
-    exact = batch if batch.y.dtype == torch.float64 else _double(batch)
+    exact = batch if batch.y.dtype == torch.float64 else replace(batch, y=y)  # for its limits
     coefficients = torch.zeros_like(support, dtype=torch.float64)
     remainder, energy = y, y.square().sum(1)
     going, settled = info == 0, torch.zeros_like(info, dtype=torch.bool)
@@ -142,10 +142,3 @@ def _refined(batch: Batch, support: Tensor) -> Tensor:
         lost = torch.nonzero(~settled)[:, 0]
         coefficients[lost] = orthogonal_least_squares(batch.only(lost), support[lost])
     return coefficients
-
-
-def _double(batch: Batch) -> Batch:
-    """Return the batch with its signals in float64, for the limits of that precision."""
-    part = batch.only(torch.arange(len(batch), device=batch.y.device))
-    part.y = part.y.double()
-    return part

@@ -51,7 +51,7 @@ def ompr(
             inside = support < n
             full = inside.sum(1) == batch.k
             magnitudes = coefficients.abs().masked_fill(~inside, torch.inf)
-            smallest, out = magnitudes.min(1)
+            smallest = magnitudes.amin(1)
             out = torch.where(full, magnitudes.argmin(1), inside.sum(1).clamp(max=batch.most - 1))
             code = end(code, full & (sizes * value <= smallest), CONVERGED)
         keep = ending.record(batch, code, best_support, iteration)
@@ -170,8 +170,7 @@ def _look_at(batch: Batch, support: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     loss = x.square()[:, :, None] * share
     change = (loss * distances[:, None] - gain) / (distances[:, None] + share * duals.square())
     change = change.masked_fill_(~inside[:, :, None] | closed[:, None], torch.inf).flatten(1)
-    least, place = change.min(1)
-    place = change.argmin(1)
+    least, place = change.amin(1), change.argmin(1)
     out = torch.div(place, n, rounding_mode="floor")
     swapped = support.scatter(1, out[:, None], (place % n)[:, None]).sort(dim=1).values
     return squared, least, swapped, sound

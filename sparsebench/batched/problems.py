@@ -231,15 +231,13 @@ def _run_links(chosen: Choice, batch: Batch, begin: Tensor | None, found: _Found
 def load_twin(entry: Algorithm) -> Callable[..., Ending]:
     """Return the twin that an algorithm names."""
     module, _, function = entry.twin.partition(":")
-    twin: Callable[..., Ending] = getattr(import_module(module), function)
-    return twin
+    return getattr(import_module(module), function)
 
 
 def _given(batch: Batch, start: Tensor | None) -> tuple[Any, ...]:
     """Return the arguments of a twin, renumbering the rows of its batch."""
-    own = batch.only(torch.arange(len(batch), device=batch.y.device))
-    own.rows = torch.arange(len(batch), device=batch.y.device)
-    own.most = int(own.k.max())
+    rows = torch.arange(len(batch), device=batch.y.device)
+    own = replace(batch, rows=rows, most=int(batch.k.max()))
     return (own,) if start is None else (own, start)
 
 

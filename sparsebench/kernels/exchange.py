@@ -53,14 +53,8 @@ class Terms(NamedTuple):
 @njit(cache=True)
 def room(m, n, most):
     """Return empty `Terms` for supports of up to `most` atoms."""
-    return Terms(
-        np.empty(most),
-        np.empty((most, most)),
-        np.empty((most, n)),
-        np.empty(n),
-        np.empty(n),
-        np.empty(m),
-    )
+    inverse, duals = np.empty((most, most)), np.empty((most, n))
+    return Terms(np.empty(most), inverse, duals, np.empty(n), np.empty(n), np.empty(m))
 
 
 @njit(cache=True)
@@ -107,11 +101,8 @@ def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
 
     Parameters
     ----------
-    atoms : float64 array, shape (n, m)
-    gram : float64 array, shape (n, n)
-    correlations : float64 array, shape (n,)
-        Aᵀy.
-    y : float64 array, shape (m,)
+    atoms, gram, correlations, y
+        As for `least_squares`.
     support : intp array, shape (>= k,)
         Linearly independent atoms.
     terms : Terms
@@ -153,6 +144,19 @@ def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
     if k > 0:
         np.dot(inverse.T, images, terms.duals[:k])
     return squared, -1 if orthogonal else 0
+
+
+@njit(cache=True)
+def begin(atoms, gram, correlations, y, first, most):
+    """Return (support, its size, terms, squared, age): the independent ones of `first`.
+
+    With room for `most` atoms; `squared` and `age` are those of `refresh`.
+    """
+    n, m = atoms.shape
+    support, terms = np.zeros(most, dtype=np.intp), room(m, n, most)
+    size = independent(atoms, gram, first, support)
+    squared, age = refresh(atoms, gram, correlations, y, support, size, terms, np.bool_(False))
+    return support, size, terms, squared, age
 
 
 @njit(cache=True)

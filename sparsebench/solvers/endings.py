@@ -1,10 +1,12 @@
-"""How a solve ends: the small integers that stand for a `Status`, and reading off a support."""
+"""How a solve ends: the small integers that stand for a `Status`, and the fit on a support."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from sparsebench.kernels.least_squares import polished
 from sparsebench.kernels.selection import largest
-from sparsebench.types import Dictionary, FloatArray, Result, Status
+from sparsebench.types import Dictionary, FloatArray, IntArray, Result, Status
 
 CONVERGED, ITERATION_LIMIT, CYCLED, DIVERGED = range(4)
 #: What each of them stands for.
@@ -16,9 +18,31 @@ def ended(x: FloatArray, n_iter: int, code: int) -> Result:
     return Result(x, int(n_iter), STATUS[code])
 
 
+def ended_on(
+    dictionary: Dictionary, y: FloatArray, support: IntArray, n_iter: int, code: int
+) -> Result:
+    """Return the `Result` of a compiled loop that found a sorted support: least squares on it."""
+    return ended(fitted(dictionary, y, support), n_iter, code)
+
+
+def fitted(dictionary: Dictionary, y: FloatArray, support: IntArray) -> FloatArray:
+    """Return x, shape (n,): least squares on a sorted support."""
+    n = dictionary.shape[1]
+    return polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)
+
+
+def fitted_alone(atoms: FloatArray, y: FloatArray, support: IntArray) -> FloatArray:
+    """Return x as `fitted` does, from the support's own block of the Gram matrix."""
+    chosen, size = atoms[support], support.size
+    block = chosen @ chosen.T
+    # Read-only as those of a dictionary are, so that they are of one type for the compiler.
+    chosen.flags.writeable = block.flags.writeable = False
+    x = np.zeros(atoms.shape[0])
+    x[support] = polished(chosen, block, y, np.arange(size), size, size)
+    return x
+
+
 def read_off(dictionary: Dictionary, y: FloatArray, k: int, scores: FloatArray) -> FloatArray:
     """Return x, shape (n,): least squares on the k largest |scores|, zeros left out."""
     support = largest(scores, k)
-    support = support[scores[support] != 0]
-    n = dictionary.shape[1]
-    return polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)
+    return fitted(dictionary, y, support[scores[support] != 0])

@@ -115,10 +115,9 @@ def lasso(
     tol: float,
 ) -> tuple[FloatArray, int, int]:
     """Return (x, iterations, ending) for min ½||y - A x||² + level ||x||₁."""
-    x, n_iter, code = _proximal_gradient(
+    return _proximal_gradient(
         dictionary.atoms, dictionary.gram, y, level, step, accelerate, max_iter, tol
     )
-    return x, int(n_iter), int(code)
 
 
 def _read_off(
@@ -135,10 +134,7 @@ def _read_off(
         raise InputError(f"lam is a fraction of ||Aᵀy||∞ in (0, 1), not {lam}")
     level = lam * float(np.abs(correlate(dictionary.atoms, y)).max())
     x, n_iter, code = lasso(dictionary, y, level, step, accelerate, max_iter, tol)
-    if code == DIVERGED:
-        return ended(x, n_iter, code)
-    x = read_off(dictionary, y, k, x)
-    return ended(x, n_iter, code)
+    return ended(x if code == DIVERGED else read_off(dictionary, y, k, x), n_iter, code)
 
 
 @njit(cache=True)

@@ -5,21 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.exchange import (
-    best_addition,
-    best_swap,
-    exchange,
-    fallen,
-    independent,
-    refresh,
-    room,
-)
+from sparsebench.kernels.exchange import begin, best_addition, best_swap, exchange, fallen, refresh
 from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import least_squares, polished, residual
+from sparsebench.kernels.least_squares import least_squares, residual
 from sparsebench.kernels.selection import fingerprint
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, CYCLED, ITERATION_LIMIT, ended
+from sparsebench.solvers.endings import CONVERGED, CYCLED, ITERATION_LIMIT, ended_on
 from sparsebench.solvers.omp import omp
 from sparsebench.solvers.steps import step_size
 from sparsebench.types import Dictionary, FloatArray, Result
@@ -63,24 +55,19 @@ def els(
         Relative residual that counts as zero.
     """
     first = omp(dictionary, y, k, tol=tol).x if start is None else start
-    atoms, gram = dictionary.atoms, dictionary.gram
     support, size, n_iter, code = exchange_locally(
-        atoms, gram, y, k, np.flatnonzero(first), max_iter, tol
+        dictionary.atoms, dictionary.gram, y, k, np.flatnonzero(first), max_iter, tol
     )
-    x = polished(atoms, gram, y, np.sort(support[:size]), size, atoms.shape[0])
-    return ended(x, n_iter, code)
+    return ended_on(dictionary, y, np.sort(support[:size]), n_iter, code)
 
 
 @njit(cache=True)
 def exchange_locally(atoms, gram, y, k, first, max_iter, tol):
     """Return (support, its size, swaps, code)."""
-    n, m = atoms.shape
     correlations = correlate(atoms, y)
     energy = dot(y, y)
     zero = tol * tol * energy
-    support, terms = np.zeros(k, dtype=np.intp), room(m, n, k)
-    size = independent(atoms, gram, first, support)
-    squared, age = refresh(atoms, gram, correlations, y, support, size, terms, np.bool_(False))
+    support, size, terms, squared, age = begin(atoms, gram, correlations, y, first, k)
     while size < k and squared > zero:
         if interrupted():
             return support, size, 0, ITERATION_LIMIT
@@ -160,7 +147,7 @@ def ompr(
     atoms, gram = dictionary.atoms, dictionary.gram
     size = step_size(step, dictionary)
     support, n_iter, code = _ompr(atoms, gram, y, k, np.flatnonzero(first), size, max_iter, tol)
-    return ended(polished(atoms, gram, y, support, support.size, atoms.shape[0]), n_iter, code)
+    return ended_on(dictionary, y, support, n_iter, code)
 
 
 @njit(cache=True)

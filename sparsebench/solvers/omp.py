@@ -9,9 +9,10 @@ from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate, dot, subtract
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import SMALLEST_PIVOT, polished, refined
+from sparsebench.kernels.least_squares import SMALLEST_PIVOT, refined
 from sparsebench.kernels.selection import largest, largest_magnitude
 from sparsebench.registry import algorithm
+from sparsebench.solvers.endings import fitted_alone
 from sparsebench.types import Dictionary, FloatArray, IntArray, Result, Status, aligned_empty
 
 # Orthogonal least squares divides by the squared distance of an atom to the span of the chosen
@@ -110,7 +111,7 @@ def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise
     if shared:
         x = refined(atoms, rows, y, support, size, n, factor, held)
     else:
-        x = _fit(atoms, y, np.sort(support[:size]))
+        x = fitted_alone(atoms, y, np.sort(support[:size]))
     return Result(x, size, Status.CONVERGED)
 
 
@@ -130,17 +131,6 @@ def _select_several(atoms, gram, signals, k, tol, squared_norms, images):
         estimates[b] = refined(atoms, gram, y, support, size, n, factor, held)
         sizes[b] = size
     return estimates, sizes
-
-
-def _fit(atoms: FloatArray, y: FloatArray, support: IntArray) -> FloatArray:
-    """Return least squares on the support, from its own block of the Gram matrix."""
-    chosen, size = atoms[support], support.size
-    block = chosen @ chosen.T
-    # Read-only as those of a dictionary are, so that they are of one type for the compiler.
-    chosen.flags.writeable = block.flags.writeable = False
-    x = np.zeros(atoms.shape[0])
-    x[support] = polished(chosen, block, y, np.arange(size), size, size)
-    return x
 
 
 @njit(cache=True)

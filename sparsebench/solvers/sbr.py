@@ -5,20 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.exchange import (
-    best_addition,
-    best_removal,
-    exchange,
-    independent,
-    refresh,
-    room,
-)
+from sparsebench.kernels.exchange import begin, best_addition, best_removal, exchange
 from sparsebench.kernels.gram import correlate, dot
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import polished
 from sparsebench.kernels.selection import fingerprint
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended_on
 from sparsebench.types import Dictionary, FloatArray, Result
 
 # Moves that lower the penalised residual by less than this fraction of the penalty are ties.
@@ -66,23 +58,18 @@ def sbr(
     tol : float
         Relative residual that counts as zero.
     """
-    atoms, gram = dictionary.atoms, dictionary.gram
     first = np.empty(0, dtype=np.intp) if start is None else np.flatnonzero(start)
-    support, n_iter, code = _sbr(atoms, gram, y, k, first, max_iter, tol)
-    x = polished(atoms, gram, y, np.sort(support), support.size, atoms.shape[0])
-    return ended(x, n_iter, code)
+    support, n_iter, code = _sbr(dictionary.atoms, dictionary.gram, y, k, first, max_iter, tol)
+    return ended_on(dictionary, y, np.sort(support), n_iter, code)
 
 
 @njit(cache=True)
 def _sbr(atoms, gram, y, k, first, max_iter, tol):
     """Return (best support of at most k atoms, insertions and removals, code)."""
-    n, m = atoms.shape
     correlations = correlate(atoms, y)
     zero = tol * tol * dot(y, y)
-    most = min(m, n)
-    support, terms = np.zeros(most, dtype=np.intp), room(m, n, most)
-    size = independent(atoms, gram, first, support)
-    squared, age = refresh(atoms, gram, correlations, y, support, size, terms, np.bool_(False))
+    most = min(atoms.shape[0], y.shape[0])
+    support, size, terms, squared, age = begin(atoms, gram, correlations, y, first, most)
     best, best_support = squared, support[:size].copy()
     penalty = best_addition(terms)[1]
     visited, since = np.empty(max_iter, dtype=np.uint64), 0

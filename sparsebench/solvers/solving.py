@@ -5,22 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sparsebench.registry import devices
 from sparsebench.registry.calls import call_together
 from sparsebench.registry.catalogue import algorithms
 from sparsebench.registry.choices import Choice
 from sparsebench.registry.choosing import choose_algorithm
-from sparsebench.types import (
-    Dictionary,
-    FloatArray,
-    InputError,
-    Result,
-    Status,
-    as_array,
-    as_floats,
-)
+from sparsebench.types import Dictionary, FloatArray, InputError, Result, as_array, as_floats
 
 
 def solve(
@@ -104,10 +96,7 @@ def _solve_each(chosen: Choice, dictionary: Dictionary, rows: FloatArray, k: int
     first = chosen.links[0]
     if len(chosen.links) == 1 and first.algorithm.several is not None and rows.size:
         return call_together(first.algorithm, first.options, dictionary, rows, k)
-    results = [chosen.solve(dictionary, row, k) for row in rows]
-    counts = [result.n_iter for result in results]
-    known = None if None in counts else np.array(counts, dtype=np.int64)
-    return _joined(results, known, dictionary.shape[1])
+    return _joined([chosen.solve(dictionary, row, k) for row in rows], dictionary.shape[1])
 
 
 def _solve_on(
@@ -130,20 +119,20 @@ def _solve_on(
     ks = np.full(len(rows), k)
     results = solve_choice(chosen, device, [dictionary], rows, ks, start)
     for result in results:
-        if result.status == Status.ERROR:
+        if result.message:
             raise InputError(f"{chosen.name}: {result.message}")
     if signals.ndim == 1:
         return results[0]
-    counts = np.array([result.n_iter for result in results], dtype=np.int64)
-    return _joined(results, counts, dictionary.shape[1])
+    return _joined(results, dictionary.shape[1])
 
 
-def _joined(results: list[Result], n_iter: NDArray[np.int64] | None, n: int) -> Result:
+def _joined(results: list[Result], n: int) -> Result:
     """Return the results of several signals as one."""
+    counts = [r.n_iter for r in results]
     return Result(
         np.stack([r.x for r in results], axis=1) if results else np.empty((n, 0)),
-        n_iter,
-        tuple(r.status for r in results if isinstance(r.status, Status)),
+        None if None in counts else np.array(counts, dtype=np.int64),
+        tuple(r.status for r in results if not isinstance(r.status, tuple)),
         sum(r.seconds for r in results),
     )
 

@@ -24,9 +24,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsebench.kernels.least_squares import polished
 from sparsebench.kernels.selection import largest
 from sparsebench.registry import algorithm, get_algorithm
+from sparsebench.solvers.endings import fitted_alone
 from sparsebench.types import Dictionary, FloatArray, InputError, Result, Status
 
 _Call = TypeVar("_Call", bound=Callable[..., Any])
@@ -104,10 +104,8 @@ def solve_together(
     with warnings.catch_warnings(action="ignore"):  # its status says it, or its residual
         every = {**get_algorithm(name).options, **options}
         answer = TOGETHER[name](dictionary, signals, k, **every)
-        x = [
-            _estimate(dictionary, y, values, k)
-            for y, values in zip(signals.T, answer.x.T, strict=True)
-        ]
+    pairs = zip(signals.T, answer.x.T, strict=True)
+    x = [_estimate(dictionary, y, values, k) for y, values in pairs]
     return Result(np.stack(x, axis=1), answer.n_iter, answer.status, answer.seconds)
 
 
@@ -120,18 +118,24 @@ def ended(certified: bool, spent: bool = False) -> Status:
 
 def lasso_answer(
     atoms: FloatArray,
-    y: FloatArray,
+    signals: FloatArray,
     x: FloatArray,
     seconds: float,
-    n_iter: int,
     lam: float,
-    max_iter: int,
     tol: float,
+    n_iter: int | None = None,
+    max_iter: int = 0,
     dual: FloatArray | None = None,
 ) -> Answer:
-    """Return the answer of a Lasso peer to one signal: converged where the gap is at most tol."""
-    status = ended(gap(atoms, y, x, lam, dual) <= tol, n_iter >= max_iter)
-    return Answer(x[:, None], seconds, (status,), np.array([n_iter], dtype=np.int64))
+    """Return the answer of a Lasso peer, x of shape (n, B): converged where the gap is within tol.
+
+    `n_iter`, if the peer tells it, and `dual` are those of one signal.
+    """
+    pairs = zip(signals.T, x.T, strict=True)
+    gaps = [gap(atoms, y, values, lam, dual) for y, values in pairs]
+    spent = n_iter is not None and n_iter >= max_iter
+    counts = None if n_iter is None else np.array([n_iter], dtype=np.int64)
+    return Answer(x, seconds, tuple(ended(each <= tol, spent) for each in gaps), counts)
 
 
 def gap(
@@ -179,15 +183,9 @@ def timed(function: Callable[..., Any], *arguments: Any, **options: Any) -> tupl
 
 def _estimate(dictionary: Dictionary, y: FloatArray, values: FloatArray, k: int) -> FloatArray:
     """Return least squares on the k largest of a peer's coefficients, shape (n,)."""
-    x = np.zeros(dictionary.shape[1])
     support = largest(np.ascontiguousarray(values), k)
     support = support[values[support] != 0]
-    block = dictionary.atoms[support]
-    size = support.size
-    x[support] = polished(
-        block, block @ block.T, np.ascontiguousarray(y), np.arange(size), size, size
-    )
-    return x
+    return fitted_alone(dictionary.atoms, np.ascontiguousarray(y), support)
 
 
 def _once_a_dictionary(

@@ -42,5 +42,4 @@ def celer_lasso(
         return_thetas=True,
         return_n_iter=True,
     )
-    n_iter, y = int(counts[0]), scaled[:, 0]
-    return lasso_answer(atoms, y, x[:, 0], seconds, n_iter, lam, max_iter, tol, dual[0])
+    return lasso_answer(atoms, scaled, x, seconds, lam, tol, int(counts[0]), max_iter, dual[0])

@@ -45,4 +45,4 @@ def pylops_fista(
         alpha=step,
         tol=0.1 * tol * lam,
     )
-    return lasso_answer(atoms, scaled[:, 0], x, given + seconds, n_iter, lam, max_iter, tol)
+    return lasso_answer(atoms, scaled, x[:, None], given + seconds, lam, tol, n_iter, max_iter)

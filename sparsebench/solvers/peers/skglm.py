@@ -37,4 +37,4 @@ def skglm_lasso(
     datafit, penalty = compiled_clone(Quadratic()), compiled_clone(L1(level))
     solver = AndersonCD(max_iter=max_iter, tol=0.5 * tol * level, fit_intercept=False)
     (x, history, _), seconds = timed(solver.solve, atoms, scaled[:, 0], datafit, penalty)
-    return lasso_answer(atoms, scaled[:, 0], x, seconds, len(history), lam, max_iter, tol)
+    return lasso_answer(atoms, scaled, x[:, None], seconds, lam, tol, len(history), max_iter)

@@ -7,9 +7,7 @@ import numpy as np
 from sparsebench.solvers.peers.answers import (
     LASSO,
     Answer,
-    ended,
     even_gram,
-    gap,
     handed,
     lasso_answer,
     of_norm,
@@ -67,12 +65,7 @@ def spams_lars(dictionary: Dictionary, y: FloatArray, k: int, *, lam: float = 1e
     found, seconds = timed(
         lambda: spams.lasso(scaled, Q=gram, q=np.asfortranarray(atoms.T @ scaled), **options)
     )
-    x = found.toarray()
-    status = tuple(
-        ended(gap(atoms, signal, values, lam) <= _PATH_GAP)
-        for signal, values in zip(scaled.T, x.T, strict=True)
-    )
-    return Answer(x, given + seconds, status)
+    return lasso_answer(atoms, scaled, found.toarray(), given + seconds, lam, _PATH_GAP)
 
 
 @peer(
@@ -114,5 +107,4 @@ def spams_fista(
         fixed_step=True,
     )
     n_iter = min(int(info[3, 0]), max_iter)  # one more where it ends without the gap
-    y, x, seconds = scaled[:, 0], x[:, 0], given + seconds
-    return lasso_answer(atoms, y, x, seconds, n_iter, lam, max_iter, tol)
+    return lasso_answer(atoms, scaled, x, given + seconds, lam, tol, n_iter, max_iter)
