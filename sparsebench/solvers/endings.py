@@ -27,8 +27,8 @@ def ended_on(
 
 def fitted(dictionary: Dictionary, y: FloatArray, support: IntArray) -> FloatArray:
     """Return x, shape (n,): least squares on a sorted support."""
-    n = dictionary.shape[1]
-    return polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)
+    atoms = dictionary.atoms
+    return polished(atoms, dictionary.gram, y, support, support.size, atoms.shape[0])
 
 
 def fitted_alone(atoms: FloatArray, y: FloatArray, support: IntArray) -> FloatArray:
