@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,13 +17,8 @@ from sparsebench.run.rows import Block, Outcome, Waves
 from sparsebench.statistics import mean_interval, wilson
 from sparsebench.types import InputError, Status
 
-#: What is read off a row, by name; all are means over trials.
-METRICS: dict[str, Callable[[Outcome], float | None]] = {
-    "support_distance": lambda outcome: outcome.support_distance,
-    "exact": lambda outcome: outcome.exact,
-    "near_1": lambda outcome: outcome.near_1,
-    "near_2": lambda outcome: outcome.near_2,
-}
+#: What is read off an outcome, by name; all are means over trials.
+METRICS = ("support_distance", "exact", "near_1", "near_2")
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ class Point:
     curves : dict of str to Choice
         The algorithm of each curve here; an option of it may change along the curve.
     metrics : tuple of str
-        Keys of `METRICS`.
+        Of `METRICS`.
     """
 
     panel: str
@@ -174,7 +169,7 @@ def _estimate(
     metric: str, outcomes: Sequence[Outcome], problem: ProblemChoice
 ) -> tuple[float, float, float]:
     """Return the mean of a metric with its interval: Wilson's for shares, Student's for others."""
-    values = [METRICS[metric](outcome) for outcome in outcomes]
+    values = [getattr(outcome, metric) for outcome in outcomes]
     if None in values:
         raise InputError(
             f"there are rows of {problem.label} without {metric}: its atoms are not ordered, or "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import operator
 import time
+import timeit
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -163,12 +164,7 @@ def dgemm_rate() -> float:
     """Return the flops a second of this machine in a product of two matrices, one thread."""
     size = 768
     left, right = np.ones((2, size, size))
-    seconds = []
-    for _ in range(8):
-        begin = time.perf_counter()
-        left @ right
-        seconds.append(time.perf_counter() - begin)
-    return 2.0 * size**3 / min(seconds)
+    return 2.0 * size**3 / min(timeit.repeat(lambda: left @ right, number=1, repeat=8))
 
 
 @dataclass(frozen=True)

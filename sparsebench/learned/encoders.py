@@ -10,11 +10,12 @@ Wang, Ling and Huang, Learning Deep l0 Encoders, AAAI 2016.
 from __future__ import annotations
 
 import time
+import timeit
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -116,7 +117,7 @@ class Teaching:
         rate diverges on signals of norm 16.
     """
 
-    optimiser: str = "adam"
+    optimiser: Literal["adam", "sgd"] = "adam"
     rate: float = 1e-3
     epochs: int = 30
     phases: tuple[tuple[float, float, float], ...] = (
@@ -355,15 +356,13 @@ def _teach(
         )
         for share, factor, sigma in teaching.phases
     ]
-    validation = inputs[count:], targets[count:]
-    optimiser: Any = teaching.optimiser
     return train(
         built,
         phases,
         batch,
-        validation,
+        (inputs[count:], targets[count:]),
         seed=seed,
-        optimiser=optimiser,
+        optimiser=teaching.optimiser,
         check_every=epoch,
         checkpoint=checkpoint,
     )
@@ -379,9 +378,4 @@ def _timed(built: nn.Module, inputs: Tensor) -> dict[str, float]:
 
 
 def _best(task: Callable[[], Any]) -> float:
-    taken = []
-    for _ in range(4):  # the first one warms up
-        start = time.perf_counter()
-        task()
-        taken.append(time.perf_counter() - start)
-    return min(taken[1:])
+    return min(timeit.repeat(task, number=1, repeat=4)[1:])  # the first one warms up

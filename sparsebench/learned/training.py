@@ -1,4 +1,7 @@
-"""Training in phases, with early stopping, checkpoints that resume, and a guard of divergence."""
+"""Training in phases, with early stopping, checkpoints that resume, and a guard of divergence.
+
+Networks of a few constants are trained by a simplex search instead.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from sparsebench.learned.networks import Unrolled
@@ -162,6 +168,31 @@ def train(
     network.load_state_dict(state.least_weights)
     network.eval()
     return Training(state.losses, state.least, state.diverged, state.total)
+
+
+def search(network: Unrolled, looks: int, validation: Examples) -> tuple[Training, bool]:
+    """Minimise the validation loss over the few constants of a network, by their logarithms.
+
+    Returns also whether the simplex shrank to a point before it had had all its looks.
+    """
+    signals, codes = validation
+    (constants,) = network.parameters()
+    losses: Losses = []
+
+    def loss(logarithms: NDArray[np.float64]) -> float:
+        with torch.no_grad():
+            constants.copy_(torch.tensor(np.exp(logarithms)))
+            now = float(squared_error(network(signals), codes))
+        losses.append((0, len(losses) + 1, now))
+        return now if np.isfinite(now) else 1e300
+
+    start = np.log(constants.detach().numpy())
+    simplex = np.vstack([start, start + np.eye(start.size)])
+    options = {"maxfev": looks, "xatol": 1e-3, "initial_simplex": simplex}
+    found = minimize(loss, start, method="Nelder-Mead", options=options)
+    with torch.no_grad():
+        constants.copy_(torch.tensor(np.exp(found.x)))
+    return Training(losses, float(found.fun), "", len(losses)), bool(found.success)
 
 
 def _steps(

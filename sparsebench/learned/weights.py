@@ -1,7 +1,4 @@
-"""Training by recipe, and the cache of trained weights.
-
-One file, though long: what a recipe says decides how it is trained and where its weights lie.
-"""
+"""Training by recipe, and the cache of trained weights."""
 
 from __future__ import annotations
 
@@ -16,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 
 from sparsebench.learned.catalogue import blueprint
 from sparsebench.learned.networks import Unrolled
@@ -26,7 +22,7 @@ from sparsebench.learned.training import (
     Phase,
     Training,
     layer_wise,
-    squared_error,
+    search,
     train,
 )
 from sparsebench.problems import check_seed, draw_batch, draw_dictionary
@@ -104,17 +100,12 @@ class Recipe:
 
     def data(self) -> dict[str, Any]:
         """Return the recipe as JSON data."""
-        return {
-            "network": self.network,
+        return vars(self) | {
             "version": blueprint(self.network).version,
             "options": dict(self.options),
             "rate": self.rate,
             "problem": self.problem.recipe,
-            "m": self.m,
-            "n": self.n,
-            "depth": self.depth,
             "plan": vars(self.plan),
-            "seed": self.seed,
             "start": self.start.data() if self.start else None,
         }
 
@@ -219,7 +210,7 @@ def _train(
     """Train a network by its recipe; return also the phases and whether it converged."""
     plan = recipe.plan
     if blueprint(recipe.network).training == "search":
-        training, converged = _search(network, plan.steps, validation)
+        training, converged = search(network, plan.steps, validation)
         return training, [Phase(recipe.depth, 0, math.nan, plan.steps, plan.steps)], converged
     layers, rounds = phases_of(recipe)
     phases = layers + rounds
@@ -248,15 +239,9 @@ def phases_of(recipe: Recipe) -> tuple[list[Phase], list[Phase]]:
     plan, depth = recipe.plan, recipe.depth
     by_layers = blueprint(recipe.network).training == "layer-wise" and recipe.start is None
     layers = layer_wise(depth, recipe.rate, plan.steps, plan.patience) if by_layers else []
+    steps, patience = depth * plan.steps, 2 * plan.patience
     one = [
-        Phase(
-            depth,
-            0,
-            share * recipe.rate,
-            depth * plan.steps,
-            2 * plan.patience,
-            explores=share == _ROUND[0],
-        )
+        Phase(depth, 0, share * recipe.rate, steps, patience, explores=share == _ROUND[0])
         for share in _ROUND
     ]
     return layers, plan.rounds * one
@@ -278,11 +263,7 @@ def settled(losses: Losses, layers: int) -> bool:
     if last < layers or (last - layers) % len(_ROUND) < len(_ROUND) - 1:
         return False
     first = last - len(_ROUND) + 1
-    before = min(
-        loss
-        for phase, step, loss in losses
-        if layers <= phase < first or (phase, step) == (first, 0)
-    )
+    before = min(loss for *at, loss in losses if [layers, 0] <= at <= [first, 0])
     after = min(loss for phase, _, loss in losses if phase == last)
     return abs(10 * math.log10(before / after)) < GAIN
 
@@ -292,31 +273,6 @@ def _draw(recipe: Recipe, dictionary: Dictionary, use: str, step: int, count: in
     key = {"seed": recipe.seed, "use": use, "step": step, "problem": recipe.problem.recipe}
     signals, codes = draw_batch(recipe.problem, dictionary, count, key)
     return torch.tensor(signals, dtype=torch.float32), torch.tensor(codes, dtype=torch.float32)
-
-
-def _search(network: Unrolled, looks: int, validation: Examples) -> tuple[Training, bool]:
-    """Minimise the validation loss over the few constants of a network, by their logarithms.
-
-    Returns also whether the simplex shrank to a point before it had had all its looks.
-    """
-    signals, codes = validation
-    (constants,) = network.parameters()
-    losses: Losses = []
-
-    def loss(logarithms: Any) -> float:
-        with torch.no_grad():
-            constants.copy_(torch.tensor(np.exp(logarithms)))
-            now = float(squared_error(network(signals), codes))
-        losses.append((0, len(losses) + 1, now))
-        return now if np.isfinite(now) else 1e300
-
-    start = np.log(constants.detach().numpy())
-    simplex = np.vstack([start, start + np.eye(start.size)])
-    options = {"maxfev": looks, "xatol": 1e-3, "initial_simplex": simplex}
-    found = minimize(loss, start, method="Nelder-Mead", options=options)
-    with torch.no_grad():
-        constants.copy_(torch.tensor(np.exp(found.x)))
-    return Training(losses, float(found.fun), "", len(losses)), bool(found.success)
 
 
 def _save(path: Path, network: Unrolled, recipe: Recipe, record: dict[str, Any]) -> None:
