@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sparsebench.problems import draw_dictionary, draw_signal
 from sparsebench.registry import Choice, choose_problem, load_plugin
 from sparsebench.run.pool import pool
-from sparsebench.statistics import FEWEST_FOR_A_MEDIAN, median_interval
+from sparsebench.statistics import COLUMNS, FEWEST_FOR_A_MEDIAN, median_interval
 from sparsebench.types import FloatArray, InputError, Instance, IntArray
 
 #: What is recorded, by its name in a history.
@@ -174,14 +174,11 @@ def _summary(found: list[_History | None], quantity: str, budget: int) -> pd.Dat
     """Return the median and the quartiles at some iterations, evenly spread by ratio."""
     iterations = np.unique(np.geomspace(1, budget, _POINTS).round().astype(int))
     values = np.array([_at(history, quantity, iterations) for history in found])
-    median, lower, upper = median_interval(values)
     lower_quartile, upper_quartile = np.quantile(values, [0.25, 0.75], axis=0)
     return pd.DataFrame(
         {
             "iteration": iterations,
-            "estimate": median,
-            "lower": lower,
-            "upper": upper,
+            **dict(zip(COLUMNS, median_interval(values), strict=True)),
             "lower_quartile": lower_quartile,
             "upper_quartile": upper_quartile,
         }

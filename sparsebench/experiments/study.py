@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sparsebench.registry import Choice, ProblemChoice
-from sparsebench.run.rows import Block, Outcome, Waves
-from sparsebench.statistics import mean_interval, wilson
+from sparsebench.run.rows import Block, Experiment, Outcome, Waves
+from sparsebench.statistics import COLUMNS, mean_interval, wilson
 from sparsebench.types import InputError, Status
 
 #: What is read off an outcome, by name; all are means over trials.
@@ -51,7 +51,7 @@ class Point:
 
 
 @dataclass
-class Study:
+class Study(Experiment):
     """Find the mean of each metric for every curve at each of some points.
 
     Points that share problem, sizes and trial share the dictionary, and the signal where k is the
@@ -111,10 +111,6 @@ class Study:
             for pair, outcome in outcomes.items():
                 self._outcomes[block.problem, block.m, block.n, block.trial, *pair] = outcome
 
-    def solves_to_go(self) -> dict[tuple[Choice, int], int]:
-        """Return nothing: the only wave holds every solve."""
-        return {}
-
     def estimates(self) -> pd.DataFrame:
         """Return one row a panel, curve, x and metric: the mean with its interval.
 
@@ -136,16 +132,14 @@ class Study:
                 ]
                 returned = [o for o in outcomes if not Status(o.status).failed]
                 for metric in point.metrics:
-                    mean, lower, upper = _estimate(metric, outcomes, point.problem)
+                    estimate = _estimate(metric, outcomes, point.problem)
                     rows.append(
                         {
                             "panel": point.panel,
                             "curve": label,
                             "x": point.x,
                             "metric": metric,
-                            "estimate": mean,
-                            "lower": lower,
-                            "upper": upper,
+                            **dict(zip(COLUMNS, estimate, strict=True)),
                             "trials": len(outcomes),
                             "failures": len(outcomes) - len(returned),
                             "time_outs": sum(o.status == Status.TIME_OUT for o in outcomes),

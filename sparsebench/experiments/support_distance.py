@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.registry import Choice, ProblemChoice
-from sparsebench.run.rows import Block, Outcome, Waves
-from sparsebench.statistics import mean_interval
+from sparsebench.run.rows import Block, Experiment, Outcome, Waves
+from sparsebench.statistics import COLUMNS, mean_interval
 from sparsebench.types import Status
 
 
 @dataclass
-class SupportDistance:
+class SupportDistance(Experiment):
     """Find the mean support distance of each algorithm at each k.
 
     Parameters
@@ -73,10 +73,6 @@ class SupportDistance:
             for pair, outcome in outcomes.items():
                 self._outcomes[pair].append(outcome)
 
-    def solves_to_go(self) -> dict[tuple[Choice, int], int]:
-        """Return nothing: the only wave holds every solve."""
-        return {}
-
     def distances(self) -> pd.DataFrame:
         """Return one row a point: the mean support distance with its interval.
 
@@ -86,7 +82,7 @@ class SupportDistance:
         for chosen in self.algorithms:
             for k in self.ks:
                 outcomes = self._outcomes[chosen, k]
-                mean, lower, upper = mean_interval([o.support_distance for o in outcomes])
+                estimate = mean_interval([o.support_distance for o in outcomes])
                 rows.append(
                     {
                         "algorithm": chosen.label,
@@ -95,9 +91,7 @@ class SupportDistance:
                         "m": self.m,
                         "n": self.n,
                         "k": k,
-                        "estimate": mean,
-                        "lower": lower,
-                        "upper": upper,
+                        **dict(zip(COLUMNS, estimate, strict=True)),
                         "trials": len(outcomes),
                         "exact": sum(o.exact for o in outcomes),
                         "failures": sum(Status(o.status).failed for o in outcomes),

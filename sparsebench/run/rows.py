@@ -64,8 +64,8 @@ class Experiment(Protocol):
         ...
 
     def solves_to_go(self) -> dict[tuple[Choice, int], int]:
-        """Forecast the solves beyond the wave in progress, by (algorithm, m)."""
-        ...
+        """Forecast the solves beyond the wave in progress, by (algorithm, m); none by default."""
+        return {}
 
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON data."""

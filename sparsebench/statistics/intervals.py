@@ -12,6 +12,8 @@ from scipy.stats import binom, norm, t
 from sparsebench.types import FloatArray, InputError, as_array, as_floats
 
 CONFIDENCE = 0.95
+#: The columns of an estimate with its interval.
+COLUMNS = ("estimate", "lower", "upper")
 #: Fewer values than this have no interval of their median at that confidence.
 FEWEST_FOR_A_MEDIAN = 6
 

@@ -302,9 +302,7 @@ def _measure(data: Data, part: tuple[Method, ...], teaching: Teaching) -> list[d
 def _row(
     variant: str, data: Data, method: Method | None, metric: str, value: float
 ) -> dict[str, Any]:
-    options = asdict(data)
-    for name in ("seed", "p", "images"):
-        del options[name]
+    options = {k: v for k, v in asdict(data).items() if k not in ("seed", "p", "images")}
     return {
         "images": data.images,
         "m": images.load(data.images).size,

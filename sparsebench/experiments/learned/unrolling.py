@@ -26,7 +26,7 @@ from sparsebench.registry import ProblemChoice, choose_problem
 from sparsebench.seeding import generator
 from sparsebench.solvers import solve
 from sparsebench.solvers.amp import message_passing
-from sparsebench.statistics import decibel_intervals
+from sparsebench.statistics import COLUMNS, decibel_intervals
 from sparsebench.theory import minimax_threshold
 from sparsebench.types import Dictionary, FloatArray
 
@@ -340,7 +340,7 @@ def _summary(iterates: _Iterates, codes: FloatArray) -> pd.DataFrame:
             {
                 "iteration": iteration,
                 "x": products,
-                **dict(zip(("estimate", "lower", "upper"), quoted, strict=True)),
+                **dict(zip(COLUMNS, quoted, strict=True)),
                 **dict(zip(("mean", "mean_lower", "mean_upper"), mean, strict=True)),
                 "trials": len(codes),
                 "failures": int(failed.sum()),

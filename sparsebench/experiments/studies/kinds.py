@@ -13,6 +13,7 @@ from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.sampling import LEVELS
 from sparsebench.experiments.study import Point, Study
 from sparsebench.registry import choose_algorithm, choose_algorithms, choose_problem, nearest_name
+from sparsebench.statistics import COLUMNS
 from sparsebench.types import InputError
 
 # Of a picture: the label of its x axis, and what `report.multiples` is told of it beside.
@@ -213,7 +214,7 @@ def estimates(name: str, ran: Sequence[Any]) -> pd.DataFrame:
         curve=labels,
         x=frame["n"] if study.x == "n" else ratios,
         metric="ratio",
-        **{column: frame[column] / frame["m"] for column in ("estimate", "lower", "upper")},
+        **{column: frame[column] / frame["m"] for column in COLUMNS},
     )
     first = ["panel", "curve", "x", "metric"]
     ordered = frame.sort_values("level", ascending=False, kind="stable")
