@@ -49,14 +49,14 @@ def phase_transition(
         x=points["m"] / points["n"],
         **{column: points[column] / points["m"] for column in ("estimate", "lower", "upper")},
     )
-    figure = _drawn(ratios, limit=True)
+    labels = "undersampling ratio m/n", "sparsity ratio k/m"
+    figure = _drawn(ratios, labels, limit=True)
     top = max(0.35, min(1.05 * float(ratios["upper"].max()), 1.0))
     for axes in figure.axes:
         axes.set_xlim(0, 1)
         axes.set_ylim(0, top)
     title = f"{level:.0%} of supports recovered exactly"
-    labels = ("undersampling ratio m/n", "sparsity ratio k/m")
-    return _finish(figure, labels, title, footer, folder, name)
+    return _finish(figure, title, footer, folder, name)
 
 
 @style.ours()
@@ -70,14 +70,14 @@ def support_distance(distances: pd.DataFrame, footer: str, folder: Path, name: s
     footer, folder, name : str, Path, str
         The small print, and where to write ``name.png`` and ``name.pdf``.
     """
-    figure = _drawn(distances.assign(x=distances["k"]))
+    labels = "sparsity k", "mean support distance"
+    figure = _drawn(distances.assign(x=distances["k"]), labels)
     top = min(1.0, 1.05 * float(distances["upper"].max()))
     for axes in figure.axes:
         axes.set_xlim(0, None)
         axes.set_ylim(0, top)
         style.whole_ticks(axes)
-    labels = ("sparsity k", "mean support distance")
-    return _finish(figure, labels, "", footer, folder, name)
+    return _finish(figure, "", footer, folder, name)
 
 
 @style.ours()
@@ -92,7 +92,7 @@ def history(times: pd.DataFrame, footer: str, folder: Path, name: str) -> list[P
         The small print, and where to write ``name.png`` and ``name.pdf``.
     """
     commits = list(times.sort_values("date")["commit"].unique())
-    figure = _drawn(times.assign(x=times["commit"].map(commits.index)))
+    figure = _drawn(times.assign(x=times["commit"].map(commits.index)), ("commit", "time"))
     for axes in figure.axes:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -100,10 +100,10 @@ def history(times: pd.DataFrame, footer: str, folder: Path, name: str) -> list[P
         axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xticks(range(len(commits)), commits, rotation=90, fontsize=5)
     title = f"time of a solve by commit: {times['panel'].iloc[0]}"
-    return _finish(figure, ("commit", "time"), title, footer, folder, name)
+    return _finish(figure, title, footer, folder, name)
 
 
-def _drawn(points: pd.DataFrame, limit: bool = False) -> Figure:
+def _drawn(points: pd.DataFrame, labels: tuple[str, str], limit: bool = False) -> Figure:
     """Draw few algorithms in one picture, many in a panel a family, the rest of them in grey."""
     deltas = np.linspace(0.005, 0.995, 199)
     if points["algorithm"].nunique() <= _MOST_IN_ONE:
@@ -111,6 +111,7 @@ def _drawn(points: pd.DataFrame, limit: bool = False) -> Figure:
         if limit:
             style.donoho_tanner(grid[0, 0], deltas, deltas)
         _curves(grid[0, 0], points)
+        style.label_panels(grid, labels[0], [labels[1]])
         return figure
     panel = _panels_of(points)
     titles = list(panel.cat.categories)
@@ -128,8 +129,7 @@ def _drawn(points: pd.DataFrame, limit: bool = False) -> Figure:
             axes.plot(ordered["x"], ordered["estimate"], color="0.85", lw=0.6, zorder=0)
         _curves(axes, points[panel == title])
         axes.set_title(style.plain(title), fontsize=7.5)
-    for axes in grid.flat[len(titles) :]:
-        axes.remove()
+    style.label_panels(grid, labels[0], [labels[1]] * len(titles))
     return figure
 
 
@@ -163,15 +163,12 @@ def _curves(axes: Axes, points: pd.DataFrame) -> None:
         )
 
 
-def _finish(
-    figure: Figure, labels: tuple[str, str], title: str, footer: str, folder: Path, name: str
-) -> list[Path]:
-    """Label the axes, place the legends and the small print, and write both files."""
+def _finish(figure: Figure, title: str, footer: str, folder: Path, name: str) -> list[Path]:
+    """Place the title, the legends and the small print, and write both files."""
     panels = figure.axes
     small: Any = {"ha": "center", "va": "bottom", "color": "0.35"}
     if len(panels) == 1:
         axes = panels[0]
-        axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.set_title(style.plain(title), fontsize=8)
         handles, texts = axes.get_legend_handles_labels()
         figure.legend(
@@ -187,12 +184,7 @@ def _finish(
         figure.text(0.5, 0.03, style.plain(footer), fontsize=5, **small)
         figure.tight_layout(rect=(0, 0.08, 1, 1))
     else:
-        for index, axes in enumerate(panels):
-            if index % style.ACROSS == 0:
-                axes.set_ylabel(labels[1])
-            if index + style.ACROSS >= len(panels):  # nothing below it
-                axes.set_xlabel(labels[0])
-                axes.tick_params(labelbottom=True)
+        for axes in panels:
             legend = axes.legend(
                 loc="best",
                 fontsize=5.5,

@@ -80,7 +80,7 @@ def small_multiples(
     else:
         top = min(1.02, 1.05 * float(points["upper"].max()))
         grid[0, 0].set_ylim(-0.02 * top, top)
-    _label_panels(grid, label, [METRICS[metric][0] for _, metric, _ in parts])
+    style.label_panels(grid, label, [METRICS[metric][0] for _, metric, _ in parts])
     return style.finish(figure, footer, folder, name)
 
 
@@ -144,21 +144,6 @@ def _log_with_zero(grid: Any, xs: pd.Series) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     for axes in grid.flat:
         axes.axvspan(0.3 * smallest, 0.6 * smallest, color="white", lw=0, zorder=5)
-
-
-def _label_panels(grid: Any, label: str, metrics: list[str]) -> None:
-    """Label the outer axes, and every y axis that differs from its left neighbour's."""
-    across = grid.shape[1]
-    for index, axes in enumerate(grid.flat):
-        if index >= len(metrics):
-            axes.remove()
-            continue
-        if index % across == 0 or metrics[index] != metrics[index - 1]:
-            axes.set_ylabel(metrics[index])
-            axes.tick_params(labelleft=True)
-        if index + across >= len(metrics):  # nothing below it
-            axes.set_xlabel(label)
-            axes.tick_params(labelbottom=True)
 
 
 @style.ours()

@@ -165,6 +165,21 @@ def whole_ticks(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
 
 
+def label_panels(grid: Any, label: str, metrics: list[str]) -> None:
+    """Label the outer axes, and y axes that differ from their left neighbours'; remove the rest."""
+    across = grid.shape[1]
+    for index, axes in enumerate(grid.flat):
+        if index >= len(metrics):
+            axes.remove()
+            continue
+        if index % across == 0 or metrics[index] != metrics[index - 1]:
+            axes.set_ylabel(metrics[index])
+            axes.tick_params(labelleft=True)
+        if index + across >= len(metrics):  # nothing below it
+            axes.set_xlabel(label)
+            axes.tick_params(labelbottom=True)
+
+
 def legend_text(label: str, told: str) -> str:
     """Name an algorithm, and say what it is told but k, and if it is not told k."""
     items = [item for item in told.split(",") if item]
