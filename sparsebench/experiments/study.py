@@ -17,9 +17,6 @@ from sparsebench.run.rows import Block, Experiment, Outcome, Waves
 from sparsebench.statistics import COLUMNS, mean_interval, wilson
 from sparsebench.types import InputError, Status
 
-#: What is read off an outcome, by name; all are means over trials.
-METRICS = ("support_distance", "exact", "near_1", "near_2")
-
 
 @dataclass(frozen=True)
 class Point:
@@ -36,7 +33,7 @@ class Point:
     curves : dict of str to Choice
         The algorithm of each curve here; an option of it may change along the curve.
     metrics : tuple of str
-        Of `METRICS`.
+        Fields of `Outcome`, of which means over trials are taken.
     """
 
     panel: str
