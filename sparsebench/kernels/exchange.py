@@ -147,19 +147,6 @@ def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
 
 
 @njit(cache=True)
-def begin(atoms, gram, correlations, y, first, most):
-    """Return (support, its size, terms, squared, age): the independent ones of `first`.
-
-    With room for `most` atoms; `squared` and `age` are those of `refresh`.
-    """
-    n, m = atoms.shape
-    support, terms = np.zeros(most, dtype=np.intp), room(m, n, most)
-    size = independent(atoms, gram, first, support)
-    squared, age = refresh(atoms, gram, correlations, y, support, size, terms, np.bool_(False))
-    return support, size, terms, squared, age
-
-
-@njit(cache=True)
 def _factorise(atoms, gram, correlations, y, chosen, orthogonal, inverse, images):
     """Write L⁻¹ and Qᵀ A; return (x, Qᵀ, whether by A_S itself), Qᵀ being empty if not."""
     k, basis = chosen.shape[0], np.empty((0, atoms.shape[1]))

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.exchange import begin, best_addition, best_swap, exchange, fallen, refresh
+from sparsebench.kernels.exchange import (
+    best_addition,
+    best_swap,
+    exchange,
+    fallen,
+    independent,
+    refresh,
+    room,
+)
 from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, residual
@@ -64,10 +72,13 @@ def els(
 @njit(cache=True)
 def exchange_locally(atoms, gram, y, k, first, max_iter, tol):
     """Return (support, its size, swaps, code)."""
+    n, m = atoms.shape
     correlations = correlate(atoms, y)
     energy = dot(y, y)
     zero = tol * tol * energy
-    support, size, terms, squared, age = begin(atoms, gram, correlations, y, first, k)
+    support, terms = np.zeros(k, dtype=np.intp), room(m, n, k)
+    size = independent(atoms, gram, first, support)
+    squared, age = refresh(atoms, gram, correlations, y, support, size, terms, np.bool_(False))
     while size < k and squared > zero:
         if interrupted():
             return support, size, 0, ITERATION_LIMIT

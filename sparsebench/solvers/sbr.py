@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.exchange import begin, best_addition, best_removal, exchange
+from sparsebench.kernels.exchange import (
+    best_addition,
+    best_removal,
+    exchange,
+    independent,
+    refresh,
+    room,
+)
 from sparsebench.kernels.gram import correlate, dot
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.selection import fingerprint
@@ -66,10 +73,13 @@ def sbr(
 @njit(cache=True)
 def _sbr(atoms, gram, y, k, first, max_iter, tol):
     """Return (best support of at most k atoms, insertions and removals, code)."""
+    n, m = atoms.shape
     correlations = correlate(atoms, y)
     zero = tol * tol * dot(y, y)
-    most = min(atoms.shape[0], y.shape[0])
-    support, size, terms, squared, age = begin(atoms, gram, correlations, y, first, most)
+    most = min(m, n)
+    support, terms = np.zeros(most, dtype=np.intp), room(m, n, most)
+    size = independent(atoms, gram, first, support)
+    squared, age = refresh(atoms, gram, correlations, y, support, size, terms, np.bool_(False))
     best, best_support = squared, support[:size].copy()
     penalty = best_addition(terms)[1]
     visited, since = np.empty(max_iter, dtype=np.uint64), 0
