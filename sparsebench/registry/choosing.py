@@ -71,7 +71,7 @@ def choose_algorithm(text: str, options: dict[str, Any] | None = None) -> Choice
         later link of a chain cannot start from an estimate.
     """
     known = _DEFAULTS.get(text_only(text))
-    if known and known[0] is ALGORITHMS.get(text) and not options:
+    if known and known[0] is ALGORITHMS.get(text) and known[0].ready and not options:
         return known[1]  # a solve can be as short as all the rest
     links = parse_links(text)
     entries = [get_algorithm(name) for name, _ in links]
