@@ -53,8 +53,8 @@ def start_worker(target: Callable[..., None], *given: Any) -> Any:
     sys.modules["__main__"] = ModuleType("__main__")  # or it is run anew, if it has no guard
     try:
         process = _way_to_start().Process(target=_work, args=(dict(os.environ), target, *given))
+        _workers.append(process)  # first: another thread may take the signal and end it at once
         process.start()
-        _workers.append(process)
     finally:
         sys.modules["__main__"] = script
         if masks:
