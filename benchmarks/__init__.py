@@ -1,1 +1,1 @@
-"""Speed, memory and recovery over the commits, for asv; see CONTRIBUTING.md."""
+"""Speed, memory and recovery over the commits, for asv; see docs/timing.md."""

@@ -3,12 +3,23 @@
 import io
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import sparsebench
+
+
+def _found(name, *homes):
+    """Return what has this name in the first of these modules that is there: older commits, too."""
+    for home in homes:
+        try:
+            return getattr(import_module(f"sparsebench.{home}"), name)
+        except ModuleNotFoundError:
+            continue
+    raise ImportError(name)
 
 
 class Draw:
@@ -36,11 +47,8 @@ class Runner:
     def setup(self):
         from sparsebench.registry import choose_algorithms, choose_problem
 
-        try:
-            from sparsebench.worker import solve_block
-        except ImportError:  # commits before workers had a module of their own
-            from sparsebench.runner import solve_block
-        from sparsebench.store import Block
+        solve_block = _found("solve_block", "run.worker", "worker", "runner")
+        Block = _found("Block", "run.rows", "store")
 
         problem = choose_problem("gaussian")
         pairs = tuple((a, k) for a in choose_algorithms(["omp,htp"]) for k in range(5, 55, 5))
@@ -65,8 +73,8 @@ class Run:
 
         from sparsebench.experiments.support_distance import SupportDistance
         from sparsebench.registry import choose_algorithms, choose_problem
-        from sparsebench.runner import run
 
+        run = _found("run", "run.engine", "runner")
         self.run, self.console = run, Console(file=io.StringIO())
         self.experiment = lambda trials: SupportDistance(
             algorithms=choose_algorithms(["thresholding,omp"]),
@@ -81,7 +89,7 @@ class Run:
         self._run(1)
 
     def _run(self, trials):
-        from sparsebench.store import Store
+        Store = _found("Store", "run.store", "store")
 
         with tempfile.TemporaryDirectory() as folder, Store(Path(folder)) as store:
             self.run(
@@ -109,11 +117,8 @@ class Reading:
     def setup_cache(self):
         from sparsebench.registry import choose_algorithms, choose_problem
 
-        try:
-            from sparsebench.worker import solve_block
-        except ImportError:  # commits before workers had a module of their own
-            from sparsebench.runner import solve_block
-        from sparsebench.store import Block, Store
+        solve_block = _found("solve_block", "run.worker", "worker", "runner")
+        Block, Store = _found("Block", "run.rows", "store"), _found("Store", "run.store", "store")
 
         problem = choose_problem("gaussian")
         pairs = tuple((a, k) for a in choose_algorithms(["omp,htp"]) for k in range(1, 51))
@@ -126,7 +131,7 @@ class Reading:
         return folder
 
     def time_frame(self, folder):
-        from sparsebench.store import Store
+        Store = _found("Store", "run.store", "store")
 
         with Store(folder, writable=False) as store:
             store.frame()
@@ -155,7 +160,7 @@ class Figure:
         self.folder = Path(tempfile.mkdtemp())
 
     def time_phase_transition(self):
-        from sparsebench.plots import phase_transition
+        phase_transition = _found("phase_transition", "report.diagrams", "report.plots", "plots")
 
         phase_transition(self.points, 0.95, "footer", self.folder, "figure")
 

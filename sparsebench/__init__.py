@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparsebench import batched as batched
-    from sparsebench.problems import draw as draw
-    from sparsebench.registry import algorithm as algorithm
-    from sparsebench.registry import load_plugin as load_plugin
-    from sparsebench.registry import problem as problem
-    from sparsebench.solvers import algorithms as algorithms
-    from sparsebench.solvers import solve as solve
+    from sparsebench.problems.drawing import draw as draw
+    from sparsebench.registry.catalogue import algorithms as algorithms
+    from sparsebench.registry.declaring import algorithm as algorithm
+    from sparsebench.registry.declaring import problem as problem
+    from sparsebench.registry.plugins import load_plugin as load_plugin
+    from sparsebench.solvers.solving import solve as solve
     from sparsebench.types import Dictionary as Dictionary
     from sparsebench.types import InputError as InputError
     from sparsebench.types import Instance as Instance

@@ -6,10 +6,10 @@ import sys
 
 def main() -> None:
     """Run the command line with one BLAS thread: parallelism is across trials."""
-    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
-        os.environ[name] = "1"
-    from sparsebench.system import stoppable
+    from sparsebench.system.processes import THREADS
+    from sparsebench.system.stopping import stoppable
 
+    os.environ.update(THREADS)
     with stoppable():  # while numba is imported, too
         from sparsebench.types import InputError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsebench import __version__
-from sparsebench.system import processor
+from sparsebench.system.resources import processor
 from sparsebench.types import InputError
 
 _PACKAGES = ("numpy", "scipy", "numba", "joblib", "pandas")

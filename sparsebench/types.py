@@ -1,4 +1,8 @@
-"""The nouns of the package: `Dictionary`, `Instance`, `Result` and `Status`."""
+"""The nouns of the package: `Dictionary`, `Instance`, `Result` and `Status`.
+
+A long file, since the checks of what a caller passed stand below them: a `Dictionary` is made with
+these, and they raise its `InputError`.
+"""
 
 from __future__ import annotations
 
@@ -46,143 +50,6 @@ class Status(StrEnum):
     def failed(self) -> bool:
         """Whether no estimate was returned at all."""
         return self in (Status.DIVERGED, Status.ERROR, Status.TIME_OUT)
-
-
-def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
-    """Return what was given as a plain array, refusing what would lose a mask or cannot be read.
-
-    Raises
-    ------
-    InputError
-        If entries are masked, or numpy cannot read the values.
-    """
-    if type(values) is np.ndarray:
-        return values
-    if _has_masked(values):
-        raise InputError(f"{name} has masked entries: fill or drop them first")
-    if hasattr(values, "toarray"):
-        raise InputError(f"{name} is sparse and must be a dense array: pass its .toarray()")
-    try:
-        return np.asarray(values)
-    except MemoryError:
-        raise
-    except Exception as error:  # of whatever library the values come from
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{name} must be a dense array of real numbers: {reason}") from None
-
-
-def _has_masked(values: Any, depth: int = 0) -> bool:
-    """Whether entries of a masked array, or of one in a nested sequence, are masked."""
-    mask = getattr(values, "mask", None)
-    if isinstance(mask, np.ndarray | np.bool_) and mask.dtype == bool:
-        return bool(mask.any())
-    if not isinstance(values, list | tuple) or depth == 64:
-        return False
-    # One pass over the types leaves out a long row of numbers.
-    kinds = tuple(kind for kind in set(map(type, values)) if kind not in (float, int))
-    return bool(kinds) and any(
-        _has_masked(value, depth + 1) for value in values if isinstance(value, kinds)
-    )
-
-
-# By numpy's letter; all else is a Python object in one way or another.
-_KINDS = {
-    "c": "complex ones",
-    "U": "text",
-    "S": "text",
-    "M": "dates",
-    "m": "time differences",
-    "V": "a structured array: pass one of its fields",
-}
-
-
-def as_reals(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> FloatArray:
-    """Return a fresh float64 copy of real numbers, refusing anything else; in order F aligned.
-
-    Raises
-    ------
-    InputError
-        If the values are not real numbers, or one of them is masked.
-    """
-    array = as_array(values, name)
-    kind = array.dtype.kind
-    if kind not in "biuf":
-        found = _KINDS.get(kind, "Python objects: convert them, as .astype(float) does")
-        raise InputError(f"{name} must be a dense array of real numbers, not {found}")
-    if array.dtype.itemsize > 8:  # what does not fit into double precision is infinite there
-        with np.errstate(over="ignore"):
-            array = array.astype(np.float64)
-    if order == "F":
-        given, array = array, aligned_empty(array.shape[::-1]).T
-        array[...] = given
-        return array
-    return np.array(array, dtype=np.float64, order="C")
-
-
-def as_floats(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> FloatArray:
-    """Return a fresh float64 copy of finite real numbers, as `as_reals` does.
-
-    Raises
-    ------
-    InputError
-        If the values are not real numbers, or one of them is masked, NaN or infinite.
-    """
-    array = as_reals(values, name, order)
-    if not all_finite(array):
-        raise InputError(f"{name} holds NaN or infinite entries: remove them first")
-    return array
-
-
-def aligned_empty(shape: tuple[int, ...]) -> FloatArray:
-    """Return an uninitialised array in C order that begins where a cache line does.
-
-    numpy's begin at a multiple of 16 bytes; vectors that straddle cache lines made OMP's loop over
-    rows half as fast again.
-    """
-    size = math.prod(shape)
-    room = np.empty(size + 7)
-    first = -room.ctypes.data % 64 // 8
-    return room[first : first + size].reshape(shape)
-
-
-def all_finite(values: NDArray[Any]) -> bool:
-    """Whether no entry is NaN or infinite; one pass over them nearly always."""
-    return math.isfinite(_energy(values)) or bool(np.isfinite(values).all())
-
-
-def _energy(values: NDArray[Any]) -> float:
-    """Return the sum of the squares, infinite or NaN where an entry is."""
-    flat = values.ravel(order="K")
-    if flat.dtype == np.float64 and 0 < flat.size < 2**31:
-        return float(ddot(flat, flat))  # overflows in silence, in a fifth of the time below
-    with np.errstate(over="ignore"):
-        return float(np.dot(flat, flat))
-
-
-def exponent_to_order_one(values: FloatArray) -> int:
-    """Return e such that values * 2**(-e) is safe to square; 0 unless the scale is extreme."""
-    # The largest entry lies between the root of the mean square and that of the sum.
-    if 2.0**-150 <= _energy(values) <= 2.0**150 and values.size < 2.0**40:
-        return 0
-    largest = max(float(values.max()), -float(values.min())) if values.size else 0.0
-    exponent = math.frexp(largest)[1]
-    return exponent if abs(exponent) > LARGEST_EXPONENT else 0
-
-
-def _frozen(array: FloatArray) -> FloatArray:
-    """Make an array read-only: it is shared by every algorithm that meets it."""
-    array.flags.writeable = False
-    return array
-
-
-def check_whole(name: str, value: object, low: int, high: int) -> int:
-    """Return `value` as an int, refusing what is not a whole number in low .. high."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InputError(f"{name} must be a whole number, not {value!r}")
-    if not low <= value <= high:
-        limit = f"at least {low}" if value < low else f"at most {high:,}"
-        raise InputError(f"{name} must be {limit}, not {value}")
-    return int(value)
 
 
 class Dictionary:
@@ -394,3 +261,140 @@ class Result:
         if self.x.ndim != 1:
             raise InputError("support is defined for one signal; take np.flatnonzero(x[:, b])")
         return np.flatnonzero(self.x)
+
+
+def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Return what was given as a plain array, refusing what would lose a mask or cannot be read.
+
+    Raises
+    ------
+    InputError
+        If entries are masked, or numpy cannot read the values.
+    """
+    if type(values) is np.ndarray:
+        return values
+    if _has_masked(values):
+        raise InputError(f"{name} has masked entries: fill or drop them first")
+    if hasattr(values, "toarray"):
+        raise InputError(f"{name} is sparse and must be a dense array: pass its .toarray()")
+    try:
+        return np.asarray(values)
+    except MemoryError:
+        raise
+    except Exception as error:  # of whatever library the values come from
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{name} must be a dense array of real numbers: {reason}") from None
+
+
+def _has_masked(values: Any, depth: int = 0) -> bool:
+    """Whether entries of a masked array, or of one in a nested sequence, are masked."""
+    mask = getattr(values, "mask", None)
+    if isinstance(mask, np.ndarray | np.bool_) and mask.dtype == bool:
+        return bool(mask.any())
+    if not isinstance(values, list | tuple) or depth == 64:
+        return False
+    # One pass over the types leaves out a long row of numbers.
+    kinds = tuple(kind for kind in set(map(type, values)) if kind not in (float, int))
+    return bool(kinds) and any(
+        _has_masked(value, depth + 1) for value in values if isinstance(value, kinds)
+    )
+
+
+# By numpy's letter; all else is a Python object in one way or another.
+_KINDS = {
+    "c": "complex ones",
+    "U": "text",
+    "S": "text",
+    "M": "dates",
+    "m": "time differences",
+    "V": "a structured array: pass one of its fields",
+}
+
+
+def as_reals(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> FloatArray:
+    """Return a fresh float64 copy of real numbers, refusing anything else; in order F aligned.
+
+    Raises
+    ------
+    InputError
+        If the values are not real numbers, or one of them is masked.
+    """
+    array = as_array(values, name)
+    kind = array.dtype.kind
+    if kind not in "biuf":
+        found = _KINDS.get(kind, "Python objects: convert them, as .astype(float) does")
+        raise InputError(f"{name} must be a dense array of real numbers, not {found}")
+    if array.dtype.itemsize > 8:  # what does not fit into double precision is infinite there
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float64)
+    if order == "F":
+        given, array = array, aligned_empty(array.shape[::-1]).T
+        array[...] = given
+        return array
+    return np.array(array, dtype=np.float64, order="C")
+
+
+def as_floats(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> FloatArray:
+    """Return a fresh float64 copy of finite real numbers, as `as_reals` does.
+
+    Raises
+    ------
+    InputError
+        If the values are not real numbers, or one of them is masked, NaN or infinite.
+    """
+    array = as_reals(values, name, order)
+    if not all_finite(array):
+        raise InputError(f"{name} holds NaN or infinite entries: remove them first")
+    return array
+
+
+def aligned_empty(shape: tuple[int, ...]) -> FloatArray:
+    """Return an uninitialised array in C order that begins where a cache line does.
+
+    numpy's begin at a multiple of 16 bytes; vectors that straddle cache lines made OMP's loop over
+    rows half as fast again.
+    """
+    size = math.prod(shape)
+    room = np.empty(size + 7)
+    first = -room.ctypes.data % 64 // 8
+    return room[first : first + size].reshape(shape)
+
+
+def all_finite(values: NDArray[Any]) -> bool:
+    """Whether no entry is NaN or infinite; one pass over them nearly always."""
+    return math.isfinite(_energy(values)) or bool(np.isfinite(values).all())
+
+
+def _energy(values: NDArray[Any]) -> float:
+    """Return the sum of the squares, infinite or NaN where an entry is."""
+    flat = values.ravel(order="K")
+    if flat.dtype == np.float64 and 0 < flat.size < 2**31:
+        return float(ddot(flat, flat))  # overflows in silence, in a fifth of the time below
+    with np.errstate(over="ignore"):
+        return float(np.dot(flat, flat))
+
+
+def exponent_to_order_one(values: FloatArray) -> int:
+    """Return e such that values * 2**(-e) is safe to square; 0 unless the scale is extreme."""
+    # The largest entry lies between the root of the mean square and that of the sum.
+    if 2.0**-150 <= _energy(values) <= 2.0**150 and values.size < 2.0**40:
+        return 0
+    largest = max(float(values.max()), -float(values.min())) if values.size else 0.0
+    exponent = math.frexp(largest)[1]
+    return exponent if abs(exponent) > LARGEST_EXPONENT else 0
+
+
+def _frozen(array: FloatArray) -> FloatArray:
+    """Make an array read-only: it is shared by every algorithm that meets it."""
+    array.flags.writeable = False
+    return array
+
+
+def check_whole(name: str, value: object, low: int, high: int) -> int:
+    """Return `value` as an int, refusing what is not a whole number in low .. high."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InputError(f"{name} must be a whole number, not {value!r}")
+    if not low <= value <= high:
+        limit = f"at least {low}" if value < low else f"at most {high:,}"
+        raise InputError(f"{name} must be {limit}, not {value}")
+    return int(value)

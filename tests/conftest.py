@@ -4,13 +4,13 @@ import os
 
 import pytest
 
-from sparsebench.system import THREADS
+from sparsebench.system.processes import THREADS
 
 for _name in THREADS:  # the processes of `pytest -n` share the cores
     os.environ.setdefault(_name, "1")
 
 import sparsebench  # noqa: E402
-from sparsebench.solvers import compile_kernels  # noqa: E402
+from sparsebench.registry.calls import compile_kernels  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,4 +30,4 @@ def kernels_are_compiled_once(tmp_path_factory):
             os.close(os.open(claims / entry.name, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             continue
-        compile_kernels(entry, {})
+        compile_kernels(entry, entry.options)

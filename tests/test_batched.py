@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,19 @@ import pandas as pd
 import pytest
 
 import sparsebench
-from sparsebench import devices, registry, runner
+from sparsebench import registry
 from sparsebench.experiments.support_distance import SupportDistance
-from sparsebench.store import Store
+from sparsebench.registry import devices
+from sparsebench.run import engine
+from sparsebench.run.store import Store
 from sparsebench.types import InputError, Status
 
 torch = pytest.importorskip("torch")
 from sparsebench import batched  # noqa: E402
+from sparsebench.batched import problems  # noqa: E402
 
-NAMES = [*devices.TWINS, "omp+sea", "els+sea"]
+TWINS = [entry.name for entry in sparsebench.algorithms() if entry.twin]
+NAMES = [*TWINS, "omp+sea", "els+sea"]
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
 PLACES = ["torch-cpu", pytest.param("cuda", marks=CUDA)]
 TRIALS = 12
@@ -56,7 +61,7 @@ def together(name, instances, device="torch-cpu", **options):
 
 
 def budget(name, max_iter):
-    options = registry.get_algorithm(name).options
+    options = dict(registry.choose_algorithm(name).options)
     return {key: max_iter for key in options if key.endswith("max_iter")}
 
 
@@ -152,9 +157,8 @@ def test_a_start_is_continued():
 def test_a_signal_that_is_not_finite_fails_alone(name):
     signals = np.stack([i.y for i in GAUSSIAN[:3]])
     signals[1, 7] = np.nan
-    found = batched.solve_problems(
-        registry.get_algorithm(name),
-        dict(registry.get_algorithm(name).options),
+    found = problems.solve_problems(
+        registry.choose_algorithm(name),
         [i.dictionary for i in GAUSSIAN[:3]],
         np.arange(3),
         signals,
@@ -189,23 +193,23 @@ def test_finished_problems_leave_the_batch(monkeypatch):
 
 def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch):
     sizes = []
-    inner = batched._solve
+    inner = problems._solve
 
-    def small(entry, options, stack, owner, *rest):
+    def small(chosen, stack, owner, *rest):
         sizes.append(len(owner))
         if len(owner) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return inner(entry, options, stack, owner, *rest)
+        return inner(chosen, stack, owner, *rest)
 
     expected = [r.support.tolist() for r in together("omp", GAUSSIAN)]
-    monkeypatch.setattr(batched, "_solve", small)
+    monkeypatch.setattr(problems, "_solve", small)
     assert [r.support.tolist() for r in together("omp", GAUSSIAN)] == expected
     assert max(sizes) > 2 and sizes.count(2) >= 2
 
     def none(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(batched, "_solve", none)
+    monkeypatch.setattr(problems, "_solve", none)
     with pytest.raises(MemoryError, match="does not fit"):
         together("omp", GAUSSIAN[:1])
 
@@ -213,11 +217,11 @@ def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch):
 def test_batches_are_cut_to_the_memory_at_hand(monkeypatch):
     expected = [r.support.tolist() for r in together("htp", GAUSSIAN)]
     sizes = []
-    inner = batched._solve
+    inner = problems._solve
     monkeypatch.setattr(
-        batched, "_solve", lambda *given: sizes.append(len(given[3])) or inner(*given)
+        problems, "_solve", lambda *given: sizes.append(len(given[2])) or inner(*given)
     )
-    monkeypatch.setattr(batched, "memory_at_hand", lambda device: 3e5)
+    monkeypatch.setattr(problems, "memory_at_hand", lambda device: 3e5)
     assert [r.support.tolist() for r in together("htp", GAUSSIAN)] == expected
     assert len(sizes) > 3 and sum(sizes) == len(GAUSSIAN)
 
@@ -266,7 +270,14 @@ def test_shapes_that_do_not_fit_are_one_clear_line(A, y, k, words):
 
 
 def test_every_twin_has_a_name_and_auto_runs_everything():
-    assert set(batched.TWINS) == set(devices.TWINS)
+    rooms = ("amp", "htp", "iht", "ista", "local_search", "omp", "pursuit", "sea")
+    written = {
+        getattr(module, name)
+        for module in (import_module(f"sparsebench.batched.{room}") for room in rooms)
+        for name in dir(module)
+        if name in registry.ALGORITHMS
+    }
+    assert {problems.load_twin(registry.get_algorithm(name)) for name in TWINS} == written
     expected = "cuda:0" if torch.cuda.is_available() else "cpu"
     assert devices.resolve("auto") == expected
     for name in ("omp", "bp"):
@@ -313,7 +324,7 @@ def endings():
     }
 
 
-@pytest.mark.parametrize("name", devices.TWINS)
+@pytest.mark.parametrize("name", TWINS)
 def test_a_twin_and_several_signals_end_as_the_kernel_does(name):
     options = budget(name, 100)
     for problem, (A, y, k) in endings().items():
@@ -399,7 +410,7 @@ def experiment(algorithms, trials=4):
 
 def run(folder, algorithms, **options):
     with Store(folder) as store:
-        report = runner.run(
+        report = engine.run(
             experiment(algorithms), store, workers=1, command="", environment={}, **options
         )
         return report, store.frame()
@@ -407,10 +418,10 @@ def run(folder, algorithms, **options):
 
 def test_the_store_keeps_devices_apart(tmp_path):
     chosen = registry.choose_algorithms("omp,sea")
-    twins, device = devices.placed(chosen, "torch-cpu")
-    singles, _ = devices.placed(chosen, "torch-cpu", "float32")
+    twins, device = registry.on_device(chosen, "torch-cpu")
+    singles, _ = registry.on_device(chosen, "torch-cpu", "float32")
     assert [c.label for c in twins] == ["omp on torch-cpu", "sea on torch-cpu"]
-    assert devices.placed(chosen, "cpu")[0] == chosen
+    assert registry.on_device(chosen, "cpu")[0] == chosen
     assert run(tmp_path, chosen)[0].computed == 16
     report, _ = run(tmp_path, [*twins, *singles], device=device)
     assert (report.computed, report.found) == (32, 0)
@@ -423,26 +434,26 @@ def test_the_store_keeps_devices_apart(tmp_path):
 
 def test_one_run_mixes_workers_and_a_device(tmp_path):
     chosen = registry.choose_algorithms("omp")
-    twins, device = devices.placed(chosen, "torch-cpu")
+    twins, device = registry.on_device(chosen, "torch-cpu")
     report, rows = run(tmp_path, [*chosen, *twins], device=device)
     assert report.computed == len(rows) == 16
     assert rows.groupby("algorithm_recipe")["support_distance"].sum().nunique() == 1
 
 
 def test_trouble_on_a_device_is_rows_or_one_line(tmp_path, monkeypatch):
-    twins, device = devices.placed(registry.choose_algorithms("omp"), "torch-cpu")
-    bad, _ = devices.placed(registry.choose_algorithms("niht[c=0.9]"), "torch-cpu")
+    twins, device = registry.on_device(registry.choose_algorithms("omp"), "torch-cpu")
+    bad, _ = registry.on_device(registry.choose_algorithms("niht[c=0.9]"), "torch-cpu")
     _, rows = run(tmp_path / "options", bad, device=device)
     assert (rows["status"] == "error").all() and rows["message"].str.contains("kappa").all()
 
-    inner = batched._solve
+    inner = problems._solve
 
-    def poisoned(entry, options, stack, owner, signals, *rest):
+    def poisoned(chosen, stack, owner, signals, *rest):
         signals = signals.copy()
         signals[0] = np.nan
-        return inner(entry, options, stack, owner, signals, *rest)
+        return inner(chosen, stack, owner, signals, *rest)
 
-    monkeypatch.setattr(batched, "_solve", poisoned)
+    monkeypatch.setattr(problems, "_solve", poisoned)
     _, rows = run(tmp_path / "nan", twins, device=device)
     assert (rows["status"] == "error").sum() == 1
     assert rows["message"].max() == "NaN or infinite entries on torch-cpu"
@@ -450,24 +461,24 @@ def test_trouble_on_a_device_is_rows_or_one_line(tmp_path, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(batched, "_solve", full)
+    monkeypatch.setattr(problems, "_solve", full)
     _, rows = run(tmp_path / "memory", twins, device=device)
     assert (rows["message"] == "out of memory on torch-cpu").all()
 
     def gone(*_):
         raise RuntimeError("CUDA error: the launch timed out\nmore")
 
-    monkeypatch.setattr(batched, "_solve", gone)
+    monkeypatch.setattr(problems, "_solve", gone)
     with pytest.raises(OSError, match=r"does not answer any more \(CUDA error: the launch timed"):
         run(tmp_path / "gone", twins, device=device)
-    monkeypatch.setattr(batched, "_solve", inner)
+    monkeypatch.setattr(problems, "_solve", inner)
     assert run(tmp_path / "gone", twins, device=device)[0].computed == 8
 
 
 def test_the_command_line_takes_a_device(tmp_path):
     from typer.testing import CliRunner
 
-    from sparsebench.cli import app
+    from sparsebench.cli.application import app
 
     given = [
         "phase-transition",

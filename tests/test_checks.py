@@ -5,8 +5,7 @@ import pytest
 import structured
 
 import sparsebench
-from sparsebench.registry import FAMILIES
-from sparsebench.timing import flops
+from sparsebench.registry import FAMILIES, flops
 from sparsebench.types import Status
 
 # The oracle must be told the support and the exhaustive search takes tiny problems only: both have

@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pages import ROOT, blocks, check_columns
 
-from sparsebench import cli, figures, registry
+from sparsebench import cli, draw, registry, solve
+from sparsebench.cli import listing, options, results
+from sparsebench.report import figures
 from sparsebench.types import InputError
 
 PLUGIN = str(Path(__file__).parent / "plugin_example.py")
@@ -23,13 +26,13 @@ SMALL = ["--n", "32", "--ratios", "0.4,0.7", "--max-trials", "20", "-j", "1"]
 
 @pytest.fixture(autouse=True)
 def no_plugins_left():
-    tables = registry._ALGORITHMS, registry._PROBLEMS
+    tables = registry.ALGORITHMS, registry.PROBLEMS
     known = [set(table) for table in tables]
     yield
     for table, names in zip(tables, known, strict=True):
         for name in set(table) - names:
             del table[name]
-    registry._load_plugin.cache_clear()
+    registry.plugins._load_plugin.cache_clear()
 
 
 def sparsebench(*arguments, monkeypatch, capsys):
@@ -58,6 +61,8 @@ def test_phase_transition_writes_a_diagram_and_its_numbers(command, tmp_path):
         "cells.csv",
         "phase-transition-50.png",
     }
+    for name in ("thresholds.csv", "cells.csv"):
+        check_columns(tmp_path / name)
     thresholds = pd.read_csv(tmp_path / "thresholds.csv")
     assert list(thresholds.columns[:10]) == [
         "algorithm",
@@ -126,6 +131,8 @@ def test_support_distance_and_export(command, tmp_path):
     assert code == 0
     rows = pd.read_csv(tmp_path / "rows.csv")
     assert len(rows) == 2 * 3 * 5
+    for name in ("distances.csv", "rows.csv"):
+        check_columns(tmp_path / name)
     assert rows.groupby(["algorithm", "k"])["support_distance"].mean().loc[("omp", 4)] == (
         pytest.approx(distances.set_index(["algorithm", "k"]).loc[("omp", 4), "estimate"])
     )
@@ -179,6 +186,16 @@ def test_a_function_in_a_file_appears_in_the_diagram(command, tmp_path):
     assert "my_algorithm" in set(pd.read_csv(tmp_path / "r" / "thresholds.csv")["algorithm"])
 
 
+def test_the_algorithm_of_the_readme_recovers(tmp_path):
+    (code,) = blocks(ROOT / "README.md", "python")
+    (tmp_path / "my_algorithm.py").write_text(code)
+    assert registry.load_plugin(tmp_path / "my_algorithm.py") == ["my_algorithm"]
+    instance = draw("gaussian", m=100, n=200, k=5)
+    for name in ("my_algorithm", "my_algorithm[rounds=10]"):
+        x = solve(name, instance.A, instance.y, 5).x
+        np.testing.assert_allclose(x, instance.x, atol=1e-10)
+
+
 def test_ratios_are_rounded_to_measurements(command, tmp_path):
     code, _, err = command(
         "phase-transition",
@@ -212,7 +229,7 @@ def test_ratios_are_rounded_to_measurements(command, tmp_path):
     ],
 )
 def test_ratios_are_numbers_or_a_range_of_exact_decimals(text, values):
-    assert cli._ratios(text) == values
+    assert options.read_ratios(text) == values
 
 
 @pytest.fixture
@@ -226,7 +243,7 @@ def asked(monkeypatch, command):
             found.append(experiment)
             raise SystemExit
 
-        monkeypatch.setattr(cli, "_run", keep)
+        monkeypatch.setattr(results, "run_stored", keep)
         command(*arguments)
         return found[0]
 
@@ -480,7 +497,7 @@ def test_list_shows_everything(command):
 def test_list_says_what_is_not_installed_and_why(command, monkeypatch, first, words):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "celer" else find(n))
-    monkeypatch.setattr(registry, "_NO_WHEEL", {"celer": first})
+    monkeypatch.setattr(registry.records, "_NO_WHEEL", {"celer": first})
     line = f"not installed: {words}"
     assert line in " ".join(command("list", "algorithms")[1].split())
     assert "celer-lasso (needs celer)" in command("list")[1]
@@ -616,7 +633,7 @@ def test_a_problem_with_a_function_without_k_is_loaded(command, tmp_path):
     try:
         code, out, err = command("list", "problems", "--plugin", file)
     finally:
-        registry._PROBLEMS.pop("mine", None)
+        registry.PROBLEMS.pop("mine", None)
     assert code == 0
     assert "mine" in out
     assert err.count("\n") == 1
@@ -720,10 +737,12 @@ def test_chains_are_chosen_by_name_and_drawn(command, tmp_path):
         assert err.count("\n") == 1
 
 
-def test_the_readme_has_the_table_of_the_registry():
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    table = readme.partition("<!-- algorithms -->\n")[2].partition("\n<!-- end")[0]
-    assert table == cli.algorithm_table(), "python -m sparsebench list --markdown prints it anew"
+def test_the_page_has_the_table_of_the_registry():
+    page = (ROOT / "docs" / "algorithms.md").read_text()
+    table = page.partition("<!-- algorithms -->\n")[2].partition("\n<!-- end")[0]
+    assert table == listing.algorithm_table(), (
+        "python -m sparsebench list --markdown prints it anew"
+    )
 
 
 def test_measurements_of_a_finer_grid_need_not_be_stated(command, tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from pages import check_columns
 from scipy.special import expit
 from scipy.stats import binom, ttest_rel
 
@@ -13,10 +14,10 @@ from sparsebench import cli
 from sparsebench.experiments.comparison import compare
 from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.registry import choose_algorithms, choose_problem
-from sparsebench.rows import Block, Outcome
+from sparsebench.run.rows import Block, Outcome
+from sparsebench.run.store import Store
 from sparsebench.seeding import canonical
 from sparsebench.statistics import fit_threshold, mcnemar, threshold_difference
-from sparsebench.store import Store
 from sparsebench.types import InputError
 
 OMP, HTP = choose_algorithms("omp,htp")
@@ -165,6 +166,7 @@ def test_an_instance_counts_once(command, tmp_path, by):
     fill(tmp_path, omp_misses_two_and_htp_fifteen, version="an older one")
     code, _, err = command("compare", "omp", "htp", "--by", by, "--out", tmp_path)
     assert code == 0, err
+    check_columns(tmp_path / f"comparison-{by}.csv")
     found = pd.read_csv(tmp_path / f"comparison-{by}.csv")
     assert (found["shared"] == 45).all()
     assert (found["only_first"] == 15).all() and (found["only_other"] == 2).all()

@@ -11,12 +11,13 @@ import pytest
 from rich.console import Console
 from test_cli import SMALL, sparsebench
 
-from sparsebench import progress, solvers
+from sparsebench import solvers
 from sparsebench.experiments import presets
-from sparsebench.progress import Bar, Doing, Lines, time_left
 from sparsebench.registry import choose_algorithms, choose_problem
-from sparsebench.rows import Block, Outcome
-from sparsebench.worker import Solved
+from sparsebench.run import progress
+from sparsebench.run.progress import Bar, Doing, Lines, time_left
+from sparsebench.run.rows import Block, Outcome
+from sparsebench.run.worker import Solved
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ def test_training_says_lines(command, tmp_path, monkeypatch):
     code, _, err = command(*"train lista-cp --m 8 --n 16 --depth 1 --steps 25 -j 1".split())
     assert code == 0
     line = r"training lista-cp: phase 1 of \d+, step \d+, loss .+, \d+% done\n"
-    assert re.match(line, err), err
+    assert re.fullmatch(line, err), err
 
 
 def test_the_version_is_said(command):

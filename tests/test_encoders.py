@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pages import check_columns
 
 import sparsebench
-from sparsebench import figures
 from sparsebench.environment import need
-from sparsebench.experiments.encoders import Plan, summary
+from sparsebench.experiments.learned.encoders import EncoderComparison, summary
 from sparsebench.learned.dictionary_learning import learn_dictionary
 from sparsebench.learned.encoders import Data, Method, Teaching, codes, compare, errors
 from sparsebench.learned.optimal_codes import (
@@ -27,6 +27,7 @@ from sparsebench.learned.optimal_codes import (
     squared_norm,
 )
 from sparsebench.problems import images
+from sparsebench.report import figures
 from sparsebench.types import InputError
 
 MNIST = Path(os.environ.get("SPARSEBENCH_DATA", "")) / "mnist"
@@ -440,6 +441,7 @@ def test_the_command(tmp_path, cache):
     assert "paper" not in ran.stdout.split("dictionaries and optimal codes")[0].replace(
         "(not in the paper)", ""
     )
+    check_columns(tmp_path / "encoders.csv")
     first = pd.read_csv(tmp_path / "encoders.csv")
     facts = first[first["method"] == "data"].set_index(["metric", "seed"])["value"]
     assert facts["learning_steps"].min() >= 200
@@ -477,13 +479,15 @@ def test_intervals_over_seeds_are_students():
 
 
 def test_a_plan_says_what_it_cannot_do():
-    plan = Plan("digits", (8,), 2, 0.5, (0, 1), (2,), 4, variants=("sigma / 10 an epoch",))
+    plan = EncoderComparison(
+        "digits", (8,), 2, 0.5, (0, 1), (2,), 4, variants=("sigma / 10 an epoch",)
+    )
     sigmas = [phase[2] for phase in plan.teaching("sigma / 10 an epoch").phases]
     assert sigmas == pytest.approx([0.2, 0.02, 0.002, 0.0002])
     with pytest.raises(InputError, match="at least 2 seeds"):
-        Plan("digits", (8,), 2, 0.5, (0,), (2,), 4)
+        EncoderComparison("digits", (8,), 2, 0.5, (0,), (2,), 4)
     with pytest.raises(InputError, match="unknown variant"):
-        Plan("digits", (8,), 2, 0.5, (0, 1), (2,), 4, variants=("sgd .01",))
+        EncoderComparison("digits", (8,), 2, 0.5, (0, 1), (2,), 4, variants=("sgd .01",))
 
 
 @needs_mnist

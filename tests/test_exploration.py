@@ -5,17 +5,19 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from pages import check_columns
 
 import sparsebench
-from sparsebench import cli, plots, registry
+from sparsebench import cli, registry
 from sparsebench.experiments import presets
-from sparsebench.experiments.exploration import Workload, explore
+from sparsebench.experiments.exploration import SizedProblem, explore
 from sparsebench.registry import choose_algorithms
+from sparsebench.report.exploration import exploration
 from sparsebench.types import InputError, Result, Status
 
 TRIALS = 7
 # The first is not solved within the budget, the second is, by nearly all.
-WORKLOADS = [Workload("deconvolution", 60, 60, 8), Workload("gaussian", 60, 40, 6)]
+WORKLOADS = [SizedProblem("deconvolution", 60, 60, 8), SizedProblem("gaussian", 60, 40, 6)]
 
 
 def explored(names, workers=1):
@@ -70,7 +72,7 @@ def test_a_failed_solve_explored_nothing():
     try:
         frame = explored("halts")
     finally:
-        del registry._ALGORITHMS["halts"]
+        del registry.ALGORITHMS["halts"]
     assert (frame["failures"] == TRIALS).all()
     assert set(frame.groupby("quantity")["estimate"].max()) == {0.0, 1.0}
 
@@ -86,7 +88,7 @@ def test_what_cannot_be_recorded_is_refused():
             with pytest.raises(InputError, match="records no supports"):
                 explored(name)
     finally:
-        del registry._ALGORITHMS["counts"]
+        del registry.ALGORITHMS["counts"]
     with pytest.raises(InputError, match="takes 6 trials, not 5"):
         explore(choose_algorithms("sea"), WORKLOADS, trials=5, seed=0, workers=1)
 
@@ -100,9 +102,10 @@ def test_the_command_writes_rows_that_draw_the_same_picture(tmp_path, monkeypatc
         cli.run()
     assert not ended.value.code
     frame = pd.read_csv(tmp_path / "exploration.csv")
+    check_columns(tmp_path / "exploration.csv")
     assert set(frame["problem"]) == {"deconvolution", "gaussian"}
     drawn = (tmp_path / "exploration.png").stat().st_size
     (tmp_path / "again").mkdir()
-    png, pdf = plots.exploration(frame, "", tmp_path / "again", "exploration")
+    png, pdf = exploration(frame, "", tmp_path / "again", "exploration")
     assert 0.5 < png.stat().st_size / drawn < 2
     assert pdf.exists()

@@ -15,9 +15,13 @@ import pandas as pd
 import pytest
 
 import sparsebench
-from sparsebench import cli, folders, plots, registry, seeding, store
+from sparsebench import cli, registry, seeding
+from sparsebench.cli import application, results
 from sparsebench.problems import images
-from sparsebench.rows import Block, Outcome
+from sparsebench.report import style
+from sparsebench.run import store
+from sparsebench.run.rows import Block, Outcome
+from sparsebench.system import folders
 
 # Read, write and search by the modes of files, the administrator too: what Linux lets one give up.
 _CAP_DAC_OVERRIDE, _PR_CAPBSET_DROP = 1, 24
@@ -155,9 +159,9 @@ def test_workers_use_the_folder_of_their_parent(machine):
     machine.private.write_text("")  # so that a fresh name is drawn, which a worker cannot guess
     (machine.root / "ask.py").write_text(
         "def where():\n"
-        "    import sparsebench.folders, sparsebench.kernels, numba\n"
+        "    import sparsebench.system.folders, sparsebench.kernels, numba\n"
         "    return (sparsebench.kernels.CACHE, numba.config.CACHE_DIR,\n"
-        "            str(sparsebench.folders.cache_folder()))\n"
+        "            str(sparsebench.system.folders.cache_folder()))\n"
     )
     ended = machine.run(
         "-c",
@@ -238,13 +242,13 @@ def test_matplotlib_is_quiet_without_a_home(machine):
     machine.close(machine.home)
     ended = machine.run(
         "-c",
-        "from sparsebench.folders import settle_matplotlib; settle_matplotlib()\n"
+        "from sparsebench.system.folders import settle_matplotlib; settle_matplotlib()\n"
         "import matplotlib; print(matplotlib.get_cachedir(), matplotlib.get_configdir())",
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.split() == [str(machine.private / "matplotlib")] * 2
     machine.home.chmod(0o755)
-    script = "from sparsebench.folders import settle_matplotlib; settle_matplotlib()"
+    script = "from sparsebench.system.folders import settle_matplotlib; settle_matplotlib()"
     ended = machine.run("-c", f"{script}\nimport os; print('MPLCONFIGDIR' in os.environ)")
     assert ended.stdout == "False\n"
 
@@ -252,7 +256,7 @@ def test_matplotlib_is_quiet_without_a_home(machine):
 def test_matplotlib_is_settled_before_a_figure_is_drawn(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["sparsebench", "list", "problems"])
     called = []
-    monkeypatch.setattr(cli, "settle_matplotlib", lambda: called.append(1))
+    monkeypatch.setattr(application, "settle_matplotlib", lambda: called.append(1))
     with pytest.raises(SystemExit):
         cli.run()
     assert called
@@ -273,11 +277,11 @@ def full_disk(monkeypatch):
 
 
 def write_table(path):
-    cli._write_csv(pd.DataFrame({"a": range(5000)}), path)
+    results.write_csv(pd.DataFrame({"a": range(5000)}), path)
 
 
 def write_figure(path):
-    plots._save(plots.plt.figure(), path.parent, path.stem)
+    style.save(style.plt.figure(), path.parent, path.stem)
 
 
 def write_arrays(path):

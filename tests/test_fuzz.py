@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import sparsebench
-from sparsebench import cli, figures, metrics, registry, statistics
+from sparsebench import cli, metrics, registry, statistics
 from sparsebench.problems import problems
+from sparsebench.report import figures
 from sparsebench.types import InputError, Result, Status
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
@@ -255,16 +256,16 @@ GRAMMAR = st.one_of(st.lists(WORDS, max_size=8).map("".join), st.text(max_size=1
 @given(GRAMMAR)
 def test_names_and_options(text):
     for chosen in outcome(registry.choose_algorithms, text) or ():
-        entry = registry.get_algorithm(chosen.name)
-        assert set(dict(chosen.options)) == set(entry.options)
-        if entry.ready:  # its label names it again
+        links = [link.algorithm for link in chosen.links]
+        assert len(dict(chosen.options)) == sum(len(entry.options) for entry in links)
+        if all(entry.ready for entry in links):  # its label names it again
             assert registry.choose_algorithms(chosen.label) == [chosen]
     chosen = outcome(registry.choose_problem, text)
     if chosen is not None:
         assert registry.choose_problem(chosen.label) == chosen
     found = outcome(registry.choose_algorithm, text, {})
     if found is not None:
-        assert set(found[1]) == set(found[0].options)
+        assert found.links and found in registry.choose_algorithms(text)
     outcome(registry.get_algorithm, text)
     outcome(registry.get_problem, text)
     outcome(registry.parse_links, text)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pages import check_columns
 
-from sparsebench import figures
+from sparsebench.report import figures
 
 ROOT = Path(__file__).parent.parent
 pytest.importorskip("asv", reason="asv is not installed: pip install -e '.[dev]'")
@@ -62,6 +63,7 @@ def test_the_table_holds_every_time_and_is_drawn(results, tmp_path):
     script = [sys.executable, ROOT / "figures" / "history.py"]
     table = tmp_path / "history.csv"
     subprocess.run([*script, results, "-o", table], check=True)
+    check_columns(table)
     rows = pd.read_csv(table)
     older, newer = (commit[:8] for commit in commits())
     assert list(rows["commit"]) == [older, newer] * 2

@@ -5,11 +5,13 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from pages import check_columns
 
 import sparsebench
-from sparsebench import cli, plots, registry
+from sparsebench import cli, registry
 from sparsebench.experiments.instance import crowded_region, solutions
 from sparsebench.registry import choose_algorithms, choose_problem
+from sparsebench.report import spikes
 
 SIZES = {"n": 60, "m": 30, "k": 5, "trial": 2, "seed": 1}
 
@@ -64,11 +66,11 @@ def test_a_failed_solve_is_one_row_that_missed_everything(tmp_path):
     try:
         frame = found("bursts,omp")
     finally:
-        del registry._ALGORITHMS["bursts"]
+        del registry.ALGORITHMS["bursts"]
     (row,) = frame[frame["series"] == "bursts"].itertuples()
     assert (row.support_distance, row.relative_residual, row.status) == (1.0, 1.0, "error")
     assert row.message == "RuntimeError: the moon is full"
-    assert len(plots.instance(frame, "", tmp_path, "instance")) == 2
+    assert len(spikes.instance(frame, "", tmp_path, "instance")) == 2
 
 
 @pytest.mark.parametrize("window", [1, 4, 11, 30])
@@ -95,11 +97,12 @@ def test_the_command_writes_rows_that_draw_the_same_picture(tmp_path, monkeypatc
         cli.run()
     assert not ended.value.code
     frame = pd.read_csv(tmp_path / "instance.csv")
+    check_columns(tmp_path / "instance.csv")
     assert set(frame["trial"]) == {1}
     assert set(frame["series"]) == {"truth", "y", "omp", "pinv"}
     drawn = (tmp_path / "instance.png").stat().st_size
     (tmp_path / "again").mkdir()
-    png, pdf = plots.instance(frame, "", tmp_path / "again", "instance")
+    png, pdf = spikes.instance(frame, "", tmp_path / "again", "instance")
     assert 0.5 < png.stat().st_size / drawn < 2
     assert pdf.exists()
 

@@ -12,14 +12,18 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import sparsebench
-from sparsebench import cli, figures, pool, system
+from sparsebench import cli
 from sparsebench.experiments import studies
-from sparsebench.pool import WorkerDied
+from sparsebench.report import figures
+from sparsebench.run import pool
+from sparsebench.run.pool import WorkerDied
 from sparsebench.seeding import digest
+from sparsebench.system import processes, resources
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="asks by signals")
 STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}  # 128 + n, as a shell says it
@@ -185,7 +189,7 @@ def test_an_interruption_that_somebody_swallows_is_none_the_less_one(tmp_path, n
 
 @POSIX
 def test_the_second_time_it_ends_at_once(tmp_path):
-    before = "from sparsebench import system\nsystem._GRACE = 1e6"
+    before = "from sparsebench.system import stopping\nstopping._GRACE = 1e6"
     run = Run(tmp_path, "swallows,quick", before=before).holding()
     run.mark.unlink()
     run.ask("SIGINT")
@@ -237,11 +241,11 @@ def test_a_system_that_lacks_what_linux_has(tmp_path, asked):
 
 
 def test_without_proc_the_workers_themselves_are_ended(monkeypatch, tmp_path):
-    monkeypatch.setattr(system, "Path", lambda _: tmp_path)
-    assert system._descendants([os.getpid()]) == []
+    monkeypatch.setattr(processes, "Path", lambda _: tmp_path)
+    assert processes._descendants([os.getpid()]) == []
     with pool.pool(2) as each:
         pids = {pid for _, pid in each(os.getpid, [()] * 8)}
-    workers = [process for process in system._workers if process.pid in pids]
+    workers = [process for process in processes._workers if process.pid in pids]
     pool._end()
     for process in workers:
         process.join(timeout=60)
@@ -259,8 +263,8 @@ def test_descendants_are_those_of_those(tmp_path):
     with subprocess.Popen([sys.executable, "-c", outer], stdout=subprocess.PIPE, text=True) as one:
         two = int(one.stdout.readline())
         try:
-            assert system._descendants([one.pid]) == [two]
-            assert {one.pid, two} <= set(system._descendants([os.getpid()]))
+            assert processes._descendants([one.pid]) == [two]
+            assert {one.pid, two} <= set(processes._descendants([os.getpid()]))
         finally:
             os.kill(two, signal.SIGKILL)
 
@@ -282,7 +286,7 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path, portable):
     mark = tmp_path / "pid"
     (tmp_path / "lonely.py").write_text(LONELY.format(mark=str(mark), portable=portable))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    code = "import lonely, time; from sparsebench.system import start_worker"
+    code = "import lonely, time; from sparsebench.system.processes import start_worker"
     code += "; start_worker(lonely.stay); time.sleep(300)"
     process = subprocess.Popen([sys.executable, "-c", code], env=environment)
     Run._until(lambda: mark.exists() and mark.read_text())
@@ -296,6 +300,24 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path, portable):
             return True
 
     Run._until(gone)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no masks of signals")
+def test_a_worker_that_starts_as_the_end_is_asked_for_is_ended_with_the_others(monkeypatch):
+    """The signal waits until the worker runs, and raises before `start_worker` has returned."""
+    started = SimpleNamespace(start=lambda: os.kill(os.getpid(), signal.SIGINT))
+    way = SimpleNamespace(Process=lambda **_: started)
+    monkeypatch.setattr(processes, "_way_to_start", lambda: way)
+    monkeypatch.setattr(processes, "_workers", [])
+    script = sys.modules["__main__"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            processes.start_worker(print)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert processes._workers == [started]
+    assert sys.modules["__main__"] is script
 
 
 def test_a_pool_computes_what_one_process_does():
@@ -355,12 +377,12 @@ def test_a_worker_that_is_killed_is_one_line(tmp_path, command):
     assert ended.stderr.count("\n") == 1
 
 
-def test_one_module_starts_workers_and_two_ask_the_system():
-    """So that all commands end theirs alike, and another system is another reading of one file."""
+def test_one_room_asks_the_system_and_starts_workers():
+    """So that all commands end theirs alike, and another system is another reading of one room."""
     others = {"Parallel", "ProcessPoolExecutor", "Process", "get_context", "get_reusable_executor"}
     others |= {"setitimer", "SIGALRM", "SIGKILL", "sysconf", "getppid", "killpg", "fork", "prctl"}
     for path in Path(sparsebench.__file__).parent.rglob("*.py"):
-        if path.name in ("system.py", "resources.py"):
+        if path.parent.name == "system" and path.name != "folders.py":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             assert getattr(node, "attr", getattr(node, "id", "")) not in others, path
@@ -369,8 +391,8 @@ def test_one_module_starts_workers_and_two_ask_the_system():
 
 
 def test_what_the_system_does_not_tell(monkeypatch, tmp_path):
-    monkeypatch.setattr(system, "Path", lambda _: tmp_path / "none")
-    assert system.processor() == (platform.processor() or platform.machine())
+    monkeypatch.setattr(resources, "_PROC", tmp_path / "none")
+    assert resources.processor() == (platform.processor() or platform.machine())
 
 
 def test_names_of_files_are_portable(monkeypatch, tmp_path, capsys):

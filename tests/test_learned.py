@@ -5,14 +5,9 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
+from sparsebench.learned.catalogue import analytic_weight
 from sparsebench.learned.layers import helu, largest, selected_soft, soft
-from sparsebench.learned.networks import (
-    DenseEncoder,
-    HyperNetwork,
-    PairNetwork,
-    ResidualNetwork,
-    analytic_weight,
-)
+from sparsebench.learned.networks import DenseEncoder, HyperNetwork, PairNetwork, ResidualNetwork
 from sparsebench.learned.training import Phase, _seed_of_step, layer_wise, train
 from sparsebench.types import InputError
 

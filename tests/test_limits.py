@@ -18,18 +18,22 @@ from numba import njit
 from rich.console import Console
 
 import sparsebench
-from sparsebench import cli, figures, pool, registry, system
+from sparsebench import registry
+from sparsebench.cli import options
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.study import Point, Study
 from sparsebench.experiments.support_distance import SupportDistance
-from sparsebench.registry import algorithm_of, choose_algorithms, choose_problem
-from sparsebench.rows import Block
-from sparsebench.runner import run
-from sparsebench.solvers import compile_kernels, solve_checked
-from sparsebench.store import Store
-from sparsebench.system import TimeOut, time_limited
+from sparsebench.registry import choose_algorithms, choose_problem
+from sparsebench.registry.calls import compile_kernels
+from sparsebench.report import diagrams, figures, multiples, picture
+from sparsebench.run import pool
+from sparsebench.run.engine import run
+from sparsebench.run.guard import attempt
+from sparsebench.run.rows import Block
+from sparsebench.run.store import Store
+from sparsebench.system import limits
+from sparsebench.system.limits import TimeOut, time_limited
 from sparsebench.types import InputError
-from sparsebench.worker import attempt
 
 
 def compute(seconds):
@@ -48,8 +52,8 @@ def wait(seconds):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(system, "_TICK", 0.05)
-    monkeypatch.setattr(system, "_WAITING_TICKS", 3)
+    monkeypatch.setattr(limits, "_TICK", 0.05)
+    monkeypatch.setattr(limits, "_WAITING_TICKS", 3)
 
 
 def test_time_that_a_solve_does_not_use_is_not_counted():
@@ -94,13 +98,13 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 100.0
-        monkeypatch.setattr(system.time, "process_time", lambda: self.now)
+        monkeypatch.setattr(limits.time, "process_time", lambda: self.now)
 
 
 def test_only_ticks_in_a_row_without_work_end_a_solve(monkeypatch):
     """Whatever a tick took on the wall: a stop of an hour is one tick, a busy machine is none."""
     clock = Clock(monkeypatch)
-    limit = system._Limit(60.0)
+    limit = limits._Limit(60.0)
     assert limit.tick == 60.0
     for _ in range(5):
         for _ in range(9):
@@ -117,17 +121,17 @@ def test_only_ticks_in_a_row_without_work_end_a_solve(monkeypatch):
 def test_a_timer_that_is_early_is_set_again(monkeypatch):
     clock, timers = Clock(monkeypatch), []
     monkeypatch.setattr(signal, "setitimer", lambda *timer: timers.append(timer))
-    limit = system._Limit(2.0)
+    limit = limits._Limit(2.0)
     clock.now += 1.5
     limit.look()
-    assert timers == [(signal.ITIMER_PROF, 0.5, system._AGAIN)]
+    assert timers == [(signal.ITIMER_PROF, 0.5, limits._AGAIN)]
     clock.now += 0.5
     with pytest.raises(TimeOut):
         limit.look()
 
 
 def test_a_short_limit_waits_seconds_at_least():
-    assert system._Limit(0.01).tick == 1.0
+    assert limits._Limit(0.01).tick == 1.0
 
 
 def test_the_end_of_a_limit_cannot_be_swallowed():
@@ -254,7 +258,7 @@ def test_an_interruption_of_compiled_code_is_no_error():
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
-        del registry._ALGORITHMS["turns"]
+        del registry.ALGORITHMS["turns"]
 
 
 @pytest.mark.parametrize(
@@ -267,10 +271,11 @@ def test_a_compiled_loop_ends_with_its_limit(name, n, k):
     A = rng.standard_normal((40, n))
     dictionary, y = sparsebench.Dictionary(A), A[:, :k] @ (1.0 + rng.random(k))
     y += 0.1 * rng.standard_normal(40)
-    entry, options = algorithm_of(chosen), dict(chosen.options)
-    compile_kernels(entry, options | {key: 1 for key in options if "max_iter" in key})
+    options = dict(chosen.options)
+    few = options | {key: 1 for key in options if "max_iter" in key}
+    compile_kernels(chosen.links[0].algorithm, few)
     begin = time.process_time()
-    row = attempt(lambda: solve_checked(entry, options, dictionary, y, k), 0.2)
+    row = attempt(lambda: chosen.solve(dictionary, y, k), 0.2)
     assert row.status == "time-out"
     assert time.process_time() - begin < 3.0
 
@@ -279,7 +284,7 @@ def test_every_compiled_loop_of_an_algorithm_looks_for_interruptions():
     """Those that go on until `max_iter`, and those that choose atoms or supports one by one."""
     package, others = (
         Path(sparsebench.__file__).parent,
-        ["_search", "_select", "_select_orthogonal"],
+        ["_search", "_select", "select_orthogonal"],
     )
     looking = {}
     for path in [*(package / "solvers").glob("*.py"), *(package / "kernels").glob("*.py")]:
@@ -347,7 +352,7 @@ def brittle(folder, statuses, retry=(), stop=None, trials=4):
         assert stop is not None
         calls.pop()
     finally:
-        del registry._ALGORITHMS["brittle"]
+        del registry.ALGORITHMS["brittle"]
     with Store(folder, writable=False) as store:
         rows = store.frame()
     found = rows[rows["algorithm"] == "brittle"].sort_values("trial")
@@ -400,11 +405,11 @@ def test_a_row_that_another_run_computed_meanwhile_is_kept(tmp_path):
 
 
 def test_retry_takes_statuses_that_a_machine_may_be_to_blame_for():
-    assert cli._statuses(None) == []
-    assert cli._statuses("time-out,error") == ["time-out", "error"]
+    assert options.read_statuses(None) == []
+    assert options.read_statuses("time-out,error") == ["time-out", "error"]
     for wrong in ("diverged", "converged", "", "time-out,"):
         with pytest.raises(InputError, match="--retry takes time-out, error or time-out,error"):
-            cli._statuses(wrong)
+            options.read_statuses(wrong)
 
 
 @pytest.mark.parametrize(
@@ -470,11 +475,11 @@ def test_a_figure_says_how_many_time_outs_are_in_it(tmp_path, make):
             assert cells["time_outs"].sum() == len(calls) // 3
             frame = frame[frame["level"] == 0.95]
     finally:
-        del registry._ALGORITHMS["late"]
+        del registry.ALGORITHMS["late"]
     assert frame["time_outs"].sum() == len(calls) // 3 > 0
-    assert f"{len(calls) // 3} time-outs, counted as failures" in figures._counted(frame)
-    assert len(figures._counted(frame.assign(time_outs=0))) == 2
-    assert len(figures._counted(frame.drop(columns="time_outs"))) == 2
+    assert f"{len(calls) // 3} time-outs, counted as failures" in picture.counted(frame)
+    assert len(picture.counted(frame.assign(time_outs=0))) == 2
+    assert len(picture.counted(frame.drop(columns="time_outs"))) == 2
 
 
 @pytest.mark.parametrize("name", ["thresholds", "distances", "noise", "full-grid"])
@@ -485,10 +490,13 @@ def test_the_small_print_of_a_picture_has_the_time_outs(tmp_path, monkeypatch, n
     frame.loc[frame.index[0], "time_outs"] = 1
     frame.to_csv(tmp_path / f"{name}.csv", index=False)
     said = []
-    for picture in ("phase_transition", "support_distance", "small_multiples", "full_grid"):
-        monkeypatch.setattr(
-            figures.plots, picture, lambda *parts, **_: said.append(str(parts)) or []
-        )
+    for kind, drawing in (
+        (diagrams, "phase_transition"),
+        (diagrams, "support_distance"),
+        (multiples, "small_multiples"),
+        (multiples, "full_grid"),
+    ):
+        monkeypatch.setattr(kind, drawing, lambda *parts, **_: said.append(str(parts)) or [])
     figures.draw(tmp_path / f"{name}.csv", tmp_path)
     assert said and all("1 time-out, counted as failures" in text for text in said)
     frame["time_outs"] = "many"
@@ -508,7 +516,7 @@ def deaf(A, y, k):
 """
 
 
-@pytest.mark.skipif(system.OVERDUE is None, reason="no limit on the CPU time of a process")
+@pytest.mark.skipif(limits.OVERDUE is None, reason="no limit on the CPU time of a process")
 def test_a_worker_within_compiled_code_ends_with_its_limit(tmp_path):
     """What never returns and looks for no signal costs its own row, and no other of its block."""
     file = tmp_path / "deaf.py"
@@ -537,8 +545,8 @@ def test_a_worker_within_compiled_code_ends_with_its_limit(tmp_path):
             )
             rows = store.frame()
     finally:
-        del registry._ALGORITHMS["deaf"]
-        registry._load_plugin.cache_clear()
+        del registry.ALGORITHMS["deaf"]
+        registry.plugins._load_plugin.cache_clear()
     assert report.computed == len(rows) == 3 * 2 * 2
     late = rows[rows["status"] == "time-out"]
     assert list(zip(late["algorithm"], late["k"], strict=True)) == [("deaf", 2)] * 2

@@ -1,5 +1,6 @@
 """The peers: that each computes what its name says, judged without our own algorithms."""
 
+import dataclasses
 import subprocess
 import sys
 import tomllib
@@ -13,16 +14,17 @@ import references
 import sparsebench
 from sparsebench import registry
 from sparsebench.solvers import peers
+from sparsebench.solvers.peers import answers
 from sparsebench.types import Dictionary, InputError
 
 PEERS = [entry for entry in sparsebench.algorithms() if entry.family == "peer"]
 LASSO = [entry.name for entry in PEERS if "lambda" in entry.told]
 CALLS = {
-    "spams-lars": peers._spams_lars,
-    "spams-fista": peers._spams_fista,
-    "celer-lasso": peers._celer,
-    "skglm-lasso": peers._skglm,
-    "pylops-fista": peers._pylops_fista,
+    "spams-lars": peers.spams.spams_lars,
+    "spams-fista": peers.spams.spams_fista,
+    "celer-lasso": peers.celer.celer_lasso,
+    "skglm-lasso": peers.skglm.skglm_lasso,
+    "pylops-fista": peers.pylops.pylops_fista,
 }
 TIGHT = {
     "spams-fista": {"tol": 1e-9, "max_iter": 20_000},
@@ -165,13 +167,13 @@ def test_the_gap_is_that_of_the_lasso():
     c = A.T @ y
     best = np.sign(c) * np.maximum(np.abs(c) - lam, 0)
     lowest = objective(A, y, best, lam)
-    assert abs(peers._gap(A, y, best, lam)) < 1e-14
+    assert abs(answers.gap(A, y, best, lam)) < 1e-14
     for x in (np.zeros(12), best + 0.1, c):
         above = (objective(A, y, x, lam) - lowest) / objective(A, y, x, lam)
-        assert peers._gap(A, y, x, lam) >= above
+        assert answers.gap(A, y, x, lam) >= above
         # With the optimal dual point, or any multiple of it, there is nothing between them.
-        assert peers._gap(A, y, x, lam, 7 * (y - A @ best)) == pytest.approx(above, abs=1e-14)
-    assert peers._gap(A, np.zeros(12), np.zeros(12), lam) == 0
+        assert answers.gap(A, y, x, lam, 7 * (y - A @ best)) == pytest.approx(above, abs=1e-14)
+    assert answers.gap(A, np.zeros(12), np.zeros(12), lam) == 0
 
 
 def test_the_iterations_of_spams_fista_are_its_steps():
@@ -229,8 +231,8 @@ def test_a_greedy_peer_is_converged_at_k_atoms_or_with_nothing_left(name):
         x[:] = 0
         x[chosen, 0] = np.linalg.lstsq(A[:, chosen], y)[0]
         full = len(chosen) == k
-        assert peers._pursued(A, y[:, None], x, k) == ("converged" if full else "not converged",)
-        assert peers._pursued(A, y[:, None], 1.001 * x, k) == ("not converged",)
+        assert answers.pursued(A, y[:, None], x, k) == ("converged" if full else "not converged",)
+        assert answers.pursued(A, y[:, None], 1.001 * x, k) == ("not converged",)
 
 
 def test_an_atom_orthogonal_to_y_ends_omp_of_scikit_learn_and_it_shows():
@@ -321,10 +323,11 @@ def test_many_signals_at_once_are_many_signals(name):
 def test_a_peer_is_charged_for_its_own_call_and_what_it_was_handed(name, monkeypatch):
     need(name)
     instance = sparsebench.draw("gaussian", m=40, n=80, k=5)
-    monkeypatch.setattr(peers, "_timed", lambda function, *a, **o: (function(*a, **o), 3.0))
+    entry = next(entry for entry in PEERS if entry.name == name)
+    called = sys.modules[entry.function.__module__]
+    monkeypatch.setattr(called, "timed", lambda function, *a, **o: (function(*a, **o), 3.0))
     seconds = sparsebench.solve(name, instance.A, instance.y, 5).seconds
-    handed = next(entry for entry in PEERS if entry.name == name).shares
-    assert seconds == 3.0 * (1 + len(handed))
+    assert seconds == 3.0 * (1 + len(entry.shares))
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in PEERS])
@@ -332,7 +335,7 @@ def test_what_is_kept_with_a_dictionary_is_not_written(name):
     need(name)
     instance = sparsebench.draw("gaussian", m=40, n=80, k=5)
     dictionary = Dictionary(instance.A)
-    kept = [peers._even_atoms, peers._even_gram, peers._unit_atoms]
+    kept = [answers.even_atoms, answers.even_gram, answers.unit_atoms]
     before = [make(dictionary).copy() for make in kept]
     sparsebench.solve(name, dictionary, instance.y, 5)
     for make, copy in zip(kept, before, strict=True):
@@ -366,9 +369,9 @@ def test_no_warning_of_a_peer_reaches_the_user():
 def test_a_missing_package_is_one_line_or_passed_over(monkeypatch):
     absent = registry.get_algorithm("omp")
     monkeypatch.setitem(
-        registry._ALGORITHMS,
+        registry.ALGORITHMS,
         "absent-peer",
-        registry.dataclasses.replace(absent, name="absent-peer", requires="no_such_package"),
+        dataclasses.replace(absent, name="absent-peer", requires="no_such_package"),
     )
     with pytest.raises(InputError, match=r"needs the package 'no_such_package'"):
         sparsebench.solve("absent-peer", np.eye(3), np.ones(3), 1)

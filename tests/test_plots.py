@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from sparsebench import figures, plots
+from sparsebench.report import diagrams, figures, multiples, picture, style
 
 FIGURES = Path(__file__).parent.parent / "figures"
 # Machado, Oliveira and Fernandes 2009, doi:10.1109/TVCG.2009.113, at full severity.
@@ -60,7 +60,7 @@ def drawn(monkeypatch):
         found[name] = figure
         return []
 
-    monkeypatch.setattr(plots, "_save", keep)
+    monkeypatch.setattr(style, "save", keep)
     yield found
     plt.close("all")
 
@@ -92,7 +92,7 @@ def thresholds(algorithms, family="greedy", told="k", ms=(20, 50, 80)):
 
 def test_eight_curves_have_eight_colours_that_the_colour_blind_tell_apart(drawn, tmp_path):
     names = "omp,iht,niht,htp,nhtp,sea,omp+sea,homotopy".split(",")
-    plots.phase_transition(thresholds(names), 0.95, "", tmp_path, "one")
+    diagrams.phase_transition(thresholds(names), 0.95, "", tmp_path, "one")
     (axes,) = drawn["one"].axes
     colours = list(curves(axes).values())
     assert len(colours) == 8
@@ -105,7 +105,7 @@ def test_eight_curves_have_eight_colours_that_the_colour_blind_tell_apart(drawn,
 def test_a_large_family_has_several_panels(drawn, tmp_path):
     names = [f"sea[max_iter={budget}]" for budget in range(1, 21)]
     rows = pd.concat([thresholds(names, "exploration"), thresholds(["omp"])])
-    plots.phase_transition(rows, 0.95, "", tmp_path, "many")
+    diagrams.phase_transition(rows, 0.95, "", tmp_path, "many")
     panels = {axes.get_title(): curves(axes) for axes in drawn["many"].axes}
     assert [len(panel) for panel in panels.values()] == [1, 8, 8, 4]
     assert set().union(*panels.values()) == {*names, "omp"}
@@ -128,14 +128,14 @@ def test_every_curve_of_a_committed_panel_has_its_own_colour(source, drawn, tmp_
 def test_unknown_curves_of_a_study_have_colours_of_their_own(drawn, tmp_path):
     rows = pd.read_csv(FIGURES / "noise.csv").query("panel == 'no noise'")
     more = [rows[rows["curve"] == "omp"].assign(curve=f"own {i}") for i in range(5)]
-    plots.small_multiples(pd.concat([rows, *more]), "k", "", tmp_path, "study")
+    multiples.small_multiples(pd.concat([rows, *more]), "k", "", tmp_path, "study")
     own = curves(drawn["study"].axes[0])
     assert len(own) == rows["curve"].nunique() + 5
     assert closest(own.values()) > 4
 
 
 def test_an_interval_at_a_single_ratio_is_seen(drawn, tmp_path):
-    plots.phase_transition(thresholds(["omp"], ms=[50]), 0.95, "", tmp_path, "one")
+    diagrams.phase_transition(thresholds(["omp"], ms=[50]), 0.95, "", tmp_path, "one")
     (band,) = drawn["one"].axes[0].collections
     assert band.get_linewidth()[0] > 0
     assert band.get_edgecolor()[0, 3] > 0
@@ -185,7 +185,7 @@ def test_ticks_of_whole_numbers_are_whole(stem, drawn, tmp_path):
     ],
 )
 def test_the_legend_says_what_an_algorithm_is_told(told, text, drawn, tmp_path):
-    plots.phase_transition(thresholds(["one"], told=told), 0.95, "", tmp_path, "one")
+    diagrams.phase_transition(thresholds(["one"], told=told), 0.95, "", tmp_path, "one")
     assert list(curves(drawn["one"].axes[0])) == [text]
 
 
@@ -200,7 +200,16 @@ def test_the_small_print_is_in_words(drawn, tmp_path):
     assert "gaussian: amplitudes uniform, columns raw, no noise\n" in small
     stated = '{"condition": 15.0, "width": 3.0, "snr": 20}'
     frame = pd.DataFrame({"problem": ["lista"], "problem_options": [stated], "seed": [0]})
-    assert figures._footer(frame).startswith("lista: condition 15, width 3, snr 20\n")
+    assert picture.footer(frame).startswith("lista: condition 15, width 3, snr 20\n")
+
+
+def test_the_small_print_counts_the_intervals_that_are_not_nominal(drawn, tmp_path):
+    rows = pd.read_csv(FIGURES / "steps.csv").head(6)
+    kinds = ["approximate", "nominal", "at least", np.nan, "at least", "nominal"]
+    rows.assign(coverage=kinds).to_csv(tmp_path / "steps.csv", index=False)
+    figures.draw(tmp_path / "steps.csv", tmp_path)
+    small = "\n".join(text.get_text() for text in drawn["steps"].texts)
+    assert "95 % intervals · 2 at least · 1 approximate · seed 0" in small
 
 
 def test_the_oracle_is_a_level_without_ends_and_the_legend_fits(drawn, tmp_path):
@@ -289,7 +298,7 @@ DRAW = """
 import sys
 from pathlib import Path
 from matplotlib.figure import Figure
-from sparsebench import figures
+from sparsebench.report import figures
 save = Figure.savefig
 Figure.savefig = lambda self, path, **how: (
     save(self, path, **how) if path.suffix == ".png" else path.touch()
@@ -328,13 +337,13 @@ def test_a_matplotlibrc_changes_no_pixel(tmp_path):
 def test_the_style_of_the_user_is_left_as_it_was(tmp_path):
     with matplotlib.rc_context({"font.size": 31, "lines.linewidth": 7}):
         before = dict(matplotlib.rcParams)
-        plots.phase_transition(thresholds(["omp"]), 0.95, "", tmp_path, "one")
+        diagrams.phase_transition(thresholds(["omp"]), 0.95, "", tmp_path, "one")
         assert dict(matplotlib.rcParams) == before
 
 
 @pytest.mark.parametrize("label", ["a[rule=$\\frac{$]", "a[rule=b$c_d$]", "a[rule=$^$]"])
 def test_a_dollar_is_a_dollar(label, drawn, tmp_path):
-    plots.phase_transition(thresholds(["omp", label]), 0.95, label, tmp_path, "one")
+    diagrams.phase_transition(thresholds(["omp", label]), 0.95, label, tmp_path, "one")
     figure = drawn["one"]
     figure.canvas.draw()
     texts = [text.get_text() for legend in figure.legends for text in legend.get_texts()]

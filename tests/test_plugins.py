@@ -17,9 +17,9 @@ from sparsebench import registry
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.problems import draw
 from sparsebench.registry import choose_algorithms, choose_problem
-from sparsebench.runner import run
+from sparsebench.run.engine import run
+from sparsebench.run.store import Store
 from sparsebench.solvers import solve
-from sparsebench.store import Store
 from sparsebench.types import InputError
 
 A, Y = np.eye(4), np.arange(1.0, 5.0)
@@ -40,18 +40,18 @@ class Mine:
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch, tmp_path):
-    tables = registry._ALGORITHMS, registry._PROBLEMS
+    tables = registry.ALGORITHMS, registry.PROBLEMS
     before = [dict(table) for table in tables]
     monkeypatch.syspath_prepend(tmp_path)
     yield
     for table, entries in zip(tables, before, strict=True):
         table.clear()
         table.update(entries)
-    registry._load_plugin.cache_clear()
+    registry.plugins._load_plugin.cache_clear()
 
 
 def registered():
-    return dict(registry._ALGORITHMS), dict(registry._PROBLEMS), set(sys.modules)
+    return dict(registry.ALGORITHMS), dict(registry.PROBLEMS), set(sys.modules)
 
 
 def first_entry(name):
@@ -90,7 +90,7 @@ def test_names_that_an_edit_removes_are_gone(tmp_path):
     sparsebench.load_plugin(file)
     write(file, PLAIN.format(name="after", value=1))
     assert sparsebench.load_plugin(file) == ["after"]
-    assert "before" not in registry._ALGORITHMS
+    assert "before" not in registry.ALGORITHMS
 
 
 BROKEN = PROBLEM.format(name="p", value=1) + (
@@ -189,7 +189,7 @@ def test_what_an_imported_module_registers_is_there_after_a_failure(tmp_path):
     file = write(tmp_path / "mine.py", HELPED.format(helper="helper_two") + "raise RuntimeError")
     with pytest.raises(InputError, match="RuntimeError"):
         sparsebench.load_plugin(file)
-    assert "helped" not in registry._ALGORITHMS
+    assert "helped" not in registry.ALGORITHMS
     assert sparsebench.load_plugin(write(file, HELPED.format(helper="helper_two"))) == ["helped"]
 
 

@@ -249,8 +249,8 @@ def test_noise_of_no_ratio_is_refused(monkeypatch, snr, finite):
         def signal(self, rng, n, k):
             return np.arange(n) < k
 
-    monkeypatch.setitem(registry._PROBLEMS, "noisy", None)
-    del registry._PROBLEMS["noisy"]
+    monkeypatch.setitem(registry.PROBLEMS, "noisy", None)
+    del registry.PROBLEMS["noisy"]
     registry.problem("noisy")(Noisy)
     if finite:
         instance = sparsebench.draw("noisy", m=4, n=6, k=2, snr=snr)
@@ -292,19 +292,19 @@ def test_what_a_problem_draws_is_checked(method, value, words, fixed):
         def signal(self, rng, n, k):
             return drawn["signal"]
 
-    problems._generator.cache_clear()
-    problems._fixed_dictionary.cache_clear()
+    problems.drawing._generator.cache_clear()
+    problems.drawing._fixed_dictionary.cache_clear()
     try:
         with pytest.raises(InputError) as caught:
             sparsebench.draw("odd", m=3, n=3, k=1)
         assert words in str(caught.value)
         drawn |= {"dictionary": np.eye(3, dtype=int), "signal": [0, 2, 0]}
-        problems._fixed_dictionary.cache_clear()
+        problems.drawing._fixed_dictionary.cache_clear()
         assert sparsebench.draw("odd", m=3, n=3, k=1).y.tolist() == [0.0, 2.0, 0.0]
     finally:
-        del registry._PROBLEMS["odd"]
-        problems._generator.cache_clear()
-        problems._fixed_dictionary.cache_clear()
+        del registry.PROBLEMS["odd"]
+        problems.drawing._generator.cache_clear()
+        problems.drawing._fixed_dictionary.cache_clear()
 
 
 def test_metrics_take_lists_and_any_scale():

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sparsebench import resources, runner, system
 from sparsebench.problems import draw_dictionary
 from sparsebench.registry import choose_algorithms, choose_problem, get_algorithm
-from sparsebench.rows import Block
+from sparsebench.run import engine
+from sparsebench.run.rows import Block
+from sparsebench.run.worker import memory_needed
+from sparsebench.system import resources
 from sparsebench.types import Dictionary
-from sparsebench.worker import memory_needed
 
 MIB = 2**20
 
@@ -38,7 +39,7 @@ MEMINFO = {"proc/meminfo": f"MemTotal: {9 << 20} kB\nMemAvailable:    {8 << 20} 
 def test_without_proc_nothing_is_known(say):
     assert resources.available_memory() is None
     assert resources.core_quota() == math.inf
-    assert system.default_workers() >= 1
+    assert resources.default_workers() >= 1
 
 
 def test_memory_of_a_machine_is_what_is_available(say):
@@ -62,7 +63,7 @@ def test_memory_of_a_group_of_version_2_is_its_limit_less_its_use(say):
     )
     assert resources.available_memory() == 362 * MIB
     assert resources.core_quota() == 0.5
-    assert system.default_workers() == 1
+    assert resources.default_workers() == 1
 
 
 @pytest.mark.parametrize("path", ["/job", "/of/the/host"])  # the latter without a namespace
@@ -81,7 +82,7 @@ def test_memory_of_a_group_of_version_1(say, path):
     )
     assert resources.available_memory() == 210 * MIB
     assert resources.core_quota() == 1.5
-    assert system.default_workers() <= 2
+    assert resources.default_workers() <= 2
 
 
 def test_a_group_without_a_limit_limits_nothing(say):
@@ -117,16 +118,16 @@ def test_the_need_of_a_worker_is_its_arrays(monkeypatch):
 )
 def test_fewer_work_at_once_where_memory_is_short(monkeypatch, free, wanted, given):
     """At n = 8,000 the Gram matrix alone is half a gigabyte."""
-    monkeypatch.setattr(runner, "memory_needed", lambda m, n, entries: n << 17)
+    monkeypatch.setattr(engine, "memory_needed", lambda m, n, entries: n << 17)
     monkeypatch.setattr(
-        runner, "available_memory", lambda: None if free is None else int(free * 2**30)
+        engine, "available_memory", lambda: None if free is None else int(free * 2**30)
     )
     (omp,) = choose_algorithms(["omp"])
     blocks = [
         Block(choose_problem("gaussian"), 0, n, n // 2, 0, ((omp, 3),), 60.0) for n in (8000, 4000)
     ]
     text = io.StringIO()
-    assert runner.affordable(blocks, wanted, Console(file=text, width=20)) == given
+    assert engine.affordable(blocks, wanted, Console(file=text, width=20)) == given
     said = text.getvalue()
     assert said.count("\n") <= 1
     assert (f"{given} at once instead of {wanted}" in said) == (given < wanted)
@@ -136,12 +137,12 @@ def test_fewer_work_at_once_where_memory_is_short(monkeypatch, free, wanted, giv
 
 
 def test_small_problems_say_nothing_of_memory(monkeypatch):
-    monkeypatch.setattr(runner, "available_memory", lambda: 2**40)
+    monkeypatch.setattr(engine, "available_memory", lambda: 2**40)
     (omp,) = choose_algorithms(["omp"])
     block = Block(choose_problem("gaussian"), 0, 500, 250, 0, ((omp, 3),), 60.0)
     text = io.StringIO()
-    assert runner.affordable([block], 64, Console(file=text)) == 64
-    assert runner.affordable([], 64, Console(file=text)) == 64
+    assert engine.affordable([block], 64, Console(file=text)) == 64
+    assert engine.affordable([], 64, Console(file=text)) == 64
     assert text.getvalue() == ""
 
 

@@ -20,15 +20,17 @@ import pytest
 from rich.console import Console
 
 import sparsebench
-from sparsebench import devices, registry, runner, system, worker
+from sparsebench import registry
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.study import Point, Study
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.metrics import near_distance
 from sparsebench.registry import choose_algorithms, choose_problem
-from sparsebench.rows import Block, Outcome
-from sparsebench.runner import run
-from sparsebench.store import Store
+from sparsebench.run import engine, worker
+from sparsebench.run.engine import run
+from sparsebench.run.rows import Block, Outcome
+from sparsebench.run.store import Store
+from sparsebench.system import limits
 from sparsebench.types import InputError, Result
 
 PLUGIN = str(Path(__file__).parent / "plugin_example.py")
@@ -89,12 +91,12 @@ def execute(experiment, folder, workers=1, plugins=()):
 
 @pytest.fixture(scope="module", autouse=True)
 def plugin():
-    known = set(registry._ALGORITHMS)
+    known = set(registry.ALGORITHMS)
     registry.load_plugin(PLUGIN)
     yield
-    for name in set(registry._ALGORITHMS) - known:
-        del registry._ALGORITHMS[name]
-    registry._load_plugin.cache_clear()
+    for name in set(registry.ALGORITHMS) - known:
+        del registry.ALGORITHMS[name]
+    registry.plugins._load_plugin.cache_clear()
 
 
 def test_two_workers_give_the_rows_of_one(tmp_path):
@@ -213,7 +215,7 @@ def test_unknown_iterations_are_missing_in_rows_and_in_what_is_made_of_them(tmp_
     assert stages == '[["silent", nu'
     rows.to_csv(tmp_path / "rows.csv")
     assert pd.read_csv(tmp_path / "rows.csv")["n_iter"].isna().equals(missing)
-    del registry._ALGORITHMS["silent"]
+    del registry.ALGORITHMS["silent"]
 
 
 # The table as stores of format 3 have it; 1 and 2 lack the last columns.
@@ -345,7 +347,7 @@ def test_a_peer_that_tells_no_seconds_is_solved_once(tmp_path):
         (name, n_iter, seconds), (_, _, known) = json.loads(stages)
         assert (name, n_iter, seconds) == ("timeless", 3, None)
         assert known > 0
-    del registry._ALGORITHMS["timeless"]
+    del registry.ALGORITHMS["timeless"]
 
 
 @dataclass(frozen=True)
@@ -398,13 +400,13 @@ class Fragile:
 
 @pytest.fixture
 def fragile(monkeypatch):
-    monkeypatch.setitem(registry._PROBLEMS, "fragile", None)
-    del registry._PROBLEMS["fragile"]
+    monkeypatch.setitem(registry.PROBLEMS, "fragile", None)
+    del registry.PROBLEMS["fragile"]
     registry.problem("fragile")(Fragile)
     Fragile.calls.clear()
     monkeypatch.setattr(worker, "_DRAWING", 0.5)
-    monkeypatch.setattr(system, "_TICK", 0.1)
-    monkeypatch.setattr(system, "_WAITING_TICKS", 2)
+    monkeypatch.setattr(limits, "_TICK", 0.1)
+    monkeypatch.setattr(limits, "_WAITING_TICKS", 2)
 
 
 BAD_DRAWS = {
@@ -478,7 +480,7 @@ def test_what_no_trial_can_have_ends_the_run(tmp_path, fragile, monkeypatch, wor
 def test_a_dictionary_drawn_for_a_device_may_be_bad(tmp_path, fragile):
     pytest.importorskip("torch")
     experiment = distances("omp,htp", trials=4, problem="fragile[how=raises]")
-    experiment.algorithms, device = devices.placed(experiment.algorithms, "torch-cpu")
+    experiment.algorithms, device = registry.on_device(experiment.algorithms, "torch-cpu")
     with Store(tmp_path) as store:
         report = run(
             experiment, store, workers=1, command="", environment={}, console=QUIET, device=device
@@ -584,8 +586,8 @@ def test_failures_are_rows_with_their_message(tmp_path):
 
 def test_a_solve_that_runs_too_long_is_a_failed_row(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "_FIRST_CALL", 0.3)
-    monkeypatch.setattr(system, "_TICK", 0.3)
-    monkeypatch.setattr(system, "_WAITING_TICKS", 3)
+    monkeypatch.setattr(limits, "_TICK", 0.3)
+    monkeypatch.setattr(limits, "_WAITING_TICKS", 3)
     report = execute(distances("sleeps,omp", ks=(2,), trials=2, time_limit=0.3), tmp_path)
     assert dict(report.statuses["sleeps"]) == {"time-out": 2}
     assert report.statuses["omp"]["converged"] == 2
@@ -607,7 +609,7 @@ def test_the_first_call_of_a_plugin_is_no_time_out(tmp_path):
     try:
         report = execute(distances("compiles", ks=(2,), trials=2, time_limit=0.5), tmp_path)
     finally:
-        del registry._ALGORITHMS["compiles"]
+        del registry.ALGORITHMS["compiles"]
     assert dict(report.statuses["compiles"]) == {"converged": 2}
 
 
@@ -627,7 +629,7 @@ def test_what_an_algorithm_does_to_numpys_errors_is_not_seen_by_the_next(tmp_pat
         assert np.geterr() == before
     finally:
         np.seterr(**before)
-        del registry._ALGORITHMS["strict"], registry._ALGORITHMS["tiny"]
+        del registry.ALGORITHMS["strict"], registry.ALGORITHMS["tiny"]
     assert dict(report.statuses["tiny"]) == {"converged": 3}
 
 
@@ -647,7 +649,7 @@ def test_a_plugin_cannot_spoil_what_others_see(tmp_path):
     assert set(rows_of(alone)) <= set(rows_of(among))
     assert "read-only" in next(iter(report.messages["spoils[gram=true]"]))
     assert "spoils" not in report.messages
-    del registry._ALGORITHMS["spoils"]
+    del registry.ALGORITHMS["spoils"]
 
 
 def test_a_result_with_unusable_fields_is_a_failed_row(tmp_path):
@@ -658,7 +660,7 @@ def test_a_result_with_unusable_fields_is_a_failed_row(tmp_path):
     report = execute(distances("odd,odd[status=fine],omp", ks=(2,), trials=1), tmp_path)
     assert dict(report.statuses["odd"]) == dict(report.statuses["odd[status=fine]"]) == {"error": 1}
     assert report.statuses["omp"]["converged"] == 1
-    del registry._ALGORITHMS["odd"]
+    del registry.ALGORITHMS["odd"]
 
 
 def test_a_short_time_limit_does_not_count_the_loading_of_kernels(tmp_path):
@@ -716,7 +718,7 @@ def test_a_plugin_edited_during_a_run_stops_it(tmp_path, monkeypatch):
     file.write_text("import numpy as np\ndef mine2(A, y, k):\n    return np.zeros(A.shape[1])\n")
     registry.load_plugin(file)
     versions = iter(["as it was", "as it is"])
-    for module in (runner, worker):
+    for module in (engine, worker):
         monkeypatch.setattr(module, "plugin_fingerprint", lambda path: next(versions))
     with pytest.raises(InputError, match="changed during the run"):
         execute(distances("mine2", trials=1), tmp_path / "r", plugins=[str(file)])

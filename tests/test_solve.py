@@ -315,7 +315,7 @@ def test_a_decorated_function_is_an_algorithm():
         with pytest.raises(InputError, match="taken"):
             sparsebench.algorithm("omp")(mine)
     finally:
-        del registry._ALGORITHMS["mean-of-atoms"]
+        del registry.ALGORITHMS["mean-of-atoms"]
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_what_a_plain_function_returns_is_checked(body, words):
         with pytest.raises(InputError, match=words):
             sparsebench.solve("broken", A, Y, 2)
     finally:
-        del registry._ALGORITHMS["broken"]
+        del registry.ALGORITHMS["broken"]
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_what_is_returned_for_several_signals_is_checked(estimates, words):
             sparsebench.solve("broken", A, np.stack([Y, Y], axis=1), 2)
         assert words in str(caught.value)
     finally:
-        del registry._ALGORITHMS["broken"]
+        del registry.ALGORITHMS["broken"]
 
 
 def test_plugins_of_installed_packages_are_found(tmp_path):

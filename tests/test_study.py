@@ -7,16 +7,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pages import check_columns
 from scipy.stats import t
 
 import sparsebench
-from sparsebench import cli, figures, registry, runner, solvers, worker
+from sparsebench import cli, registry
 from sparsebench.experiments import studies
 from sparsebench.experiments.sampling import NOT_MONOTONE
 from sparsebench.experiments.study import Point, Study
-from sparsebench.registry import choose_algorithms, choose_problem, flops
-from sparsebench.rows import Outcome
-from sparsebench.store import Store
+from sparsebench.registry import Link, choose_algorithms, choose_problem, flops
+from sparsebench.report import diagrams, figures, multiples
+from sparsebench.run import engine
+from sparsebench.run.rows import Outcome
+from sparsebench.run.store import Store
 from sparsebench.types import InputError
 
 CURVES = {"omp": "omp", "htp, short": "htp[max_iter=2]", "chain": "omp+sea[max_iter=5]"}
@@ -35,7 +38,7 @@ def tiny(curves=CURVES, metrics=("support_distance", "exact"), trials=4, panels=
 
 def finished(study, folder):
     with Store(folder) as store:
-        report = runner.run(study, store, workers=1, command="", environment={})
+        report = engine.run(study, store, workers=1, command="", environment={})
     return study.estimates(), report
 
 
@@ -125,13 +128,13 @@ def test_iterations_that_are_not_told_have_no_mean():
 
 def test_every_algorithm_meets_the_same_instances_and_none_is_solved_twice(tmp_path, monkeypatch):
     met = []
-    real = solvers.solve_checked
+    real = Link.solve
 
-    def spy(entry, options, dictionary, y, k, **given):
-        met.append((entry.name, k, y.tobytes()))
-        return real(entry, options, dictionary, y, k, **given)
+    def spy(link, dictionary, y, k, **given):
+        met.append((link.algorithm.name, k, y.tobytes()))
+        return real(link, dictionary, y, k, **given)
 
-    monkeypatch.setattr(worker, "solve_checked", spy)
+    monkeypatch.setattr(Link, "solve", spy)
     # Two panels with the same points: one set of solves.
     study = tiny({"omp": "omp", "again": "omp", "htp": "htp"}, panels=("a",))
     study.points += [
@@ -157,7 +160,7 @@ def test_failures_are_counted_and_count_as_failed(tmp_path):
     try:
         rows, _ = finished(tiny({"omp": "omp", "broken": "broken"}), tmp_path)
     finally:
-        del registry._ALGORITHMS["broken"]
+        del registry.ALGORITHMS["broken"]
     failed = rows[rows["curve"] == "broken"]
     assert (failed["failures"] == 4).all()
     assert (failed["trials"] == 4).all()
@@ -207,6 +210,7 @@ def test_a_study_is_run_once_and_redrawn_without_a_store(command, tmp_path, monk
     code, out, err = command(*arguments)
     assert code == 0, err
     assert f"{2 * 2 * (2 * 2 + 3)} rows computed" in out  # three curves are level
+    check_columns(tmp_path / "eta.csv")
     rows = pd.read_csv(tmp_path / "eta.csv")
     assert len(rows) == 2 * 2 * 5
     assert set(rows["recipe"].str.len()) == {64}
@@ -231,6 +235,7 @@ def test_studies_of_thresholds(command, tmp_path, monkeypatch, name):
     monkeypatch.setitem(study.sizes, "quick", size)
     code, _, err = command("study", name, "--preset", "quick", "-j", 1, "--out", tmp_path)
     assert code == 0, err
+    check_columns(tmp_path / f"{name}.csv")
     rows = pd.read_csv(tmp_path / f"{name}.csv")
     curves = [label for group in study.groups.values() for label in group]
     assert len(rows) == len(curves) * 2 * 2 * len(size["ns"])
@@ -241,7 +246,7 @@ def test_studies_of_thresholds(command, tmp_path, monkeypatch, name):
     # k/m, as the diagram draws it for the same recipe
     thresholds = studies.experiments(name, "quick", 0, 60.0)[0]
     with Store(tmp_path) as store:
-        runner.run(thresholds, store, workers=1, command="", environment={})
+        engine.run(thresholds, store, workers=1, command="", environment={})
     table = thresholds.thresholds().set_index(["algorithm", "m", "level"])
     one = rows[(rows["n"] == thresholds.n)].iloc[0]
     found = table.loc[(one["algorithm"], one["m"], one["level"]), "estimate"] / one["m"]
@@ -260,8 +265,9 @@ def test_no_figure_draws_a_threshold_where_there_is_none(name, tmp_path, monkeyp
         drawn.append((frame, arguments))
         return []
 
-    for function in ("phase_transition", "small_multiples", "full_grid"):
-        monkeypatch.setattr(figures.plots, function, keep)
+    monkeypatch.setattr(diagrams, "phase_transition", keep)
+    monkeypatch.setattr(multiples, "small_multiples", keep)
+    monkeypatch.setattr(multiples, "full_grid", keep)
     figures.draw(tmp_path / f"{name}.csv", tmp_path)
     for frame, arguments in drawn:
         without = frame["stopped"] == NOT_MONOTONE
@@ -332,6 +338,7 @@ def test_the_full_grid_agrees_with_adaptive_sampling_and_is_drawn(command, tmp_p
     monkeypatch.setitem(study.sizes, "quick", size)
     code, _, err = command("study", "full-grid", "--preset", "quick", "-j", 1, "--out", tmp_path)
     assert code == 0, err
+    check_columns(tmp_path / "full-grid.csv")
     rows = pd.read_csv(tmp_path / "full-grid.csv")
     assert (tmp_path / "full-grid.png").exists()
     points = rows.pivot_table(

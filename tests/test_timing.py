@@ -1,16 +1,20 @@
 """Timing: the arithmetic of its table, on algorithms that say themselves what they took."""
 
+import dataclasses
 import sys
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
+from pages import check_columns
 
 import sparsebench
-from sparsebench import cli, registry, timing
-from sparsebench.registry import algorithm, choose_algorithms, get_algorithm
-from sparsebench.timing import Workload, flops
+from sparsebench import cli, registry
+from sparsebench.experiments import timing
+from sparsebench.experiments.timing import Workload
+from sparsebench.registry import algorithm, choose_algorithms, flops, get_algorithm
+from sparsebench.report import tables
 from sparsebench.types import InputError, Result, Status
 
 TINY = Workload("tiny", "gaussian", 12, 20, 2, instances=2)
@@ -22,11 +26,11 @@ RATE = 1e6
 def small_and_clean(monkeypatch):
     monkeypatch.setattr(timing, "WORKLOADS", (TINY, MANY))
     monkeypatch.setattr(timing, "dgemm_rate", lambda: RATE)
-    known = set(registry._ALGORITHMS)
+    known = set(registry.ALGORITHMS)
     yield
-    for name in set(registry._ALGORITHMS) - known:
-        del registry._ALGORITHMS[name]
-    registry._load_plugin.cache_clear()
+    for name in set(registry.ALGORITHMS) - known:
+        del registry.ALGORITHMS[name]
+    registry.plugins._load_plugin.cache_clear()
 
 
 def fake(name, seconds, x=None, **about):
@@ -247,7 +251,7 @@ def test_iterations_that_are_not_told_are_missing_and_none_are_none(count):
 
 def test_costs_are_arithmetic_and_nothing_else():
     def entry(cost):
-        return registry.dataclasses.replace(get_algorithm("omp"), cost=cost)
+        return dataclasses.replace(get_algorithm("omp"), cost=cost)
 
     assert flops(entry("2*n*k + k**3/3 - (m + 1)"), 5, 7, 3) == 42 + 9 - 6
     assert np.isnan(flops(entry(""), 5, 7, 3))
@@ -300,6 +304,7 @@ def test_the_command_writes_a_csv_and_prints_a_table_a_workload(command, tmp_pat
         *("timing", "-a", "omp,htp[step=1.8/L],broken", "--repeats", 2, "--out", tmp_path / "new")
     )
     assert code == 0, err
+    check_columns(tmp_path / "new" / "timing.csv")
     rows = pd.read_csv(tmp_path / "new" / "timing.csv")
     assert len(rows) == 2 * 3
     assert set(rows["algorithm"]) == {"omp", "htp[step=1.8/L]", "broken"}
@@ -332,6 +337,8 @@ def test_what_cannot_be_done_is_one_line(command, arguments, message, tmp_path):
 
 
 def test_durations_have_three_digits_and_a_unit():
-    shown = [cli._duration(s) for s in (4.12e-7, 41.2e-6, 999.4e-6, 999.9e-6, 3.084e-3, 12.0, 250)]
+    shown = [
+        tables.duration(s) for s in (4.12e-7, 41.2e-6, 999.4e-6, 999.9e-6, 3.084e-3, 12.0, 250)
+    ]
     assert shown == ["0.41 µs", "41.2 µs", "999 µs", "1.00 ms", "3.08 ms", "12.0 s", "250 s"]
-    assert cli._duration(float("nan")) == ""
+    assert tables.duration(float("nan")) == ""

@@ -8,18 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pages import check_columns
 from scipy.io import loadmat
 from typer.testing import CliRunner
 
 import sparsebench
-from sparsebench import cli_unrolling, figures, plots, problems
-from sparsebench.cli import app
-from sparsebench.experiments import presets, unrolling
+from sparsebench import problems
+from sparsebench.cli import training
+from sparsebench.cli.application import app
+from sparsebench.experiments import presets
+from sparsebench.experiments.learned import unrolling
 from sparsebench.learned import weights
-from sparsebench.learned.catalogue import blueprint
-from sparsebench.learned.networks import analytic_weight
+from sparsebench.learned.catalogue import analytic_weight, blueprint
 from sparsebench.problems import lista
 from sparsebench.registry import choose_algorithms, choose_problem
+from sparsebench.report import figures, style
 from sparsebench.statistics import decibel_intervals
 from sparsebench.types import Dictionary, InputError
 
@@ -327,11 +330,11 @@ def test_a_trained_network_stands_in_support_distance(tmp_path):
 
 def test_patience_is_in_the_recipe():
     given = (None, None, None, None, 30, 7, 0)
-    plan = cli_unrolling._settings(presets.UNROLLING, "default", *given)["plan"]
+    plan = training._settings(presets.UNROLLING, "default", *given)["plan"]
     assert (plan["steps"], plan["patience"]) == (30, 7)
     weights.Plan(**plan)
     with pytest.raises(InputError, match="--patience must be at least 1"):
-        cli_unrolling._settings(presets.UNROLLING, "default", *given[:5], 0, 0)
+        training._settings(presets.UNROLLING, "default", *given[:5], 0, 0)
     for settings in presets.UNROLLING.values():
         weights.Plan(**settings["plan"])
 
@@ -351,6 +354,8 @@ def test_the_figure_of_unrolling(tmp_path, monkeypatch):
     out = command("unrolling", "--preset", "quick", "-j", "1", "-o", str(tmp_path))
     assert "alista" in out
     assert (tmp_path / "unrolling.png").stat().st_size > 10_000
+    for name in ("unrolling.csv", "learning.csv"):
+        check_columns(tmp_path / name)
     rows = pd.read_csv(tmp_path / "unrolling.csv")
     assert set(rows["panel"]) == {"as trained", "A off"}
     first = rows[rows["panel"] == "as trained"]
@@ -381,7 +386,7 @@ def test_the_figure_of_unrolling(tmp_path, monkeypatch):
 def test_a_figure_says_which_training_has_not_converged(tmp_path, monkeypatch):
     """Beside the curve and in the legend, from a CSV; one without the column says nothing."""
     drawn = []
-    monkeypatch.setattr(plots, "_save", lambda figure, *_: drawn.append(figure) or [])
+    monkeypatch.setattr(style, "save", lambda figure, *_: drawn.append(figure) or [])
     states = {"lista": False, "lista-cp": True, "ista": None}
     rows = pd.DataFrame(
         [

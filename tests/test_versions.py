@@ -19,8 +19,8 @@ from rich.console import Console
 from sparsebench import registry
 from sparsebench.experiments import presets
 from sparsebench.experiments.phase_transition import PhaseTransition
-from sparsebench.runner import run
-from sparsebench.store import Store
+from sparsebench.run.engine import run
+from sparsebench.run.store import Store
 
 QUICK = presets.PHASE_TRANSITION["quick"]
 MS = [round(ratio * QUICK["n"]) for ratio in QUICK["ratios"]]
@@ -77,7 +77,7 @@ def test_a_package_without_a_wheel_has_its_marker():
             markers[requirement.name] = str(requirement.marker)
     assert markers == {
         name: f'python_version < "{first[0]}.{first[1]}"'
-        for name, first in registry._NO_WHEEL.items()
+        for name, first in registry.records._NO_WHEEL.items()
     }
 
 

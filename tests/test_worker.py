@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sparsebench.experiments.presets import PHASE_TRANSITION
-from sparsebench.pool import _end, pool
+from sparsebench.run.pool import _end, pool
 
 NEEDLESS = {
     "click",
@@ -43,7 +43,7 @@ def spy(A, y, k):
 
 
 def test_the_module_of_workers_loads_nothing_needless():
-    code = "import sys, sparsebench.worker; print(*sys.modules, sep='\\n')"
+    code = "import sys, sparsebench.run.worker; print(*sys.modules, sep='\\n')"
     ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     loaded = ended.stdout.splitlines()
     assert "sparsebench.solvers.sea" in loaded
@@ -69,7 +69,7 @@ def test_a_worker_that_has_solved_has_loaded_nothing_needless(tmp_path):
     assert workers
     for path in workers:
         loaded = path.read_text().splitlines()
-        assert "sparsebench.worker" in loaded
+        assert "sparsebench.run.worker" in loaded
         assert not NEEDLESS & set(loaded)
 
 
@@ -107,7 +107,7 @@ def test_a_worker_has_the_environment_of_its_start(monkeypatch, value):
 
 
 UNGUARDED = """
-from sparsebench.pool import pool
+from sparsebench.run.pool import pool
 
 print("ran")
 with pool(2) as each:
@@ -123,3 +123,52 @@ def test_a_script_that_guards_nothing_is_run_once(tmp_path):
         [sys.executable, str(script)], capture_output=True, text=True, timeout=300
     )
     assert ended.stdout == "ran\n[(2, 1), (2, 2)]\n", ended.stderr
+
+
+# Says which compiled loops an algorithm loads after the tiny problem, each in a process of its own.
+LATE = """
+import contextlib, os, sys
+import numpy as np
+import sparsebench
+from sparsebench.registry import choose_algorithms
+from sparsebench.run.worker import compile_one
+from sparsebench.types import Dictionary
+
+def loaded():
+    modules = [module for name, module in sys.modules.items() if name.startswith("sparsebench.")]
+    found = [value for module in modules for value in vars(module).values()]
+    return {(f.__name__, str(s)) for f in found if hasattr(f, "signatures") for s in f.signatures}
+
+rng = np.random.default_rng(0)
+twice = np.repeat(rng.standard_normal((10, 8)), 2, axis=1)
+twice[:, 1::2] += 1e-9 * rng.standard_normal((10, 8))  # atoms too near for a Gram matrix
+problems = [(A, y) for A in (rng.standard_normal((10, 16)), twice) for y in
+            (A[:, 1] - 2 * A[:, 6], A[:, :5] @ np.arange(2.0, 7.0), rng.standard_normal(10))]
+for entry in sparsebench.algorithms():
+    if entry.family in ("peer", "learned"):
+        continue
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0
+        continue
+    (chosen,) = choose_algorithms(entry.name)
+    compile_one(chosen)
+    first = loaded()
+    for A, y in problems:
+        dictionary = Dictionary(A)
+        shared = [getattr(dictionary, quantity) for quantity in entry.shares]  # as in a run
+        for k in (1, 2, 5, 10):
+            given = {"support": np.arange(k)} if entry.accepts("support") else {}
+            with contextlib.suppress(sparsebench.InputError):
+                chosen.solve(dictionary, y, k, **given)
+    print(entry.name, *sorted(name for name, _ in loaded() - first), flush=True)
+    os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs copies of a process")
+def test_no_solve_waits_for_a_compiled_loop():
+    """All that an algorithm calls is loaded by its first call, whatever ways a solve may take."""
+    ended = subprocess.run([sys.executable, "-c", LATE], check=True, capture_output=True, text=True)
+    said = [line.split() for line in ended.stdout.splitlines()]
+    assert {name for name, *_ in said} >= {"omp", "ols", "htp", "nhtp", "sea", "fista", "sbl"}
+    assert [line for line in said if len(line) > 1] == []

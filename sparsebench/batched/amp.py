@@ -14,7 +14,7 @@ from torch import Tensor
 from sparsebench.batched.batch import Batch, Ending, end, running
 from sparsebench.batched.least_squares import refined
 from sparsebench.batched.selection import support_of
-from sparsebench.solvers.amp import _DIVERGED, _EXPLAINED, _MOST_SAMPLED
+from sparsebench.solvers.amp import EXPLAINED, MOST_SAMPLED, RUNAWAY
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT
 from sparsebench.theory import donoho_tanner, minimax_threshold
 
@@ -34,8 +34,8 @@ def _explained(batch: Batch, scores: Tensor, tol: float, taus: Tensor) -> Tensor
     """Whether least squares on the support found leaves no more than a converged run may."""
     support = support_of(scores, batch.k)
     left = batch.residual(support, refined(batch, support).to(scores.dtype))
-    promised = batch.k < batch.m * donoho_tanner(min(batch.m / batch.n, _MOST_SAMPLED))
-    noise = _EXPLAINED**2 * batch.m * taus.square()
+    promised = batch.k < batch.m * donoho_tanner(min(batch.m / batch.n, MOST_SAMPLED))
+    noise = EXPLAINED**2 * batch.m * taus.square()
     zero = batch.zero(tol)
     return left <= torch.where(promised, torch.maximum(zero, noise), zero)
 
@@ -43,7 +43,7 @@ def _explained(batch: Batch, scores: Tensor, tol: float, taus: Tensor) -> Tensor
 def _pass_messages(batch: Batch, max_iter: int, tol: float, taus: Tensor) -> Ending:
     """Run the iteration; `taus` receives the last noise level that each problem assumed."""
     ending, m, n = Ending.of_scores(batch), batch.m, batch.n
-    alpha = minimax_threshold(min(m / n, _MOST_SAMPLED))
+    alpha = minimax_threshold(min(m / n, MOST_SAMPLED))
     norms = batch.stack.norms[batch.owner]
     scale = torch.where(norms > 0, 1.0 / norms, 0.0)
     x, z = torch.zeros_like(batch.correlations), batch.y
@@ -51,7 +51,7 @@ def _pass_messages(batch: Batch, max_iter: int, tol: float, taus: Tensor) -> End
     for t in range(max_iter + 1):
         tau = z.square().sum(1).sqrt() / math.sqrt(m)
         code = end(running(batch), tau <= tol * first, CONVERGED)
-        code = end(code, ~(tau <= _DIVERGED * first), DIVERGED)
+        code = end(code, ~(tau <= RUNAWAY * first), DIVERGED)
         if t == max_iter:
             code = running(batch)
         keep = ending.record(batch, code, x, t)

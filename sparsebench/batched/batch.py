@@ -19,6 +19,8 @@ from torch.nn.functional import embedding_bag
 from sparsebench.solvers.steps import step_size
 from sparsebench.types import Dictionary
 
+# The fields of a `Batch` that have a row for each problem.
+_OF_EACH = ("owner", "y", "k", "rows", "correlations")
 # A problem that goes on; the other codes are those of `solvers.endings`.
 RUNNING = -1
 
@@ -135,18 +137,8 @@ class Batch:
 
     def only(self, keep: Tensor) -> Batch:
         """Return the problems where `keep`, shape (B,), says so; also takes indices."""
-        return replace(
-            self,
-            owner=self.owner[keep],
-            y=self.y[keep],
-            k=self.k[keep],
-            rows=self.rows[keep],
-            correlations=self.correlations[keep],
-        )
-
-    def combine(self, support: Tensor, coefficients: Tensor) -> Tensor:
-        """Return A_S c, shape (B, m)."""
-        return self._combine(self.stack.atoms, support, coefficients)
+        kept = {name: getattr(self, name)[keep] for name in _OF_EACH}
+        return replace(self, **kept)
 
     def gradient(self, support: Tensor, coefficients: Tensor) -> Tensor:
         """Return Aᵀ(y - A_S c) = Aᵀy - G c from k rows of the Gram matrix, shape (B, n)."""
@@ -164,7 +156,7 @@ class Batch:
 
     def residual(self, support: Tensor, coefficients: Tensor) -> Tensor:
         """Return ||y - A_S c||² from A and y, shape (B,)."""
-        return (self.y - self.combine(support, coefficients)).square().sum(1)
+        return (self.y - self._combine(self.stack.atoms, support, coefficients)).square().sum(1)
 
     def gram_block(self, support: Tensor) -> Tensor:
         """Return A_Sᵀ A_S, shape (B, any, any), with the identity on the padding."""

@@ -90,9 +90,5 @@ def normalised_step(batch: Batch, gradient: Tensor) -> tuple[Tensor, Tensor]:
 
 def quadratic(batch: Batch, support: Tensor, coefficients: Tensor) -> Tensor:
     """Return ||A_S v||² = vᵀ G_SS v, shape (B,)."""
-    return (spread_product(batch, support, coefficients) * coefficients).sum(1)
-
-
-def spread_product(batch: Batch, support: Tensor, coefficients: Tensor) -> Tensor:
-    """Return G_SS v, shape (B, any)."""
-    return (batch.gram_block(support) @ coefficients[:, :, None])[:, :, 0]
+    product = (batch.gram_block(support) @ coefficients[:, :, None])[:, :, 0]
+    return (product * coefficients).sum(1)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sparsebench.batched.batch import Batch, Ending, end, running
 from sparsebench.batched.htp import quadratic
-from sparsebench.batched.selection import indices_of, members, spread, take, top_k
+from sparsebench.batched.selection import join, spread, take, top_k
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT
 from sparsebench.solvers.iht import RISE
 from sparsebench.types import InputError
@@ -34,8 +34,8 @@ def iht(
     bounded = (shortest < step_sizes) & (step_sizes < 2.0 * shortest)
     safe = torch.where(bounded, shortest, step_sizes)
     rounding = max(RISE, 1e2 * torch.finfo(batch.y.dtype).eps)
-    support = torch.zeros_like(ending.answers)
-    support = support.masked_fill(_beyond(batch), n)
+    places = torch.arange(batch.most, device=batch.k.device)
+    support = torch.where(places < batch.k[:, None], 0, n)
     coefficients = batch.y.new_zeros(support.shape)
     gradient = batch.correlations
     if start is not None:
@@ -96,8 +96,7 @@ def niht(
             part = batch.only(trying)
             candidate = take(moved[trying], new[trying])
             difference = spread(candidate, new[trying], n) - x[trying]
-            wide = 2 * batch.most
-            both = indices_of(members(new[trying], n) | members(support[trying], n), wide)
+            both = join(new[trying], support[trying], n)
             move = take(difference, both)
             bound = (1.0 - c) * move.square().sum(1)
             long = ~(step[trying] * quadratic(part, both, move) <= bound)
@@ -121,11 +120,6 @@ def niht(
             if not len(batch):
                 return ending
     return ending.rest(batch, ITERATION_LIMIT, support, max_iter)
-
-
-def _beyond(batch: Batch) -> Tensor:
-    """Which places of a support, shape (B, K), are beyond k."""
-    return torch.arange(batch.most, device=batch.k.device) >= batch.k[:, None]
 
 
 def _squared_residual(

@@ -14,7 +14,7 @@ from sparsebench.batched.batch import RUNNING, Batch, Ending, end, running
 from sparsebench.batched.least_squares import LIMITS
 from sparsebench.batched.selection import fingerprint, indices_of, spread, take
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT
-from sparsebench.solvers.ista import _CHECK_EVERY, _PATH_FACTOR, _PATH_GAP
+from sparsebench.solvers.ista import CHECK_EVERY, PATH_FACTOR, PATH_GAP
 from sparsebench.types import InputError
 
 
@@ -36,27 +36,19 @@ def _proximal_gradient(
     ending = Ending.of_scores(batch)
     largest = batch.correlations.abs().amax(1)
     level = lam * largest
-    current = torch.maximum(level, _PATH_FACTOR * largest)
+    current = torch.maximum(level, PATH_FACTOR * largest)
     step = batch.stack.steps(rule)[batch.owner, None]
-    x = torch.zeros_like(batch.correlations)
-    point = x
+    x = point = torch.zeros_like(batch.correlations)
     momentum = torch.ones_like(level)
-    tried = torch.zeros_like(batch.rows)
-    last = torch.zeros_like(batch.rows)
+    tried = last = torch.zeros_like(batch.rows)
     for iteration in range(1, max_iter + 1):
         gradient = batch.correlations - batch.gram_times(point)
         code, answer = running(batch), x
-        if iteration % _CHECK_EVERY == 0:
+        if iteration % CHECK_EVERY == 0:
             remainder = batch.y - batch.image(point)
             squared = remainder.square().sum(1)
             code = end(code, ~squared.isfinite(), DIVERGED)
-            objective, gap = _duality_gap(
-                squared,
-                (batch.y * remainder).sum(1),
-                gradient.abs().amax(1),
-                point.abs().sum(1),
-                current,
-            )
+            objective, gap = _duality_gap(batch.y, point, remainder, squared, gradient, current)
             final = current == level
             reached = (code == RUNNING) & final & (gap <= tol * objective)
             answer = torch.where(reached[:, None], point, x)
@@ -64,16 +56,10 @@ def _proximal_gradient(
             pattern = _sign_pattern(point)
             trying = (code == RUNNING) & final & (pattern == last) & (pattern != tried)
             tried = torch.where(trying, pattern, tried)
-            chosen = torch.nonzero(trying)[:, 0]
-            if len(chosen):
-                found, right = _solve_on_signs(batch.only(chosen), point[chosen], level[chosen])
-                chosen = chosen[right]
-                answer = answer.clone()
-                answer[chosen] = found[right]
-                code[chosen] = CONVERGED
+            answer, code = _finish_on_signs(batch, trying, point, level, answer, code)
             last = pattern
-            further = (current > level) & (gap <= _PATH_GAP * objective)
-            current = torch.where(further, torch.maximum(level, _PATH_FACTOR * current), current)
+            further = (current > level) & (gap <= PATH_GAP * objective)
+            current = torch.where(further, torch.maximum(level, PATH_FACTOR * current), current)
             momentum = torch.where(further, 1.0, momentum)
         following = 0.5 * (1.0 + (1.0 + 4.0 * momentum.square()).sqrt())
         moved = point + step * gradient
@@ -95,6 +81,20 @@ def _proximal_gradient(
                 return ending
             batch = batch.packed()
     return ending.rest(batch, ITERATION_LIMIT, x, max_iter)
+
+
+def _finish_on_signs(
+    batch: Batch, trying: Tensor, point: Tensor, level: Tensor, answer: Tensor, code: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return answers and codes, of those `trying` the minimiser where it has the signs of x."""
+    chosen = torch.nonzero(trying)[:, 0]
+    if len(chosen):
+        found, right = _solve_on_signs(batch.only(chosen), point[chosen], level[chosen])
+        chosen = chosen[right]
+        answer = answer.clone()
+        answer[chosen] = found[right]
+        code[chosen] = CONVERGED
+    return answer, code
 
 
 def _sign_pattern(point: Tensor) -> Tensor:
@@ -127,9 +127,10 @@ def _solve_on_signs(batch: Batch, point: Tensor, level: Tensor) -> tuple[Tensor,
 
 
 def _duality_gap(
-    squared: Tensor, projection: Tensor, correlation: Tensor, norm1: Tensor, level: Tensor
+    y: Tensor, x: Tensor, remainder: Tensor, squared: Tensor, gradient: Tensor, level: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return (objective, gap) from r'r, y'r, max|Aᵀr| and ||x||₁; the dual point is r scaled."""
-    objective = 0.5 * squared + level * norm1
+    """Return (objective, gap) at x from its residual r, r'r and Aᵀr; the dual point is r scaled."""
+    projection, correlation = (y * remainder).sum(1), gradient.abs().amax(1)
+    objective = 0.5 * squared + level * x.abs().sum(1)
     scale = torch.where(correlation > 0, level / correlation, 1.0).clamp(max=1.0)
     return objective, objective - (scale * projection - 0.5 * scale.square() * squared)

@@ -6,14 +6,14 @@ solved by the singular values of their atoms, in float64.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from sparsebench.batched.batch import Batch
 from sparsebench.batched.selection import spread, take
-from sparsebench.kernels.least_squares import _EPSILON, _MOST_CORRECTIONS, _SETTLED, SMALLEST_PIVOT
+from sparsebench.kernels.least_squares import EPSILON, MOST_CORRECTIONS, SETTLED, SMALLEST_PIVOT
 
 # Bytes that the gathered atoms of one round of refinement may take.
 _ROUND = 2**28
@@ -84,7 +84,7 @@ def orthogonal_least_squares(batch: Batch, support: Tensor) -> Tensor:
     columns = batch.columns(support)
     left, values, right = torch.linalg.svd(columns.mT, full_matrices=False)
     atoms = (support < batch.n).sum(1, keepdim=True).clamp(min=batch.m)
-    kept = values > _EPSILON * atoms * values[:, :1]
+    kept = values > EPSILON * atoms * values[:, :1]
     shares = torch.einsum("bmp,bm->bp", left, batch.y.double())
     shares = torch.where(kept, shares / torch.where(kept, values, 1.0), 0.0)
     return torch.einsum("bpk,bp->bk", right, shares).masked_fill_(support == batch.n, 0.0)
@@ -116,12 +116,12 @@ def _refined(batch: Batch, support: Tensor) -> Tensor:
         block = columns @ columns.mT
         block.diagonal(dim1=1, dim2=2).masked_fill_(support == batch.n, 1.0)
     factor, info = torch.linalg.cholesky_ex(block)
-    exact = batch if batch.y.dtype == torch.float64 else _double(batch)
+    exact = batch if batch.y.dtype == torch.float64 else replace(batch, y=y)  # for its limits
     coefficients = torch.zeros_like(support, dtype=torch.float64)
     remainder, energy = y, y.square().sum(1)
     going, settled = info == 0, torch.zeros_like(info, dtype=torch.bool)
     previous = torch.full_like(energy, torch.inf)
-    for correction in range(_MOST_CORRECTIONS):
+    for correction in range(MOST_CORRECTIONS):
         slope = (columns @ remainder[:, :, None])[:, :, 0]
         step = torch.cholesky_solve(slope[:, :, None], factor)[:, :, 0]
         coefficients = torch.where(going[:, None], coefficients + step, coefficients)
@@ -129,7 +129,7 @@ def _refined(batch: Batch, support: Tensor) -> Tensor:
             going = going & _harmless(exact, block, factor, coefficients, support)
         size = step.square().sum(1) / coefficients.square().sum(1).clamp(min=1e-300)
         size = size.sqrt()
-        quick = previous.isfinite() & (size.square() <= _SETTLED * previous)
+        quick = previous.isfinite() & (size.square() <= SETTLED * previous)
         stop = going & (quick | (size > 0.5 * previous))
         small = (size <= 1e-11) & ((slope * step).sum(1) <= 1e-24 * energy)
         settled = settled | (stop & (quick | small))
@@ -142,10 +142,3 @@ def _refined(batch: Batch, support: Tensor) -> Tensor:
         lost = torch.nonzero(~settled)[:, 0]
         coefficients[lost] = orthogonal_least_squares(batch.only(lost), support[lost])
     return coefficients
-
-
-def _double(batch: Batch) -> Batch:
-    """Return the batch with its signals in float64, for the limits of that precision."""
-    part = batch.only(torch.arange(len(batch), device=batch.y.device))
-    part.y = part.y.double()
-    return part

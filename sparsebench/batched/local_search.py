@@ -15,9 +15,9 @@ from sparsebench.batched.batch import Batch, Ending, end, running
 from sparsebench.batched.least_squares import _harmless, least_squares, polished
 from sparsebench.batched.omp import omp
 from sparsebench.batched.selection import fingerprint, indices_of, members, take
-from sparsebench.kernels.exchange import _DEPENDENT, _EXPLICIT, FALL
+from sparsebench.kernels.exchange import DEPENDENT, EXPLICIT, FALL
 from sparsebench.solvers.endings import CONVERGED, CYCLED, ITERATION_LIMIT
-from sparsebench.solvers.local_search import _els
+from sparsebench.solvers.local_search import exchange_locally
 
 # A problem that needs an orthogonal factorisation, and is finished by the kernel.
 _HANDED_OVER = 99
@@ -51,7 +51,7 @@ def ompr(
             inside = support < n
             full = inside.sum(1) == batch.k
             magnitudes = coefficients.abs().masked_fill(~inside, torch.inf)
-            smallest, out = magnitudes.min(1)
+            smallest = magnitudes.amin(1)
             out = torch.where(full, magnitudes.argmin(1), inside.sum(1).clamp(max=batch.most - 1))
             code = end(code, full & (sizes * value <= smallest), CONVERGED)
         keep = ending.record(batch, code, best_support, iteration)
@@ -158,7 +158,7 @@ def _look_at(batch: Batch, support: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     gradient = batch.correlate(remainder)
     norms = batch.stack.gram.diagonal(dim1=1, dim2=2)[batch.owner]
     distances = norms - images.square().sum(1)
-    close = ~(distances > _EXPLICIT * norms) & ~members(support, n) & sound[:, None]
+    close = ~(distances > EXPLICIT * norms) & ~members(support, n) & sound[:, None]
     if bool(close.any()):
         _measure(batch, atoms, inverse, images, remainder, close, distances, gradient)
     closed = members(support, n) | ~(distances > 0)
@@ -170,8 +170,7 @@ def _look_at(batch: Batch, support: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     loss = x.square()[:, :, None] * share
     change = (loss * distances[:, None] - gain) / (distances[:, None] + share * duals.square())
     change = change.masked_fill_(~inside[:, :, None] | closed[:, None], torch.inf).flatten(1)
-    least, place = change.min(1)
-    place = change.argmin(1)
+    least, place = change.amin(1), change.argmin(1)
     out = torch.div(place, n, rounding_mode="floor")
     swapped = support.scatter(1, out[:, None], (place % n)[:, None]).sort(dim=1).values
     return squared, least, swapped, sound
@@ -201,7 +200,7 @@ def _measure(
     length = projected.square().sum(2)
     inside = near.clamp(max=n - 1)
     norms = batch.stack.gram.diagonal(dim1=1, dim2=2)[batch.owner[chosen][:, None], inside]
-    smallest = max(_DEPENDENT, torch.finfo(atoms.dtype).eps ** 2)
+    smallest = max(DEPENDENT, torch.finfo(atoms.dtype).eps ** 2)
     length = torch.where(length > smallest * norms, length, 0.0)
     slope = (projected @ remainder[chosen][:, :, None])[:, :, 0]
     p, j = torch.nonzero(near < n, as_tuple=True)
@@ -219,7 +218,7 @@ def _finish(batch: Batch, row: int, ending: Ending, max_iter: int, tol: float) -
     first = support[support < batch.n].cpu().numpy().astype(np.intp)
     done, k = int(ending.n_iter[row]), int(batch.k[row])
     tol = max(tol, 32 * torch.finfo(batch.y.dtype).eps)
-    found, size, swaps, code = _els(
+    found, size, swaps, code = exchange_locally(
         dictionary.atoms, dictionary.gram, y, k, first, max(max_iter - done, 0), tol
     )
     ending.answers[row] = batch.n

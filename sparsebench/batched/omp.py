@@ -14,7 +14,7 @@ from torch import Tensor
 from sparsebench.batched.batch import RUNNING, Batch, Ending, end, running
 from sparsebench.batched.least_squares import LIMITS, refined
 from sparsebench.solvers.endings import CONVERGED
-from sparsebench.solvers.omp import _select_orthogonal
+from sparsebench.solvers.omp import select_orthogonal
 from sparsebench.types import IntArray
 
 # The Gram matrix does not separate an atom from the span of the others: another way is needed.
@@ -83,11 +83,16 @@ def _select(batch: Batch, tol: float, normalise: bool) -> Ending:
             inverse_pivots = inverse_pivots[keep]
             if not len(batch):
                 break
-    sizes = (ending.answers < n).sum(1)
+    return _finished(ending, whole, tol, normalise)
+
+
+def _finished(ending: Ending, batch: Batch, tol: float, normalise: bool) -> Ending:
+    """Sort the supports; solve anew those that the Gram matrix could not, and count the atoms."""
+    sizes = (ending.answers < batch.n).sum(1)
     ending.answers = ending.answers.sort(dim=1).values
     for row in torch.nonzero(ending.code == _DEPENDENT)[:, 0].tolist():
-        found = _orthogonally(whole, row, tol, normalise)
-        ending.answers[row] = n
+        found = _orthogonally(batch, row, tol, normalise)
+        ending.answers[row] = batch.n
         ending.answers[row, : len(found)] = torch.from_numpy(found).to(ending.answers)
         sizes[row], ending.code[row] = len(found), CONVERGED
     ending.n_iter = sizes
@@ -120,5 +125,5 @@ def _orthogonally(batch: Batch, row: int, tol: float, normalise: bool) -> IntArr
     dictionary = batch.stack.dictionaries[int(batch.owner[row])]
     y = batch.y[row].double().cpu().numpy()
     support = np.empty(int(batch.k[row]), dtype=np.intp)
-    size = _select_orthogonal(dictionary.atoms, y, tol, normalise, support)
+    size = select_orthogonal(dictionary.atoms, y, tol, normalise, support)
     return np.sort(support[:size])

@@ -12,14 +12,7 @@ from torch import Tensor
 
 from sparsebench.batched.batch import Batch, Ending, end, running
 from sparsebench.batched.least_squares import least_squares, refined
-from sparsebench.batched.selection import (
-    fingerprint,
-    indices_of,
-    members,
-    take,
-    top_k,
-    top_magnitudes,
-)
+from sparsebench.batched.selection import fingerprint, indices_of, join, take, top_k, top_magnitudes
 from sparsebench.solvers.endings import CONVERGED, CYCLED, ITERATION_LIMIT
 
 
@@ -42,7 +35,7 @@ def cosamp(batch: Batch, start: Tensor | None = None, *, max_iter: int, tol: flo
             gradient = batch.gradient(support, values)
             wide = (2 * batch.k).clamp(max=n)
             candidates = top_k(gradient, wide, min(2 * batch.most, n))
-            merged = _merge(support, candidates, n)
+            merged = join(support, candidates, n)
             mark = fingerprint(merged, n)[:, None]
             seen = visited == mark
             code = end(code, seen[:, -1:].any(1), CONVERGED)
@@ -88,13 +81,8 @@ def sp(batch: Batch, start: Tensor | None = None, *, max_iter: int, tol: float) 
         if iteration == max_iter:
             break
         candidates = top_k(batch.gradient(support, values), batch.k, batch.most)
-        support, _ = _prune(batch, _merge(support, candidates, n))
+        support, _ = _prune(batch, join(support, candidates, n))
     return ending.rest(batch, ITERATION_LIMIT, last_support, max_iter)
-
-
-def _merge(a: Tensor, b: Tensor, n: int) -> Tensor:
-    """Return the union of two supports."""
-    return indices_of(members(a, n) | members(b, n), min(a.shape[1] + b.shape[1], n))
 
 
 def _prune(batch: Batch, merged: Tensor) -> tuple[Tensor, Tensor]:

@@ -88,6 +88,11 @@ def members(support: Tensor, n: int) -> Tensor:
     return mask.scatter_(1, support, True)[:, :n]
 
 
+def join(a: Tensor, b: Tensor, n: int) -> Tensor:
+    """Return the union of two supports."""
+    return indices_of(members(a, n) | members(b, n), min(a.shape[1] + b.shape[1], n))
+
+
 def fingerprint(support: Tensor, n: int) -> Tensor:
     """Return a 64-bit hash of each index set: the sum of a random number for each index < n."""
     return _numbers(n, str(support.device))[support].sum(1)

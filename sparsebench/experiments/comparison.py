@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 import pandas as pd
 from scipy.stats import ttest_rel
 
-from sparsebench.experiments.sampling import LEVELS, why_no_point
+from sparsebench.experiments.sampling import FEWEST_SOLVES, LEVELS, why_no_point
 from sparsebench.registry import Choice
 from sparsebench.seeding import canonical
 from sparsebench.statistics import (
@@ -25,8 +26,6 @@ from sparsebench.statistics import (
 from sparsebench.types import InputError
 
 _CELL = ["problem_recipe", "problem_label", "seed", "n", "m"]
-# Fewer solves than this say nothing of a threshold.
-_FEWEST_SOLVES = 40
 
 
 def compare(
@@ -72,7 +71,7 @@ def compare(
             found += _distances(mine, theirs, first, other)
     if not found:
         raise InputError(
-            f"{first.label} and the others have no m with {_FEWEST_SOLVES} solves each"
+            f"{first.label} and the others have no m with {FEWEST_SOLVES} solves each"
             if by == "threshold"
             else f"{first.label} and the others have solved no two instances at the same k"
         )
@@ -92,7 +91,7 @@ def _thresholds(
     cell: Any
     for cell, a in mine.groupby(_CELL):
         b = cells.get(cell)
-        if b is None or min(len(a), len(b)) < _FEWEST_SOLVES:
+        if b is None or min(len(a), len(b)) < FEWEST_SOLVES:
             continue
         largest = min(cell[-2:])
         if cell not in fits:
@@ -112,14 +111,8 @@ def _thresholds(
             row |= dict.fromkeys(names, math.nan) | {"coverage": ""}
             if not (why_not_one or why_not_two):
                 ours, others = ((c["k"], c["trial"], c["exact"]) for c in (a, b))
-                paired = threshold_difference(one, two, ours, others)
-                row |= {
-                    "difference": paired.estimate,
-                    "lower": paired.lower,
-                    "upper": paired.upper,
-                    "p_value": paired.p_value,
-                    "correlation": paired.correlation,
-                }
+                paired = astuple(threshold_difference(one, two, ours, others))
+                row |= zip(names, paired, strict=True)
                 kinds = {one.coverage, two.coverage}
                 row["coverage"] = APPROXIMATE if APPROXIMATE in kinds else NOMINAL
             found.append(_named(cell, first, other) | row | _discordant(a, b))

@@ -11,18 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sparsebench.pool import pool
 from sparsebench.problems import draw_dictionary, draw_signal
-from sparsebench.registry import (
-    Algorithm,
-    Choice,
-    algorithm_of,
-    choose_problem,
-    load_plugin,
-    stage_options,
-)
-from sparsebench.solvers import solve
-from sparsebench.statistics import FEWEST_FOR_A_MEDIAN, median_interval
+from sparsebench.registry import Choice, choose_problem, load_plugin
+from sparsebench.run.pool import pool
+from sparsebench.statistics import COLUMNS, FEWEST_FOR_A_MEDIAN, median_interval
 from sparsebench.types import FloatArray, InputError, Instance, IntArray
 
 #: What is recorded, by its name in a history.
@@ -37,7 +29,7 @@ _History = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Workload:
+class SizedProblem:
     """A problem with its sizes."""
 
     problem: str
@@ -48,7 +40,7 @@ class Workload:
 
 def explore(
     algorithms: list[Choice],
-    workloads: list[Workload],
+    workloads: list[SizedProblem],
     *,
     trials: int,
     seed: int,
@@ -66,7 +58,7 @@ def explore(
     algorithms : list of Choice
         Such as ``sea`` or ``omp+sea``; of a chain the last link is recorded, from the estimate
         of those before it.
-    workloads : list of Workload
+    workloads : list of SizedProblem
     trials : int
         Instances a workload.
     seed : int
@@ -95,35 +87,16 @@ def explore(
         for workload in workloads
         for trial in range(trials)
     ]
-    found_at: dict[int, Any] = {}
+    solved: list[Any] = [None] * len(tasks)
     with pool(workers) as each:
-        for place, found in each(_explored, tasks):
-            found_at[place] = found
-            report(len(found_at), len(tasks))
-    solved = [found_at[place] for place in range(len(tasks))]
+        for done, (place, found) in enumerate(each(_explored, tasks), 1):
+            solved[place] = found
+            report(done, len(tasks))
     frames = []
     for index, workload in enumerate(workloads):
         here = solved[index * trials : (index + 1) * trials]
-        problem = choose_problem(workload.problem)
         for chosen in algorithms:
-            found = [histories[chosen] for histories in here]
-            budget = _links(chosen)[-1][1].get("max_iter", 1)
-            frames += [
-                _summary(found, quantity, budget).assign(
-                    algorithm=chosen.label,
-                    options=json.dumps(dict(chosen.options)),
-                    problem=problem.label,
-                    m=workload.m,
-                    n=workload.n,
-                    k=workload.k,
-                    quantity=name,
-                    trials=trials,
-                    failures=sum(history is None for history in found),
-                    problem_options=json.dumps(dict(problem.options)),
-                    seed=seed,
-                )
-                for quantity, name in QUANTITIES.items()
-            ]
+            frames += _curves(chosen, workload, [histories[chosen] for histories in here], seed)
     return pd.concat(frames, ignore_index=True)
 
 
@@ -136,7 +109,7 @@ def check_explorations(algorithms: list[Choice], trials: int) -> None:
         If an algorithm does not record its exploration, or trials are too few for an interval.
     """
     for chosen in algorithms:
-        last, _ = _links(chosen)[-1]
+        last = chosen.links[-1].algorithm
         if not last.accepts("history"):
             raise InputError(_REFUSAL.format(last.name))
     if trials < FEWEST_FOR_A_MEDIAN:
@@ -146,7 +119,7 @@ def check_explorations(algorithms: list[Choice], trials: int) -> None:
 
 
 def _explored(
-    algorithms: list[Choice], workload: Workload, trial: int, seed: int, plugins: Sequence[str]
+    algorithms: list[Choice], workload: SizedProblem, trial: int, seed: int, plugins: Sequence[str]
 ) -> dict[Choice, _History | None]:
     """Return what each algorithm recorded on one instance; nothing where it failed."""
     for path in plugins:
@@ -157,41 +130,55 @@ def _explored(
     return {chosen: _history(chosen, instance, workload.k) for chosen in algorithms}
 
 
-def _links(chosen: Choice) -> list[tuple[Algorithm, dict[str, Any]]]:
-    """Return the links of a chain with their options, or the algorithm alone with its own."""
-    entry, options = algorithm_of(chosen), dict(chosen.options)
-    if entry.stages:
-        return list(zip(entry.stages, stage_options(entry, options), strict=True))
-    return [(entry, options)]
-
-
 def _history(chosen: Choice, instance: Instance, k: int) -> _History | None:
     """Return what the last link recorded, from the estimate of those before it."""
-    *before, (last, options) = _links(chosen)
-    problem, start = (instance.dictionary, instance.y, k), None
+    *before, last = chosen.links
+    problem = instance.dictionary, instance.y, k
+    given: dict[str, Any] = {}
     try:
-        for link, own in before:
-            start = solve(link.name, *problem, start=start, **own).x
-        found = solve(last.name, *problem, start=start, history=True, **options).history
+        for link in before:
+            given = {"start": link.solve(*problem, **given).x}
+        found = last.solve(*problem, **given, history=True).history
     except (Exception, SystemExit):
         return None
     if found is None or not set(QUANTITIES) <= set(found):
-        raise InputError(_REFUSAL.format(last.name))
+        raise InputError(_REFUSAL.format(last.algorithm.name))
     return found
+
+
+def _curves(
+    chosen: Choice, workload: SizedProblem, found: list[_History | None], seed: int
+) -> list[pd.DataFrame]:
+    """Return what an algorithm recorded on all instances of a workload, a frame a quantity."""
+    problem = choose_problem(workload.problem)
+    budget = int(chosen.links[-1].options.get("max_iter", 1))
+    return [
+        _summary(found, quantity, budget).assign(
+            algorithm=chosen.label,
+            options=json.dumps(chosen.recipe["options"]),
+            problem=problem.label,
+            m=workload.m,
+            n=workload.n,
+            k=workload.k,
+            quantity=name,
+            trials=len(found),
+            failures=sum(history is None for history in found),
+            problem_options=json.dumps(dict(problem.options)),
+            seed=seed,
+        )
+        for quantity, name in QUANTITIES.items()
+    ]
 
 
 def _summary(found: list[_History | None], quantity: str, budget: int) -> pd.DataFrame:
     """Return the median and the quartiles at some iterations, evenly spread by ratio."""
     iterations = np.unique(np.geomspace(1, budget, _POINTS).round().astype(int))
     values = np.array([_at(history, quantity, iterations) for history in found])
-    median, lower, upper = median_interval(values)
     lower_quartile, upper_quartile = np.quantile(values, [0.25, 0.75], axis=0)
     return pd.DataFrame(
         {
             "iteration": iterations,
-            "estimate": median,
-            "lower": lower,
-            "upper": upper,
+            **dict(zip(COLUMNS, median_interval(values), strict=True)),
             "lower_quartile": lower_quartile,
             "upper_quartile": upper_quartile,
         }

@@ -10,13 +10,12 @@ import pandas as pd
 
 from sparsebench.metrics import relative_residual, support_distance
 from sparsebench.problems import draw_dictionary, draw_signal, is_ordered
-from sparsebench.registry import Choice, get_algorithm
-from sparsebench.solvers import solve
+from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.types import FloatArray, Instance, IntArray, Status
 
 
 def solutions(
-    problem: Choice,
+    problem: ProblemChoice,
     algorithms: list[Choice],
     *,
     n: int,
@@ -36,7 +35,7 @@ def solutions(
 
     Parameters
     ----------
-    problem : Choice
+    problem : ProblemChoice
     algorithms : list of Choice
     n, m, k, trial, seed : int
         The instance.
@@ -45,26 +44,12 @@ def solutions(
     """
     instance = draw_signal(problem, draw_dictionary(problem, m, n, trial, seed), k, trial, seed)
     spacing = m / n if is_ordered(problem) else 1.0
-    series: list[tuple[str, FloatArray, dict[str, Any]]] = [
-        ("truth", instance.x, {}),
-        *((chosen.label, *_estimate(chosen, instance, k)) for chosen in algorithms),
-    ]
-    frames = []
-    for name, x, facts in series:
-        support = np.flatnonzero(x)
-        rows = pd.DataFrame(
-            {
-                "series": name,
-                "index": support,
-                "position": support * spacing,
-                "value": x[support],
-                "in_support": instance.x[support] != 0,
-            }
-        ).assign(**facts)
-        frames.append(rows if len(rows) else pd.DataFrame([{"series": name, **facts}]))
     samples = np.arange(m)
     y = {"series": "y", "index": samples, "position": samples.astype(float), "value": instance.y}
-    frames.insert(1, pd.DataFrame(y))
+    frames = [_spikes("truth", instance.x, {}, instance, spacing), pd.DataFrame(y)]
+    for chosen in algorithms:
+        x, facts = _estimate(chosen, instance, k)
+        frames.append(_spikes(chosen.label, x, facts, instance, spacing))
     start = crowded_region(instance.support, window, n)
     joined = pd.concat(frames, ignore_index=True)
     return joined.astype({"index": "Int64"}).assign(
@@ -81,6 +66,23 @@ def solutions(
     )
 
 
+def _spikes(
+    series: str, x: FloatArray, facts: dict[str, Any], instance: Instance, spacing: float
+) -> pd.DataFrame:
+    """Return one row a non-zero of x, or one without an index where there is none."""
+    support = np.flatnonzero(x)
+    rows = pd.DataFrame(
+        {
+            "series": series,
+            "index": support,
+            "position": support * spacing,
+            "value": x[support],
+            "in_support": instance.x[support] != 0,
+        }
+    ).assign(**facts)
+    return rows if len(rows) else pd.DataFrame([{"series": series, **facts}])
+
+
 def crowded_region(support: IntArray, window: int, n: int) -> int:
     """Return the first index of the `window` indices with most spikes.
 
@@ -95,12 +97,10 @@ def crowded_region(support: IntArray, window: int, n: int) -> int:
 
 def _estimate(chosen: Choice, instance: Instance, k: int) -> tuple[FloatArray, dict[str, Any]]:
     """Return an algorithm's x and what is said about it; whatever goes wrong is a failure."""
-    given: dict[str, Any] = dict(chosen.options)
-    if get_algorithm(chosen.name).accepts("support"):
-        given["support"] = instance.support
+    given = {"support": instance.support} if chosen.accepts("support") else {}
     message = ""
     try:
-        result = solve(chosen.name, instance.dictionary, instance.y, k, **given)
+        result = chosen.solve(instance.dictionary, instance.y, k, **given)
         status, x = Status(str(result.status)), result.x
     except (Exception, SystemExit) as error:
         status = Status.ERROR

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,15 +12,20 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from sparsebench.experiments.sampling import LEVELS, RULE_VERSION, GridSampler, ThresholdSampler
-from sparsebench.registry import Choice
-from sparsebench.rows import Block, Outcome
+from sparsebench.experiments.sampling import (
+    GRID_TRIALS,
+    HALF,
+    LEVELS,
+    RULE_VERSION,
+    GridSampler,
+    ThresholdSampler,
+)
+from sparsebench.registry import Choice, ProblemChoice
+from sparsebench.run.rows import Block, Waves
 from sparsebench.statistics import wilson
 from sparsebench.types import Status
 
-# The full grid that a diagram is compared with: this many trials at every k = 1, 2, ... up to
-# where the fitted success rate falls below this.
-_GRID_TRIALS = 1000
+# The full grid that a diagram is compared with ends where the fitted success rate is below this.
 _NEARLY_ALL_FAIL = 0.001
 
 
@@ -32,7 +36,7 @@ class PhaseTransition:
     Parameters
     ----------
     algorithms : list of Choice
-    problem : Choice
+    problem : ProblemChoice
     n : int
         Atoms.
     ms : list of int
@@ -52,7 +56,7 @@ class PhaseTransition:
     """
 
     algorithms: list[Choice]
-    problem: Choice
+    problem: ProblemChoice
     n: int
     ms: list[int]
     half_widths: dict[float, float]
@@ -104,9 +108,7 @@ class PhaseTransition:
             "time_limit": self.time_limit,
         } | rule
 
-    def waves(
-        self,
-    ) -> Generator[list[Block], list[tuple[Block, dict[tuple[Choice, int], Outcome]]], None]:
+    def waves(self) -> Waves:
         """Yield the blocks that the samplers ask for and hand them the rows, until all stop."""
         while True:
             wanted: dict[tuple[int, int], list[tuple[Choice, int]]] = defaultdict(list)
@@ -133,10 +135,10 @@ class PhaseTransition:
 
     @staticmethod
     def _grid_solves(sampler: ThresholdSampler | GridSampler) -> int:
-        """Return the solves of `_GRID_TRIALS` at every k up to where nearly all fail."""
-        half = sampler.estimate(0.5)
+        """Return the solves of `GRID_TRIALS` at every k up to where nearly all fail."""
+        half = sampler.estimate(HALF)
         last = half.estimate + half.scale * logit(1 - _NEARLY_ALL_FAIL)
-        return _GRID_TRIALS * min(max(math.ceil(last), 1), sampler.largest)
+        return GRID_TRIALS * min(max(math.ceil(last), 1), sampler.largest)
 
     def thresholds(self) -> pd.DataFrame:
         """Return one row a point: the sparsity k at each level, with its interval."""
@@ -147,7 +149,7 @@ class PhaseTransition:
                 rows.append(
                     {
                         "algorithm": chosen.label,
-                        "options": json.dumps(dict(chosen.options)),
+                        "options": json.dumps(chosen.recipe["options"]),
                         "problem": self.problem.label,
                         "m": m,
                         "n": self.n,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sparsebench.experiments.encoders import VARIANTS
+from sparsebench.experiments.learned.encoders import VARIANTS
+from sparsebench.experiments.sampling import GRID_TRIALS, HALF, LEVELS, MOST_TRIALS, NEARLY_ALL
 
 # A few of each kind, for a first look.
 _FEW = "omp,iht,niht,htp,nhtp,sea,omp+sea,homotopy"
@@ -30,8 +31,21 @@ _COHERENT = (
     "fista,homotopy,"
     "thresholding,pinv,ridge"
 )
-_NINE = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
-_NINETEEN = [round(0.05 * i, 2) for i in range(1, 20)]
+# What presets share: a diagram, and curves.
+_DIAGRAM = {
+    "problem": "gaussian",
+    "n": 500,
+    "ratios": [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8],
+    "half_widths": dict.fromkeys(LEVELS, 0.004),
+    "share_of_m": False,
+    "max_trials": MOST_TRIALS,
+}
+_CURVES = {
+    "problem": "deconvolution[width=3]",
+    "n": 500,
+    "ks": list(range(5, 51, 5)),
+    "trials": 100,
+}
 
 #: Settings of `phase-transition`: ratios are m/n; half_widths are in units of n, or of m where
 #: share_of_m says so, by level (solves around the 50 % point fail half of the time, and cost most);
@@ -43,36 +57,18 @@ PHASE_TRANSITION: dict[str, dict[str, Any]] = {
         "problem": "gaussian",
         "n": 128,
         "ratios": [0.2, 0.35, 0.5, 0.65, 0.8],
-        "half_widths": {0.95: 0.04, 0.5: 0.04},
+        "half_widths": dict.fromkeys(LEVELS, 0.04),
         "share_of_m": True,
         "max_trials": 60,
     },
-    "default": {
-        "algorithms": _USUAL,
-        "problem": "gaussian",
-        "n": 500,
-        "ratios": _NINE,
-        "half_widths": {0.95: 0.004, 0.5: 0.004},
-        "share_of_m": False,
-        "max_trials": 700,
-    },
-    "family": {
-        "algorithms": _FAMILY,
-        "problem": "gaussian",
-        "n": 500,
-        "ratios": _NINE,
-        "half_widths": {0.95: 0.004, 0.5: 0.004},
-        "share_of_m": False,
-        "max_trials": 700,
-    },
+    "default": {"algorithms": _USUAL, **_DIAGRAM},
+    "family": {"algorithms": _FAMILY, **_DIAGRAM},
     "paper": {
         "algorithms": _CLASSICAL,
-        "problem": "gaussian",
-        "n": 500,
-        "ratios": _NINETEEN,
-        "half_widths": {0.95: 0.002, 0.5: 0.004},
-        "share_of_m": False,
-        "max_trials": 1000,
+        **_DIAGRAM,
+        "ratios": [round(0.05 * i, 2) for i in range(1, 20)],
+        "half_widths": {NEARLY_ALL: 0.002, HALF: 0.004},
+        "max_trials": GRID_TRIALS,
     },
 }
 
@@ -85,27 +81,9 @@ SUPPORT_DISTANCE: dict[str, dict[str, Any]] = {
         "ks": [2, 4, 8, 12, 16, 20],
         "trials": 20,
     },
-    "default": {
-        "algorithms": _USUAL + ",fista,ridge",
-        "problem": "deconvolution[width=3]",
-        "n": 500,
-        "ks": list(range(5, 51, 5)),
-        "trials": 100,
-    },
-    "family": {
-        "algorithms": _FAMILY + ",fista,ridge",
-        "problem": "deconvolution[width=3]",
-        "n": 500,
-        "ks": list(range(5, 51, 5)),
-        "trials": 100,
-    },
-    "paper": {
-        "algorithms": _COHERENT,
-        "problem": "deconvolution[width=3]",
-        "n": 500,
-        "ks": list(range(1, 51)),
-        "trials": 200,
-    },
+    "default": {"algorithms": _USUAL + ",fista,ridge", **_CURVES},
+    "family": {"algorithms": _FAMILY + ",fista,ridge", **_CURVES},
+    "paper": {"algorithms": _COHERENT, **_CURVES, "ks": list(range(1, 51)), "trials": 200},
 }
 
 #: Settings of `instance`.
@@ -127,34 +105,24 @@ EXPLORATION: dict[str, Any] = {
 #: M of the M-sparse codes: 32 of 256 pixels is given, the same share of 64 pixels is ours.
 ENCODER_SIZES = {"digits": 8, "mnist": 32}
 
+_DIGITS = {
+    "images": "digits",
+    "size": ENCODER_SIZES["digits"],
+    "penalty": 0.5,
+    "seeds": (0, 1, 2),
+    "epochs": 60,
+}
+
 #: Settings of `encoders`: lambda = .5, M = 32 and the three p of `paper` are given (Wang, Ling and
 #: Huang, AAAI 2016); epochs and seeds are ours.
 ENCODERS: dict[str, dict[str, Any]] = {
-    "quick": {
-        "images": "digits",
-        "ps": (64, 128),
-        "size": ENCODER_SIZES["digits"],
-        "penalty": 0.5,
-        "seeds": (0, 1, 2),
-        "stages": (2, 3, 4),
-        "epochs": 60,
-    },
-    "sensitivity": {
-        "images": "digits",
-        "ps": (128,),
-        "size": ENCODER_SIZES["digits"],
-        "penalty": 0.5,
-        "seeds": (0, 1, 2),
-        "stages": (2,),
-        "epochs": 60,
-        "variants": tuple(VARIANTS),
-    },
+    "quick": {**_DIGITS, "ps": (64, 128), "stages": (2, 3, 4)},
+    "sensitivity": {**_DIGITS, "ps": (128,), "stages": (2,), "variants": tuple(VARIANTS)},
     "paper": {
+        **_DIGITS,
         "images": "mnist",
         "ps": (128, 256, 512),
         "size": ENCODER_SIZES["mnist"],
-        "penalty": 0.5,
-        "seeds": (0, 1, 2),
         "stages": (2, 3, 4),
         "epochs": 10,
     },
@@ -163,7 +131,6 @@ ENCODERS: dict[str, dict[str, Any]] = {
 #: Seconds a solve may take, in every preset.
 TIME_LIMIT = 60.0
 
-_LEARNED = "lista,lista-cp,lista-cpss,alista,hyperlista,na-alista,liht"
 # The panels of `unrolling`: title, options that differ from the training, error of A.
 _SHIFTS = [
     ("as trained", {}, 0.0),
@@ -172,9 +139,20 @@ _SHIFTS = [
     ("non-zeros ±1", {"amplitudes": "signs"}, 0.0),
     ("A off by 1 %", {}, 0.01),
 ]
+# What `default` and `paper` share.
+_UNROLLED: dict[str, Any] = {
+    "networks": "lista,lista-cp,lista-cpss,alista,hyperlista,na-alista,liht",
+    "problem": "lista[snr=40]",
+    "m": 250,
+    "n": 500,
+    "depth": 16,
+    "shifts": _SHIFTS,
+    "tests": 1000,
+}
 
-#: Settings of `unrolling`: plan is that of the training (batch and validation in signals, steps a
-#: phase at most, patience in checks), tests in signals a panel.
+#: Settings of `unrolling`, and of `train`, which has networks and problems of the same sizes: plan
+#: is that of the training (batch and validation in signals, steps a phase at most, patience in
+#: checks), tests in signals a panel.
 UNROLLING: dict[str, dict[str, Any]] = {
     "quick": {
         "networks": "lista,lista-cpss,alista,hyperlista",
@@ -186,24 +164,11 @@ UNROLLING: dict[str, dict[str, Any]] = {
         "shifts": _SHIFTS[:2],
         "tests": 300,
     },
-    "default": {
-        "networks": _LEARNED,
-        "problem": "lista[snr=40]",
-        "m": 250,
-        "n": 500,
-        "depth": 16,
-        "plan": {"batch": 64, "steps": 200, "patience": 5},
-        "shifts": _SHIFTS,
-        "tests": 1000,
-    },
+    "default": {**_UNROLLED, "plan": {"batch": 64, "steps": 200, "patience": 5}},
     # The training of Chen et al. 2018 (github.com/VITA-Group/LISTA-CPSS, config.py): weeks on a
     # processor.
     "paper": {
-        "networks": _LEARNED,
-        "problem": "lista[snr=40]",
-        "m": 250,
-        "n": 500,
-        "depth": 16,
+        **_UNROLLED,
         "plan": {
             "batch": 64,
             "validation": 1000,
@@ -211,12 +176,5 @@ UNROLLING: dict[str, dict[str, Any]] = {
             "patience": 400,
             "check_every": 10,
         },
-        "shifts": _SHIFTS,
-        "tests": 1000,
     },
-}
-#: Settings of `train`: networks of the sizes of `unrolling`.
-TRAINING = {
-    name: {key: settings[key] for key in ("problem", "m", "n", "depth", "plan")}
-    for name, settings in UNROLLING.items()
 }

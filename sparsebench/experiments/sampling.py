@@ -9,7 +9,12 @@ from numpy.typing import ArrayLike
 
 from sparsebench.statistics import Threshold, fit_threshold, monotone_p_value
 
-LEVELS = (0.95, 0.5)
+#: The success rates whose sparsities are looked for.
+NEARLY_ALL, HALF = LEVELS = (0.95, 0.5)
+#: Most trials an algorithm and m of a diagram at full size, and trials at every k of a full grid.
+MOST_TRIALS, GRID_TRIALS = 700, 1000
+#: Fewer solves than this say nothing of a threshold.
+FEWEST_SOLVES = 40
 #: Changes whenever the rule below does; part of the recipe of a run.
 RULE_VERSION = 8
 # Trials a wave; the last size repeats. Fixed, so that all algorithms meet the same dictionaries.
@@ -18,8 +23,7 @@ _PILOT = (0.05, 0.12, 0.25, 0.45)
 # Distinct sparsities a trial and level, in units of the logistic scale around the estimate. At
 # the 95 % point the variance is flat between theta - s and theta + s; successes cost less. At the
 # 50 % point rows nearer than this leave the scale, and so the interval, to chance.
-_OFFSETS = {0.95: (-0.6, 0.6, -0.2, 0.2), 0.5: (0.8, -0.8)}
-_FEWEST_SOLVES = 40
+_OFFSETS = {NEARLY_ALL: (-0.6, 0.6, -0.2, 0.2), HALF: (0.8, -0.8)}
 # The look below: sparsities spread below the 95 % point, and trials at each; below this p-value
 # the success rate does not fall steadily with k, and there is no one point.
 _CHECKED, _CHECKS = 16, 4
@@ -123,13 +127,13 @@ class ThresholdSampler:
 
     def _reason(self) -> str:
         """Return why sampling may end here, if it may."""
-        if len(self.k) >= _FEWEST_SOLVES and all(self._missing(level) == 0 for level in LEVELS):
+        if len(self.k) >= FEWEST_SOLVES and all(self._missing(level) == 0 for level in LEVELS):
             return "half-width"
         return "" if self._trials_left() else "trial limit"
 
     def _checks(self) -> list[tuple[int, int]]:
         """Return pairs of the first trials and sparsities below the 95 % point, without rows."""
-        below = np.linspace(0, self._estimates[LEVELS[0]].estimate, _CHECKED + 1)[1:-1]
+        below = np.linspace(0, self._estimates[NEARLY_ALL].estimate, _CHECKED + 1)[1:-1]
         ks = {max(1, round(k)) for k in below}
         wanted = {(trial, k) for trial in range(min(_CHECKS, self.max_trials)) for k in ks}
         return sorted(wanted - set(zip(self.trial, self.k, strict=True)))
@@ -148,7 +152,7 @@ class ThresholdSampler:
 
     def _solves_wanted(self, level: float) -> int:
         size = len(wave_trials(self.wave)) * len(_OFFSETS[level])
-        if self.wave < 4 or len(self.k) < _FEWEST_SOLVES:
+        if self.wave < 4 or len(self.k) < FEWEST_SOLVES:
             return size
         missing = self._missing(level)
         return 0 if missing == 0 else int(np.clip(missing * 1.1, 4, size))

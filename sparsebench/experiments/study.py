@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from sparsebench.registry import Choice, flops, get_algorithm
-from sparsebench.rows import Block, Outcome
-from sparsebench.statistics import mean_interval, wilson
+from sparsebench.registry import Choice, ProblemChoice
+from sparsebench.run.rows import Block, Experiment, Outcome, Waves
+from sparsebench.statistics import COLUMNS, mean_interval, wilson
 from sparsebench.types import InputError, Status
-
-#: What is read off a row, by name; all are means over trials.
-METRICS: dict[str, Callable[[Outcome], float | None]] = {
-    "support_distance": lambda outcome: outcome.support_distance,
-    "exact": lambda outcome: outcome.exact,
-    "near_1": lambda outcome: outcome.near_1,
-    "near_2": lambda outcome: outcome.near_2,
-}
 
 
 @dataclass(frozen=True)
@@ -33,19 +26,19 @@ class Point:
     ----------
     panel : str
     x : float
-    problem : Choice
+    problem : ProblemChoice
     m, n, k : int
         Measurements, atoms, non-zeros.
     trials : int
     curves : dict of str to Choice
         The algorithm of each curve here; an option of it may change along the curve.
     metrics : tuple of str
-        Keys of `METRICS`.
+        Fields of `Outcome`, of which means over trials are taken.
     """
 
     panel: str
     x: float
-    problem: Choice
+    problem: ProblemChoice
     m: int
     n: int
     k: int
@@ -55,7 +48,7 @@ class Point:
 
 
 @dataclass
-class Study:
+class Study(Experiment):
     """Find the mean of each metric for every curve at each of some points.
 
     Points that share problem, sizes and trial share the dictionary, and the signal where k is the
@@ -87,16 +80,10 @@ class Study:
         return {
             "experiment": "study",
             "points": [
-                {
-                    "panel": point.panel,
-                    "x": point.x,
+                vars(point)
+                | {
                     "problem": point.problem.recipe,
-                    "m": point.m,
-                    "n": point.n,
-                    "k": point.k,
-                    "trials": point.trials,
                     "curves": {label: a.recipe for label, a in point.curves.items()},
-                    "metrics": point.metrics,
                 }
                 for point in self.points
             ],
@@ -104,12 +91,10 @@ class Study:
             "time_limit": self.time_limit,
         }
 
-    def waves(
-        self,
-    ) -> Generator[list[Block], list[tuple[Block, dict[tuple[Choice, int], Outcome]]], None]:
+    def waves(self) -> Waves:
         """Yield every block at once: the points are fixed."""
-        wanted: dict[tuple[Choice, int, int, int], dict[tuple[Choice, int], None]] = defaultdict(
-            dict
+        wanted: dict[tuple[ProblemChoice, int, int, int], dict[tuple[Choice, int], None]] = (
+            defaultdict(dict)
         )
         for point in self.points:
             for trial in range(point.trials):
@@ -122,10 +107,6 @@ class Study:
         for block, outcomes in rows:
             for pair, outcome in outcomes.items():
                 self._outcomes[block.problem, block.m, block.n, block.trial, *pair] = outcome
-
-    def solves_to_go(self) -> dict[tuple[Choice, int], int]:
-        """Return nothing: the only wave holds every solve."""
-        return {}
 
     def estimates(self) -> pd.DataFrame:
         """Return one row a panel, curve, x and metric: the mean with its interval.
@@ -148,24 +129,22 @@ class Study:
                 ]
                 returned = [o for o in outcomes if not Status(o.status).failed]
                 for metric in point.metrics:
-                    mean, lower, upper = _estimate(metric, outcomes, point.problem)
+                    estimate = _estimate(metric, outcomes, point.problem)
                     rows.append(
                         {
                             "panel": point.panel,
                             "curve": label,
                             "x": point.x,
                             "metric": metric,
-                            "estimate": mean,
-                            "lower": lower,
-                            "upper": upper,
+                            **dict(zip(COLUMNS, estimate, strict=True)),
                             "trials": len(outcomes),
                             "failures": len(outcomes) - len(returned),
                             "time_outs": sum(o.status == Status.TIME_OUT for o in outcomes),
-                            "iterations": _mean([_told(o.n_iter) for o in returned]),
+                            "iterations": _mean([mean_count(o.n_iter) for o in returned]),
                             "flops": _mean([_flops(chosen, o, point) for o in returned]),
                             "algorithm": chosen.label,
-                            "options": json.dumps(dict(chosen.options)),
-                            "told": ",".join(get_algorithm(chosen.name).told),
+                            "options": json.dumps(chosen.recipe["options"]),
+                            "told": ",".join(chosen.told),
                             "problem": point.problem.label,
                             "problem_options": json.dumps(dict(point.problem.options)),
                             "m": point.m,
@@ -178,10 +157,10 @@ class Study:
 
 
 def _estimate(
-    metric: str, outcomes: Sequence[Outcome], problem: Choice
+    metric: str, outcomes: Sequence[Outcome], problem: ProblemChoice
 ) -> tuple[float, float, float]:
     """Return the mean of a metric with its interval: Wilson's for shares, Student's for others."""
-    values = [METRICS[metric](outcome) for outcome in outcomes]
+    values = [getattr(outcome, metric) for outcome in outcomes]
     if None in values:
         raise InputError(
             f"there are rows of {problem.label} without {metric}: its atoms are not ordered, or "
@@ -198,19 +177,14 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def _told(n_iter: int | None) -> float:
-    return float("nan") if n_iter is None else n_iter
+def mean_count(n_iter: int | NDArray[np.int64] | None) -> float:
+    """Return the mean of iteration counts, NaN if they are unknown."""
+    return float("nan") if n_iter is None else float(np.mean(n_iter))
 
 
 def _flops(chosen: Choice, outcome: Outcome, point: Point) -> float:
     """Return the stated flops of a solve, NaN where none are stated."""
-    entry, sizes = get_algorithm(chosen.name), (point.m, point.n, point.k)
-    if not entry.stages:
-        return flops(entry, *sizes) * _told(outcome.n_iter)
-    if not outcome.stages:  # a row of the oldest stores
-        return float("nan")
-    iterations = [n_iter for _, n_iter, _ in json.loads(outcome.stages)]
-    return sum(
-        flops(stage, *sizes) * _told(n_iter)
-        for stage, n_iter in zip(entry.stages, iterations, strict=False)
-    )
+    counts = [outcome.n_iter]
+    if len(chosen.links) > 1:  # not known in rows of the oldest stores
+        counts = [n_iter for _, n_iter, _ in json.loads(outcome.stages or "[]")]
+    return chosen.flops(point.m, point.n, point.k, counts)

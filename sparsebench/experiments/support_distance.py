@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from sparsebench.registry import Choice
-from sparsebench.rows import Block, Outcome
-from sparsebench.statistics import mean_interval
+from sparsebench.registry import Choice, ProblemChoice
+from sparsebench.run.rows import Block, Experiment, Outcome, Waves
+from sparsebench.statistics import COLUMNS, mean_interval
 from sparsebench.types import Status
 
 
 @dataclass
-class SupportDistance:
+class SupportDistance(Experiment):
     """Find the mean support distance of each algorithm at each k.
 
     Parameters
     ----------
     algorithms : list of Choice
-    problem : Choice
+    problem : ProblemChoice
     n, m : int
         Atoms and measurements.
     ks : list of int
@@ -37,7 +36,7 @@ class SupportDistance:
     """
 
     algorithms: list[Choice]
-    problem: Choice
+    problem: ProblemChoice
     n: int
     m: int
     ks: list[int]
@@ -63,9 +62,7 @@ class SupportDistance:
             "time_limit": self.time_limit,
         }
 
-    def waves(
-        self,
-    ) -> Generator[list[Block], list[tuple[Block, dict[tuple[Choice, int], Outcome]]], None]:
+    def waves(self) -> Waves:
         """Yield every block at once: the grid is fixed."""
         pairs = tuple((chosen, k) for chosen in self.algorithms for k in self.ks)
         rows = yield [
@@ -76,10 +73,6 @@ class SupportDistance:
             for pair, outcome in outcomes.items():
                 self._outcomes[pair].append(outcome)
 
-    def solves_to_go(self) -> dict[tuple[Choice, int], int]:
-        """Return nothing: the only wave holds every solve."""
-        return {}
-
     def distances(self) -> pd.DataFrame:
         """Return one row a point: the mean support distance with its interval.
 
@@ -89,18 +82,16 @@ class SupportDistance:
         for chosen in self.algorithms:
             for k in self.ks:
                 outcomes = self._outcomes[chosen, k]
-                mean, lower, upper = mean_interval([o.support_distance for o in outcomes])
+                estimate = mean_interval([o.support_distance for o in outcomes])
                 rows.append(
                     {
                         "algorithm": chosen.label,
-                        "options": json.dumps(dict(chosen.options)),
+                        "options": json.dumps(chosen.recipe["options"]),
                         "problem": self.problem.label,
                         "m": self.m,
                         "n": self.n,
                         "k": k,
-                        "estimate": mean,
-                        "lower": lower,
-                        "upper": upper,
+                        **dict(zip(COLUMNS, estimate, strict=True)),
                         "trials": len(outcomes),
                         "exact": sum(o.exact for o in outcomes),
                         "failures": sum(Status(o.status).failed for o in outcomes),

@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from sparsebench.folders import is_writable, kernel_folder
+from sparsebench.system.folders import is_writable, kernel_folder
 from sparsebench.types import InputError
 
 _PACKAGE = Path(__file__).parent.parent

@@ -10,6 +10,8 @@ distance of atom j from the span of S. The squared residual changes by
 
 The last one is x_i² / H_ii - (g_j + x_i B_ji / H_ii)² / (d_j + B_ji² / H_ii) without its
 cancellation: between neighbours of a coherent dictionary both terms exceed it by far.
+
+One file, though long: numba sees a change in the file of a function, and not in those it calls.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from sparsebench.kernels.least_squares import _harmless, cholesky, residual
 from sparsebench.types import FloatArray
 
 # Squared distance from the span, as a fraction of the squared norm of an atom.
-_DEPENDENT = 1e-24  # at most this: in the span
-_EXPLICIT = 1e-6  # below this: computed from the projected atom, not as a difference
+DEPENDENT = 1e-24  # at most this: in the span
+EXPLICIT = 1e-6  # below this: computed from the projected atom, not as a difference
 _LOST = 1e-8  # below this after a sweep: digits are gone
 # Sweeps between two factorisations, and the smallest pivot that a sweep may have.
 _MOST_SWEEPS = 30
@@ -51,14 +53,8 @@ class Terms(NamedTuple):
 @njit(cache=True)
 def room(m, n, most):
     """Return empty `Terms` for supports of up to `most` atoms."""
-    return Terms(
-        np.empty(most),
-        np.empty((most, most)),
-        np.empty((most, n)),
-        np.empty(n),
-        np.empty(n),
-        np.empty(m),
-    )
+    inverse, duals = np.empty((most, most)), np.empty((most, n))
+    return Terms(np.empty(most), inverse, duals, np.empty(n), np.empty(n), np.empty(m))
 
 
 @njit(cache=True)
@@ -90,7 +86,7 @@ def independent(atoms, gram, indices, support):
             shares = np.dot(basis[:size], direction)
             direction -= np.dot(shares, basis[:size])
         length = np.sqrt(dot(direction, direction))
-        if length > np.sqrt(_DEPENDENT * gram[index, index]):
+        if length > np.sqrt(DEPENDENT * gram[index, index]):
             direction /= length
             support[size] = index
             size += 1
@@ -105,11 +101,8 @@ def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
 
     Parameters
     ----------
-    atoms : float64 array, shape (n, m)
-    gram : float64 array, shape (n, n)
-    correlations : float64 array, shape (n,)
-        Aᵀy.
-    y : float64 array, shape (m,)
+    atoms, gram, correlations, y
+        As for `least_squares`.
     support : intp array, shape (>= k,)
         Linearly independent atoms.
     terms : Terms
@@ -123,28 +116,12 @@ def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
     age : int
         0, or -1 after an orthogonal factorisation: `exchange` then does not sweep.
     """
-    n, m = atoms.shape
+    n = atoms.shape[0]
     chosen = support[:k].copy()
-    block, basis = atoms[chosen], np.empty((0, m))
-    factor, inverse = np.empty((k, k)), np.empty((k, k))
-    images = np.empty((k, n))  # Qᵀ A
-    x = np.zeros(k)
-    if k == 0:
-        orthogonal = False
-    elif not orthogonal:
-        orthogonal = not cholesky(gram, chosen, k, factor)
-        if not orthogonal:
-            _invert_lower(factor, k, inverse)
-            x = np.dot(inverse.T, np.dot(inverse, correlations[chosen]))
-            orthogonal = not _harmless(gram, y, chosen, k, factor, x)
-    if orthogonal:
-        q, r = np.linalg.qr(block.T)
-        _invert_lower(r.T.copy(), k, inverse)
-        basis = q.T.copy()
-        np.dot(basis, atoms.T, images)
-        x = np.dot(inverse.T, np.dot(basis, y))
-    elif k > 0:
-        np.dot(inverse, gram[chosen], images)
+    inverse, images = np.empty((k, k)), np.empty((k, n))
+    x, basis, orthogonal = _factorise(
+        atoms, gram, correlations, y, chosen, orthogonal, inverse, images
+    )
     copy(x, terms.coefficients)
     if k > 0:
         square = np.dot(inverse.T, inverse)
@@ -161,12 +138,36 @@ def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
     close = _close(gram, chosen, terms.distances)
     if close.shape[0] > 0 and k > 0:
         if not orthogonal:
-            basis = np.dot(inverse, block)
+            basis = np.dot(inverse, atoms[chosen])
         _measure(atoms, gram, basis, images, close, terms)
     _close_members(support, k, terms)
     if k > 0:
         np.dot(inverse.T, images, terms.duals[:k])
     return squared, -1 if orthogonal else 0
+
+
+@njit(cache=True)
+def _factorise(atoms, gram, correlations, y, chosen, orthogonal, inverse, images):
+    """Write L⁻¹ and Qᵀ A; return (x, Qᵀ, whether by A_S itself), Qᵀ being empty if not."""
+    k, basis = chosen.shape[0], np.empty((0, atoms.shape[1]))
+    factor, x = np.empty((k, k)), np.zeros(k)
+    if k == 0:
+        return x, basis, False
+    if not orthogonal:
+        orthogonal = not cholesky(gram, chosen, k, factor)
+        if not orthogonal:
+            _invert_lower(factor, k, inverse)
+            x = np.dot(inverse.T, np.dot(inverse, correlations[chosen]))
+            orthogonal = not _harmless(gram, y, chosen, k, factor, x)
+    if orthogonal:
+        q, r = np.linalg.qr(atoms[chosen].T)
+        _invert_lower(r.T.copy(), k, inverse)
+        basis = q.T.copy()
+        np.dot(basis, atoms.T, images)
+        x = np.dot(inverse.T, np.dot(basis, y))
+    else:
+        np.dot(inverse, gram[chosen], images)
+    return x, basis, orthogonal
 
 
 @njit(cache=True)
@@ -307,7 +308,7 @@ def _close(gram, chosen, distances):
     """Return the atoms outside the support whose d_j cannot be had as a difference."""
     near = np.zeros(distances.shape[0], dtype=np.bool_)
     for j in range(distances.shape[0]):
-        near[j] = not distances[j] > _EXPLICIT * gram[j, j]
+        near[j] = not distances[j] > EXPLICIT * gram[j, j]
     near[chosen] = False
     return np.flatnonzero(near)
 
@@ -328,7 +329,7 @@ def _measure(atoms, gram, basis, images, close, terms):
     for p in range(close.shape[0]):
         j = close[p]
         length = dot(projected[p], projected[p])
-        terms.distances[j] = length if length > _DEPENDENT * gram[j, j] else 0.0
+        terms.distances[j] = length if length > DEPENDENT * gram[j, j] else 0.0
         terms.gradient[j] = dot(projected[p], terms.remainder)
 
 
@@ -416,7 +417,7 @@ def _sound(gram, support, k, terms):
     for j in range(terms.distances.shape[0]):
         distance = terms.distances[j]
         if distance != 0.0:
-            if abs(distance) <= _DEPENDENT * gram[j, j]:
+            if abs(distance) <= DEPENDENT * gram[j, j]:
                 terms.distances[j] = terms.gradient[j] = 0.0
             elif distance < _LOST * gram[j, j]:
                 return False

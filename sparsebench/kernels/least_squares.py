@@ -17,10 +17,10 @@ from sparsebench.kernels.gram import copy, dot, subtract
 # of the others: the normal equations are not trusted there.
 SMALLEST_PIVOT = 1e-10
 # Refinement stops when a correction is below this fraction of the coefficients.
-_SETTLED = 1e-15
-_MOST_CORRECTIONS = 6
+SETTLED = 1e-15
+MOST_CORRECTIONS = 6
 # With it singular values are cut off exactly where numpy.linalg.lstsq does.
-_EPSILON = 2.220446049250313e-16
+EPSILON = 2.220446049250313e-16
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
@@ -99,7 +99,7 @@ def orthogonal_least_squares(atoms, y, support, k, coefficients):
         atom = atoms[support[j]]
         for i in range(y.shape[0]):
             block[i, j] = atom[i]
-    solution = np.linalg.lstsq(block, y, _EPSILON * max(block.shape))[0]
+    solution = np.linalg.lstsq(block, y, EPSILON * max(block.shape))[0]
     copy(solution, coefficients)
 
 
@@ -201,25 +201,23 @@ def polished(atoms, gram, y, support, k, n):
     Cholesky of the Gram block, then refinement; the orthogonal solve where the pivot test fails
     or the refinement does not settle.
     """
-    factor = np.empty((k, k))
-    sound = k <= y.shape[0] and cholesky(gram, support, k, factor)
-    return refined(atoms, gram, y, support, k, n, factor, sound)
+    return refined(atoms, gram, y, support, k, n, np.empty((k, k)), False)
 
 
 @njit(cache=True)
-def refined(atoms, gram, y, support, k, n, factor, sound):
-    """Return x as `polished` does, from the Cholesky factor if that is `sound`.
+def refined(atoms, gram, y, support, k, n, factor, held):
+    """Return x as `polished` does, from the Cholesky factor if that is `held`, or else made there.
 
     Refinement is with residuals computed from A (Björck 1996, "Numerical Methods for Least
     Squares Problems", section 2.9.3).
     """
     coefficients = np.zeros(k)
     settled = False
-    if sound:
+    if held or (k <= y.shape[0] and cholesky(gram, support, k, factor)):
         remainder = y.copy()
         slope, step = np.empty(k), np.empty(k)
         previous = np.inf
-        for _ in range(_MOST_CORRECTIONS):
+        for _ in range(MOST_CORRECTIONS):
             for j in range(k):
                 slope[j] = dot(atoms[support[j]], remainder)
             copy(slope, step)
@@ -230,7 +228,7 @@ def refined(atoms, gram, y, support, k, n, factor, sound):
                 break
             size = np.sqrt(dot(step, step) / max(dot(coefficients, coefficients), 1e-300))
             # Corrections shrink by size / previous each: is the next one below the last digit?
-            quick = previous < np.inf and size * size <= _SETTLED * previous
+            quick = previous < np.inf and size * size <= SETTLED * previous
             if quick or size > 0.5 * previous:
                 # slopeᵀ step is the fall of the squared residual that this correction promised.
                 settled = quick or (size <= 1e-11 and dot(slope, step) <= 1e-24 * dot(y, y))

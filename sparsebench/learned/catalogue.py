@@ -15,7 +15,6 @@ from sparsebench.learned.networks import (
     PairNetwork,
     ResidualNetwork,
     Unrolled,
-    analytic_weight,
 )
 from sparsebench.registry import Option, nearest_name
 from sparsebench.types import InputError
@@ -45,6 +44,24 @@ class Blueprint:
     training: str = "layer-wise"
     rate: float = 5e-4
     version: str = "2"
+
+
+def analytic_weight(A: Tensor) -> Tensor:
+    """Return W, shape (n, m), that minimises ||W A||_F with every (W A)_ii = 1.
+
+    In closed form: row i is proportional to (A Aᵀ)⁻¹ a_i.
+
+    Parameters
+    ----------
+    A : Tensor, shape (m, n)
+        Of full row rank.
+
+    References
+    ----------
+    Liu, Chen, Wang and Yin, ALISTA, ICLR 2019.
+    """
+    rows = torch.linalg.solve(A @ A.T, A).T
+    return rows / (rows * A.T).sum(1, keepdim=True)
 
 
 def _squared_norm(A: Tensor) -> float:

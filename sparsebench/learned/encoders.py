@@ -1,5 +1,7 @@
 """Deep l0 encoders: their data, the networks of the comparison, their training and its errors.
 
+One file, though long: it is one published experiment, and all of it changes with `VERSION`.
+
 References
 ----------
 Wang, Ling and Huang, Learning Deep l0 Encoders, AAAI 2016.
@@ -8,11 +10,12 @@ Wang, Ling and Huang, Learning Deep l0 Encoders, AAAI 2016.
 from __future__ import annotations
 
 import time
+import timeit
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -114,7 +117,7 @@ class Teaching:
         rate diverges on signals of norm 16.
     """
 
-    optimiser: str = "adam"
+    optimiser: Literal["adam", "sgd"] = "adam"
     rate: float = 1e-3
     epochs: int = 30
     phases: tuple[tuple[float, float, float], ...] = (
@@ -353,15 +356,13 @@ def _teach(
         )
         for share, factor, sigma in teaching.phases
     ]
-    validation = inputs[count:], targets[count:]
-    optimiser: Any = teaching.optimiser
     return train(
         built,
         phases,
         batch,
-        validation,
+        (inputs[count:], targets[count:]),
         seed=seed,
-        optimiser=optimiser,
+        optimiser=teaching.optimiser,
         check_every=epoch,
         checkpoint=checkpoint,
     )
@@ -369,27 +370,12 @@ def _teach(
 
 def _timed(built: nn.Module, inputs: Tensor) -> dict[str, float]:
     """Return the seconds of 1,000 codes at once, and one after the other: best of three."""
-    several = inputs[:_TIMED]
-    one = inputs[:1]
-    few = 50
-
-    def at_once() -> None:
-        built(several)
-
-    def singly() -> None:
-        for _ in range(few):
-            built(one)
-
+    several, one, few = inputs[:_TIMED], inputs[:1], 50
     return {
-        "seconds": _best(at_once) * _TIMED / len(several),
-        "seconds_single": _best(singly) * _TIMED / few,
+        "seconds": _best(lambda: built(several)) * _TIMED / len(several),
+        "seconds_single": _best(lambda: [built(one) for _ in range(few)]) * _TIMED / few,
     }
 
 
-def _best(task: Callable[[], None]) -> float:
-    taken = []
-    for _ in range(4):  # the first one warms up
-        start = time.perf_counter()
-        task()
-        taken.append(time.perf_counter() - start)
-    return min(taken[1:])
+def _best(task: Callable[[], Any]) -> float:
+    return min(timeit.repeat(task, number=1, repeat=4)[1:])  # the first one warms up

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from sparsebench.learned.layers import helu, largest, selected_soft, soft
 from sparsebench.types import InputError
 
+# Units of the recurrent network of `AdaptiveNetwork`.
+_HIDDEN = 64
+
 
 class Unrolled(nn.Module):
     """K stages z ← stage(z); subclasses say what a stage is and which parameters it has.
@@ -23,13 +26,17 @@ class Unrolled(nn.Module):
         K.
     sigma : float
         Width of the ramp of HELU while training; in evaluation it is the hard threshold.
+    shares : list of float
+        Of entries that support selection trusts, by stage.
     """
 
     A: Tensor
 
-    def __init__(self, A: Tensor, depth: int) -> None:
+    def __init__(self, A: Tensor, depth: int, selected: tuple[float, float] = (0.0, 0.0)) -> None:
         super().__init__()
         self.register_buffer("A", A)
+        growth, most = selected
+        self.shares = [min(growth * (t + 1), most) for t in range(depth)]
         self.depth = depth
         self.sigma = 0.0
 
@@ -160,8 +167,7 @@ class PairNetwork(Unrolled):
 
     def products(self) -> float:
         """Return 1 + n / m."""
-        m, n = self.A.shape
-        return 1.0 + n / m
+        return 1.0 + self.A.shape[1] / self.A.shape[0]
 
 
 class ResidualNetwork(Unrolled):
@@ -199,9 +205,7 @@ class ResidualNetwork(Unrolled):
         learn_matrix: bool,
         selected: tuple[float, float] = (0.0, 0.0),
     ) -> None:
-        super().__init__(A, depth)
-        growth, most = selected
-        self.shares = [min(growth * (t + 1), most) for t in range(depth)]
+        super().__init__(A, depth, selected)
         self.theta = nn.Parameter(A.new_full((depth,), threshold))
         self.learn_matrix = learn_matrix
         if learn_matrix:
@@ -257,8 +261,7 @@ class HyperNetwork(Unrolled):
         super().__init__(A, depth)
         self.register_buffer("W", W)
         self.register_buffer("inverse", torch.linalg.pinv(A))
-        cosines = (W @ A).abs()
-        self.coherence = float(cosines.fill_diagonal_(0.0).max())
+        self.coherence = float((W @ A).abs().fill_diagonal_(0.0).max())
         self.constants = nn.Parameter(A.new_tensor([0.1, 0.1, 5.0]))
 
     def stage(self, t: int, z: Tensor, previous: Tensor, y: Tensor) -> Tensor:
@@ -292,8 +295,6 @@ class AdaptiveNetwork(Unrolled):
         The analytic weight.
     selected : tuple of float
         As in `ResidualNetwork`.
-    width : int
-        Hidden units.
 
     References
     ----------
@@ -301,26 +302,16 @@ class AdaptiveNetwork(Unrolled):
     """
 
     W: Tensor
+    _memory: tuple[Tensor, Tensor]
 
-    def __init__(
-        self, A: Tensor, depth: int, *, W: Tensor, selected: tuple[float, float], width: int = 64
-    ) -> None:
-        super().__init__(A, depth)
-        growth, most = selected
-        self.shares = [min(growth * (t + 1), most) for t in range(depth)]
+    def __init__(self, A: Tensor, depth: int, *, W: Tensor, selected: tuple[float, float]) -> None:
+        super().__init__(A, depth, selected)
         self.register_buffer("W", W)
-        self.cell = nn.LSTMCell(2, width, dtype=A.dtype)
-        self.read_out = nn.Linear(width, 2, dtype=A.dtype)
+        self.cell = nn.LSTMCell(2, _HIDDEN, dtype=A.dtype)
+        self.read_out = nn.Linear(_HIDDEN, 2, dtype=A.dtype)
         with torch.no_grad():
             self.read_out.weight.mul_(0.1)
             self.read_out.bias.copy_(torch.log(torch.tensor([1.0, 1.5])))
-
-    def codes(
-        self, y: Tensor, start: Tensor | None = None, depth: int | None = None, first: int = 0
-    ) -> list[Tensor]:
-        """Return the code after every stage; see `Unrolled.codes`."""
-        self._memory: tuple[Tensor, Tensor] | None = None
-        return super().codes(y, start, depth, first)
 
     def stage(self, t: int, z: Tensor, previous: Tensor, y: Tensor) -> Tensor:
         """Return the selected soft threshold of z + gamma W (y - A z)."""
@@ -328,32 +319,28 @@ class AdaptiveNetwork(Unrolled):
         correlations = residual @ self.W.T
         norms = torch.stack([residual.abs().mean(-1), correlations.abs().mean(-1)], -1)
         # Norms fall by orders of magnitude from stage to stage.
-        self._memory = self.cell(torch.log(norms + 1e-10), self._memory)
+        self._memory = self.cell(torch.log(norms + 1e-10), self._memory if t else None)
         gamma, theta = torch.exp(self.read_out(self._memory[0])).split(1, -1)
         return selected_soft(z + gamma * correlations, theta * norms[:, 1:], self.shares[t])
 
 
 class DenseEncoder(nn.Module):
-    """Three fully connected hidden layers with ReLU and dropout: an encoder of no structure.
+    """An encoder of no structure: three dense layers with ReLU, and dropout of 10, 10 and 50 %.
 
     Parameters
     ----------
     m, n : int
         Lengths of a signal and of a code, which is also the width of the hidden layers.
-    dropped : tuple of float
-        Share of units dropped after each hidden layer while training.
 
     References
     ----------
     Wang, Ling and Huang, Learning Deep l0 Encoders, AAAI 2016.
     """
 
-    def __init__(
-        self, m: int, n: int, dropped: tuple[float, float, float] = (0.1, 0.1, 0.5)
-    ) -> None:
+    def __init__(self, m: int, n: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for width, share in zip((m, n, n), dropped, strict=True):
+        for width, share in zip((m, n, n), (0.1, 0.1, 0.5), strict=True):
             layers += [nn.Linear(width, n), nn.ReLU(), nn.Dropout(share)]
         self.layers = nn.Sequential(*layers, nn.Linear(n, n))
 
@@ -361,21 +348,3 @@ class DenseEncoder(nn.Module):
         """Return the codes, shape (B, n), of signals, shape (B, m)."""
         answer: Tensor = self.layers(y)
         return answer
-
-
-def analytic_weight(A: Tensor) -> Tensor:
-    """Return W, shape (n, m), that minimises ||W A||_F with every (W A)_ii = 1.
-
-    In closed form: row i is proportional to (A Aᵀ)⁻¹ a_i.
-
-    Parameters
-    ----------
-    A : Tensor, shape (m, n)
-        Of full row rank.
-
-    References
-    ----------
-    Liu, Chen, Wang and Yin, ALISTA, ICLR 2019.
-    """
-    rows = torch.linalg.solve(A @ A.T, A).T
-    return rows / (rows * A.T).sum(1, keepdim=True)

@@ -15,7 +15,6 @@ Appl. 14, 2008, doi:10.1007/s00041-008-9035-z.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,14 +144,7 @@ def shrink(u: NDArray[np.floating], rule: Rule, step: float) -> NDArray[np.float
 
 
 def hard_codes(
-    D: NDArray[np.float64],
-    X: Floats,
-    rule: Rule,
-    step: float,
-    start: Floats,
-    *,
-    most: int = 2000,
-    report: Callable[[int], None] = lambda done: None,
+    D: NDArray[np.float64], X: Floats, rule: Rule, step: float, start: Floats, *, most: int = 2000
 ) -> Ends:
     """Iterate hard thresholding to its end, from a start, for every signal.
 
@@ -171,8 +163,6 @@ def hard_codes(
     start : ndarray, shape (N, p)
     most : int
         Iterations after which a signal is left where it is, and counted as not settled.
-    report : callable
-        Told how many signals have ended, after each chunk.
 
     Raises
     ------
@@ -202,7 +192,6 @@ def hard_codes(
                 break
         codes[rows] = found
         settled += len(x) - active.size
-        report(rows.stop)
     return Ends(codes, longest, settled / max(len(X), 1), rise)
 
 

@@ -1,4 +1,7 @@
-"""Training in phases, with early stopping, checkpoints that resume, and a guard of divergence."""
+"""Training in phases, with early stopping, checkpoints that resume, and a guard of divergence.
+
+Networks of a few constants are trained by a simplex search instead.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
 from torch import Tensor, nn
 
-from sparsebench.folders import written_whole
 from sparsebench.learned.networks import Unrolled
 from sparsebench.seeding import digest
+from sparsebench.system.folders import written_whole
 from sparsebench.types import InputError
 
-Batch = tuple[Tensor, Tensor]
+#: Signals (B, m) with their codes (B, n).
+Examples = tuple[Tensor, Tensor]
 Losses = list[tuple[int, int, float]]
 
 # Training has diverged when the validation loss exceeds the best one by this factor.
@@ -105,8 +112,8 @@ def squared_error(codes: Tensor, target: Tensor) -> Tensor:
 def train(
     network: nn.Module,
     phases: Sequence[Phase],
-    batch: Callable[[int], Batch],
-    validation: Batch,
+    batch: Callable[[int], Examples],
+    validation: Examples,
     *,
     seed: int = 0,
     optimiser: Literal["adam", "sgd"] = "adam",
@@ -163,12 +170,37 @@ def train(
     return Training(state.losses, state.least, state.diverged, state.total)
 
 
+def search(network: Unrolled, looks: int, validation: Examples) -> tuple[Training, bool]:
+    """Minimise the validation loss over the few constants of a network, by their logarithms.
+
+    Returns also whether the simplex shrank to a point before it had had all its looks.
+    """
+    signals, codes = validation
+    (constants,) = network.parameters()
+    losses: Losses = []
+
+    def loss(logarithms: NDArray[np.float64]) -> float:
+        with torch.no_grad():
+            constants.copy_(torch.tensor(np.exp(logarithms)))
+            now = float(squared_error(network(signals), codes))
+        losses.append((0, len(losses) + 1, now))
+        return now if np.isfinite(now) else 1e300
+
+    start = np.log(constants.detach().numpy())
+    simplex = np.vstack([start, start + np.eye(start.size)])
+    options = {"maxfev": looks, "xatol": 1e-3, "initial_simplex": simplex}
+    found = minimize(loss, start, method="Nelder-Mead", options=options)
+    with torch.no_grad():
+        constants.copy_(torch.tensor(np.exp(found.x)))
+    return Training(losses, float(found.fun), "", len(losses)), bool(found.success)
+
+
 def _steps(
     network: nn.Module,
     phase: Phase,
     state: _State,
-    batch: Callable[[int], Batch],
-    validation: Batch,
+    batch: Callable[[int], Examples],
+    validation: Examples,
     rhythm: tuple[int, int],
     optimiser: str,
 ) -> Iterator[float]:
@@ -232,7 +264,7 @@ def _codes(network: nn.Module, phase: Phase, signals: Tensor) -> Tensor:
     return codes
 
 
-def _validate(network: nn.Module, phase: Phase, validation: Batch) -> float:
+def _validate(network: nn.Module, phase: Phase, validation: Examples) -> float:
     """Return the loss on the validation set as the network is used: with hard thresholds."""
     network.eval()
     with torch.no_grad():

@@ -13,23 +13,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 
-from sparsebench.folders import cache_folder, check_cache, written_whole
 from sparsebench.learned.catalogue import blueprint
 from sparsebench.learned.networks import Unrolled
 from sparsebench.learned.training import (
-    Batch,
+    Examples,
     Losses,
     Phase,
     Training,
     layer_wise,
-    squared_error,
+    search,
     train,
 )
 from sparsebench.problems import check_seed, draw_batch, draw_dictionary
-from sparsebench.registry import Choice, get_problem
+from sparsebench.registry import ProblemChoice
 from sparsebench.seeding import canonical, digest
+from sparsebench.system.folders import cache_folder, check_cache, written_whole
 from sparsebench.types import Dictionary, InputError
 
 _FORMAT = 2
@@ -37,6 +36,7 @@ _SHORT = 12
 # A training has converged when a whole round more leaves the validation error as it is, up to this.
 GAIN = 0.1  # dB
 _ROUND = (1.0, 0.2, 0.02)
+_Report = Callable[[int, int, int, float, float], None]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Recipe:
         A name of `NETWORKS`.
     options : tuple of (str, value)
         All of its options.
-    problem : Choice
+    problem : ProblemChoice
         What it is trained on; it offers ``codes(rng, n, count)``.
     m, n, depth : int
     plan : Plan
@@ -90,7 +90,7 @@ class Recipe:
 
     network: str
     options: tuple[tuple[str, Any], ...]
-    problem: Choice
+    problem: ProblemChoice
     m: int
     n: int
     depth: int
@@ -100,17 +100,12 @@ class Recipe:
 
     def data(self) -> dict[str, Any]:
         """Return the recipe as JSON data."""
-        return {
-            "network": self.network,
+        return vars(self) | {
             "version": blueprint(self.network).version,
             "options": dict(self.options),
             "rate": self.rate,
             "problem": self.problem.recipe,
-            "m": self.m,
-            "n": self.n,
-            "depth": self.depth,
             "plan": vars(self.plan),
-            "seed": self.seed,
             "start": self.start.data() if self.start else None,
         }
 
@@ -156,9 +151,7 @@ def path_of(name: str) -> Path:
     return cache_folder() / "weights" / f"{name}.pt"
 
 
-def fit(
-    recipe: Recipe, report: Callable[[int, int, int, float, float], None] = lambda *_: None
-) -> Trained:
+def fit(recipe: Recipe, report: _Report = lambda *_: None) -> Trained:
     """Return the trained network of a recipe, from the cache or by training it.
 
     A training that was stopped continues from its last checkpoint.
@@ -180,39 +173,17 @@ def fit(
         return load(recipe.name)
     check_cache()
     dictionary = draw_dictionary(recipe.problem, recipe.m, recipe.n, 0, recipe.seed)
-    kind = blueprint(recipe.network)
     torch.manual_seed(recipe.seed)
     A = torch.tensor(dictionary.A)
-    network = kind.build(A, recipe.depth, dict(recipe.options)).float()
+    network = blueprint(recipe.network).build(A, recipe.depth, dict(recipe.options)).float()
     if recipe.start is not None:
         network.begin_as(fit(recipe.start, report).network)
     begin = time.perf_counter()
-    plan = recipe.plan
-    validation = _draw(recipe, dictionary, "validation", 0, plan.validation)
-    if kind.training == "search":
-        phases = [Phase(recipe.depth, 0, math.nan, plan.steps, plan.steps)]
-        training, converged = _search(network, plan.steps, validation)
-    else:
-        layers, rounds = phases_of(recipe)
-        phases = layers + rounds
-        work = np.cumsum([0] + [phase.depth * phase.steps for phase in phases])
-
-        def told(phase: int, step: int, loss: float) -> None:
-            done = (work[phase] + phases[phase].depth * step) / work[-1]
-            report(phase, len(phases), step, loss, float(done))
-
-        training = train(
-            network,
-            phases,
-            lambda step: _draw(recipe, dictionary, "training", step, plan.batch),
-            validation,
-            seed=recipe.seed,
-            check_every=plan.check_every,
-            checkpoint=path.with_suffix(".training.pt"),
-            enough=lambda losses: settled(losses, len(layers)),
-            report=told,
-        )
-        converged = not training.diverged and settled(training.losses, len(layers))
+    validation = _draw(recipe, dictionary, "validation", 0, recipe.plan.validation)
+    checkpoint = path.with_suffix(".training.pt")
+    training, phases, converged = _train(
+        recipe, network, dictionary, validation, checkpoint, report
+    )
     power = float(validation[1].square().sum(-1).mean())
     record = {
         **vars(training),
@@ -224,8 +195,43 @@ def fit(
         "threads": torch.get_num_threads(),
     }
     _save(path, network, recipe, record)
-    path.with_suffix(".training.pt").unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     return Trained(network.eval(), recipe.data(), record)
+
+
+def _train(
+    recipe: Recipe,
+    network: Unrolled,
+    dictionary: Dictionary,
+    validation: Examples,
+    checkpoint: Path,
+    report: _Report,
+) -> tuple[Training, list[Phase], bool]:
+    """Train a network by its recipe; return also the phases and whether it converged."""
+    plan = recipe.plan
+    if blueprint(recipe.network).training == "search":
+        training, converged = search(network, plan.steps, validation)
+        return training, [Phase(recipe.depth, 0, math.nan, plan.steps, plan.steps)], converged
+    layers, rounds = phases_of(recipe)
+    phases = layers + rounds
+    work = np.cumsum([0] + [phase.depth * phase.steps for phase in phases])
+
+    def told(phase: int, step: int, loss: float) -> None:
+        done = (work[phase] + phases[phase].depth * step) / work[-1]
+        report(phase, len(phases), step, loss, float(done))
+
+    training = train(
+        network,
+        phases,
+        lambda step: _draw(recipe, dictionary, "training", step, plan.batch),
+        validation,
+        seed=recipe.seed,
+        check_every=plan.check_every,
+        checkpoint=checkpoint,
+        enough=lambda losses: settled(losses, len(layers)),
+        report=told,
+    )
+    return training, phases, not training.diverged and settled(training.losses, len(layers))
 
 
 def phases_of(recipe: Recipe) -> tuple[list[Phase], list[Phase]]:
@@ -233,15 +239,9 @@ def phases_of(recipe: Recipe) -> tuple[list[Phase], list[Phase]]:
     plan, depth = recipe.plan, recipe.depth
     by_layers = blueprint(recipe.network).training == "layer-wise" and recipe.start is None
     layers = layer_wise(depth, recipe.rate, plan.steps, plan.patience) if by_layers else []
+    steps, patience = depth * plan.steps, 2 * plan.patience
     one = [
-        Phase(
-            depth,
-            0,
-            share * recipe.rate,
-            depth * plan.steps,
-            2 * plan.patience,
-            explores=share == _ROUND[0],
-        )
+        Phase(depth, 0, share * recipe.rate, steps, patience, explores=share == _ROUND[0])
         for share in _ROUND
     ]
     return layers, plan.rounds * one
@@ -263,45 +263,16 @@ def settled(losses: Losses, layers: int) -> bool:
     if last < layers or (last - layers) % len(_ROUND) < len(_ROUND) - 1:
         return False
     first = last - len(_ROUND) + 1
-    before = min(
-        loss
-        for phase, step, loss in losses
-        if layers <= phase < first or (phase, step) == (first, 0)
-    )
+    before = min(loss for *at, loss in losses if [layers, 0] <= at <= [first, 0])
     after = min(loss for phase, _, loss in losses if phase == last)
     return abs(10 * math.log10(before / after)) < GAIN
 
 
-def _draw(recipe: Recipe, dictionary: Dictionary, use: str, step: int, count: int) -> Batch:
+def _draw(recipe: Recipe, dictionary: Dictionary, use: str, step: int, count: int) -> Examples:
     """Return signals and codes of a step, a pure function of the recipe's seed, use and step."""
     key = {"seed": recipe.seed, "use": use, "step": step, "problem": recipe.problem.recipe}
     signals, codes = draw_batch(recipe.problem, dictionary, count, key)
     return torch.tensor(signals, dtype=torch.float32), torch.tensor(codes, dtype=torch.float32)
-
-
-def _search(network: Unrolled, looks: int, validation: Batch) -> tuple[Training, bool]:
-    """Minimise the validation loss over the few constants of a network, by their logarithms.
-
-    Returns also whether the simplex shrank to a point before it had had all its looks.
-    """
-    signals, codes = validation
-    (constants,) = network.parameters()
-    losses: Losses = []
-
-    def loss(logarithms: Any) -> float:
-        with torch.no_grad():
-            constants.copy_(torch.tensor(np.exp(logarithms)))
-            now = float(squared_error(network(signals), codes))
-        losses.append((0, len(losses) + 1, now))
-        return now if np.isfinite(now) else 1e300
-
-    start = np.log(constants.detach().numpy())
-    simplex = np.vstack([start, start + np.eye(start.size)])
-    options = {"maxfev": looks, "xatol": 1e-3, "initial_simplex": simplex}
-    found = minimize(loss, start, method="Nelder-Mead", options=options)
-    with torch.no_grad():
-        constants.copy_(torch.tensor(np.exp(found.x)))
-    return Training(losses, float(found.fun), "", len(losses)), bool(found.success)
 
 
 def _save(path: Path, network: Unrolled, recipe: Recipe, record: dict[str, Any]) -> None:
@@ -351,7 +322,7 @@ def _load(path: Path) -> Trained:
 
 def default_recipe(
     network: str,
-    problem: Choice,
+    problem: ProblemChoice,
     m: int,
     n: int,
     depth: int,
@@ -372,7 +343,7 @@ def default_recipe(
     for key in options:
         if key not in known:
             raise InputError(f"{network} has no option {key!r}; it has {', '.join(known)}")
-    if not hasattr(get_problem(problem.name).factory, "codes"):
+    if not hasattr(problem.record.factory, "codes"):
         raise InputError(f"{problem.name} has no law of codes to train on; lista has one")
     filled = tuple(sorted({**known, **options}.items()))
     return Recipe(network, filled, problem, m, n, depth, plan, seed, start)

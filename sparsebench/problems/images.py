@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.environment import need
-from sparsebench.folders import cache_folder, check_cache, written_whole
 from sparsebench.learned import dictionary_learning as learning
 from sparsebench.registry import nearest_name
 from sparsebench.seeding import digest, generator
+from sparsebench.system.folders import cache_folder, check_cache, written_whole
 from sparsebench.types import InputError
 
 Floats = NDArray[Any]
@@ -31,18 +31,13 @@ NAMES = ("digits", "mnist")
 
 # SHA-256 of the four files of Y. LeCun, C. Cortes and C. Burges; the first two are needed here.
 _MNIST = {
-    "train-images-idx3-ubyte.gz": (
-        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
-    ),
-    "t10k-images-idx3-ubyte.gz": (
-        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
-    ),
-    "train-labels-idx1-ubyte.gz": (
-        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
-    ),
-    "t10k-labels-idx1-ubyte.gz": (
-        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
-    ),
+    f"{name}-ubyte.gz": checksum
+    for name, checksum in (
+        ("train-images-idx3", "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+        ("t10k-images-idx3", "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+        ("train-labels-idx1", "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+        ("t10k-labels-idx1", "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+    )
 }
 _MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 # Our choices, where the paper states none: the threshold below which an image is discarded (in
@@ -242,10 +237,6 @@ def learnt_dictionary(images: Images, atoms: int, seed: int, weight: float) -> d
 
     def make() -> dict[str, Floats]:
         found = learning.learn_dictionary(images.train, atoms, seed, weight)
-        return {
-            "D": found.D,
-            "steps": np.array(found.steps),
-            "objectives": np.array(found.objectives),
-        }
+        return {name: np.array(value) for name, value in vars(found).items()}
 
     return cached(recipe, make)

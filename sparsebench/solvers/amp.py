@@ -17,11 +17,11 @@ from sparsebench.theory import donoho_tanner, minimax_threshold
 from sparsebench.types import Dictionary, FloatArray, Result
 
 # The threshold depends on m/n; from here on it is that of here, as it vanishes at m = n.
-_MOST_SAMPLED = 0.9
+MOST_SAMPLED = 0.9
 # A residual that has grown to this multiple of the first does not come back.
-_DIVERGED = 1e3
+RUNAWAY = 1e3
 # Least squares on the support found leaves at most the noise that was assumed, give or take.
-_EXPLAINED = 2.0
+EXPLAINED = 2.0
 
 
 @algorithm(
@@ -30,6 +30,7 @@ _EXPLAINED = 2.0
     shares=("gram", "squared_norms"),
     family="message passing",
     cost="2*m*n + 2*m*k",
+    twin="sparsebench.batched.amp:amp",
     source="Donoho, Maleki and Montanari, PNAS 106, 2009, doi:10.1073/pnas.0909892106",
     version="2",
 )
@@ -67,7 +68,7 @@ def amp(
         Whether to return ``{"tau": array}``, the noise level that each iteration assumed.
     """
     m, n = dictionary.shape
-    alpha = minimax_threshold(min(m / n, _MOST_SAMPLED))
+    alpha = minimax_threshold(min(m / n, MOST_SAMPLED))
     norms = np.sqrt(dictionary.squared_norms)
     inverse_norms = np.divide(1.0, norms, out=np.zeros(n), where=norms > 0)
     x, taus, n_iter, code = message_passing(
@@ -84,8 +85,8 @@ def amp(
 
 def explained(m: int, n: int, k: int, zero: float, tau: float) -> float:
     """Return the largest residual norm of a converged estimate: `zero`, or the noise assumed."""
-    promised = k < m * donoho_tanner(min(m / n, _MOST_SAMPLED))
-    return max(zero, _EXPLAINED * tau * m**0.5) if promised else zero
+    promised = k < m * donoho_tanner(min(m / n, MOST_SAMPLED))
+    return max(zero, EXPLAINED * tau * m**0.5) if promised else zero
 
 
 @njit(cache=True)
@@ -105,7 +106,7 @@ def message_passing(atoms, y, inverse_norms, alpha, max_iter, tol, iterates):
         tau = np.sqrt(dot(z, z) / m)
         if tau <= tol * first:
             return x, taus[:t], t, CONVERGED
-        if not tau <= _DIVERGED * first:
+        if not tau <= RUNAWAY * first:
             return x, taus[:t], t, DIVERGED
         taus[t] = tau
         correlation = correlate(atoms, z)

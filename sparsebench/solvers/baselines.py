@@ -9,10 +9,10 @@ from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import least_squares, polished, residual
+from sparsebench.kernels.least_squares import least_squares, residual
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, ended, read_off
-from sparsebench.types import Dictionary, FloatArray, InputError, IntArray, Result, Status
+from sparsebench.solvers.endings import CONVERGED, ended, ended_on, read_off
+from sparsebench.types import Dictionary, FloatArray, InputError, IntArray, Result
 
 _MOST_SUPPORTS = 2_000_000
 
@@ -130,9 +130,7 @@ def oracle(
     """
     if support is None:
         raise InputError("oracle must be told the true support")
-    n = dictionary.shape[1]
-    x = polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)
-    return Result(x, 1, Status.CONVERGED)
+    return ended_on(dictionary, y, support, 1, CONVERGED)
 
 
 @algorithm(
@@ -165,8 +163,7 @@ def exhaustive(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
             f"{_MOST_SUPPORTS:,}: it is meant for tiny problems, such as n = 14, k = 3"
         )
     best, tried = _search(dictionary.atoms, dictionary.gram, y, k)
-    x = polished(dictionary.atoms, dictionary.gram, y, best, k, n)
-    return Result(x, int(tried), Status.CONVERGED)
+    return ended_on(dictionary, y, best, tried, CONVERGED)
 
 
 @njit(cache=True)

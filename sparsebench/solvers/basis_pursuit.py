@@ -83,7 +83,7 @@ def homotopy(
     if not 0 < lam < 1:
         raise InputError(f"lam is a fraction of ||Aᵀy||∞ in (0, 1), not {lam}")
     level = lam * float(np.abs(dictionary.atoms @ y).max())
-    x, _, n_iter, last = _path(dictionary, y, level, max_iter)
+    x, _, n_iter, last = lasso_path(dictionary.atoms, dictionary.gram, y, level, False, max_iter)
     code = CONVERGED if last <= level else ITERATION_LIMIT
     return ended(read_off(dictionary, y, k, x), n_iter, code)
 
@@ -99,7 +99,7 @@ def basis_pursuit(
     factorisation. Where the path ends early, the linear program goes to HiGHS. What is returned is
     the candidate that violates optimality least.
     """
-    x, signs, n_iter, last = _path(dictionary, y, 0.0, max_iter)
+    x, signs, n_iter, last = lasso_path(dictionary.atoms, dictionary.gram, y, 0.0, False, max_iter)
     candidates = [_vertex(dictionary, y, signs)]
     if last > 0.0:
         candidates.append((x, (y - dictionary.atoms.T @ x) / last))
@@ -113,13 +113,6 @@ def basis_pursuit(
         if found < violation:
             best, violation = x, found
     return best, n_iter, CONVERGED if violation <= _CERTIFIED else ITERATION_LIMIT
-
-
-def _path(
-    dictionary: Dictionary, y: FloatArray, level: float, max_iter: int
-) -> tuple[FloatArray, FloatArray, int, float]:
-    """Return (x, signs, breakpoints, last lambda)."""
-    return lasso_path(dictionary.atoms, dictionary.gram, y, level, False, max_iter)
 
 
 def _vertex(

@@ -7,10 +7,10 @@ from numba import njit
 
 from sparsebench.kernels.gram import correlate, dot, negative_gradient
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import polished, residual
+from sparsebench.kernels.least_squares import residual
 from sparsebench.kernels.selection import top_k
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended_on
 from sparsebench.solvers.iht import _relative_change
 from sparsebench.types import Dictionary, FloatArray, Result
 
@@ -64,7 +64,7 @@ def cgiht(
     x = np.zeros(atoms.shape[0]) if start is None else start.copy()
     scale = 1 / dictionary.mean_squared_norm
     support, n_iter, code = _cgiht(atoms, gram, y, k, x, scale, restart, max_iter, tol, settled)
-    return ended(polished(atoms, gram, y, support, k, atoms.shape[0]), n_iter, code)
+    return ended_on(dictionary, y, support, n_iter, code)
 
 
 @njit(cache=True)
@@ -142,15 +142,9 @@ def _may_improve(gram, correlations, gradient, energy, support, coefficients, k,
 @njit(cache=True)
 def _first_support(gram, correlations, x, k, scratch, gradient, support):
     """Write the support of a start, filled up to k with the largest of its gradient."""
-    size = 0
-    coefficients = np.empty(k)
-    for i in range(x.shape[0]):
-        if x[i] != 0.0:
-            support[size], coefficients[size] = i, x[i]
-            size += 1
-    negative_gradient(gram, correlations, support, coefficients, size, gradient)
-    for j in range(size):
-        gradient[support[j]] = np.inf
+    first = np.flatnonzero(x)
+    negative_gradient(gram, correlations, first, x[first], first.size, gradient)
+    gradient[first] = np.inf
     top_k(gradient, k, 0.0, scratch, support)
 
 

@@ -1,28 +1,48 @@
-"""How a solve ends: the small integers that stand for a `Status`, and reading off a support."""
+"""How a solve ends: the small integers that stand for a `Status`, and the fit on a support."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from sparsebench.kernels.least_squares import polished
 from sparsebench.kernels.selection import largest
-from sparsebench.types import Dictionary, FloatArray, Result, Status
+from sparsebench.types import Dictionary, FloatArray, IntArray, Result, Status
 
 CONVERGED, ITERATION_LIMIT, CYCLED, DIVERGED = range(4)
-_STATUS = (Status.CONVERGED, Status.ITERATION_LIMIT, Status.CYCLED, Status.DIVERGED)
-
-#: What is said of an estimate that overflows at the scale of A and y.
-BEYOND_DOUBLE = "x does not fit into double precision: A is too small for this y"
-#: What is said of a start whose image would overflow when it is squared.
-TOO_LARGE_START = "start is too large for this A and y: its image exceeds y beyond measure"
+#: What each of them stands for.
+STATUS = (Status.CONVERGED, Status.ITERATION_LIMIT, Status.CYCLED, Status.DIVERGED)
 
 
 def ended(x: FloatArray, n_iter: int, code: int) -> Result:
     """Return the `Result` of a compiled loop."""
-    return Result(x, int(n_iter), _STATUS[code])
+    return Result(x, int(n_iter), STATUS[code])
+
+
+def ended_on(
+    dictionary: Dictionary, y: FloatArray, support: IntArray, n_iter: int, code: int
+) -> Result:
+    """Return the `Result` of a compiled loop that found a sorted support: least squares on it."""
+    return ended(fitted(dictionary, y, support), n_iter, code)
+
+
+def fitted(dictionary: Dictionary, y: FloatArray, support: IntArray) -> FloatArray:
+    """Return x, shape (n,): least squares on a sorted support."""
+    atoms = dictionary.atoms
+    return polished(atoms, dictionary.gram, y, support, support.size, atoms.shape[0])
+
+
+def fitted_alone(atoms: FloatArray, y: FloatArray, support: IntArray) -> FloatArray:
+    """Return x as `fitted` does, from the support's own block of the Gram matrix."""
+    chosen, size = atoms[support], support.size
+    block = chosen @ chosen.T
+    # Read-only as those of a dictionary are, so that they are of one type for the compiler.
+    chosen.flags.writeable = block.flags.writeable = False
+    x = np.zeros(atoms.shape[0])
+    x[support] = polished(chosen, block, y, np.arange(size), size, size)
+    return x
 
 
 def read_off(dictionary: Dictionary, y: FloatArray, k: int, scores: FloatArray) -> FloatArray:
     """Return x, shape (n,): least squares on the k largest |scores|, zeros left out."""
     support = largest(scores, k)
-    support = support[scores[support] != 0]
-    n = dictionary.shape[1]
-    return polished(dictionary.atoms, dictionary.gram, y, support, support.size, n)
+    return fitted(dictionary, y, support[scores[support] != 0])

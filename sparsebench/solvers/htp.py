@@ -7,7 +7,7 @@ from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate, dot, gram_quadratic, negative_gradient
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import least_squares, polished, refined, residual
+from sparsebench.kernels.least_squares import least_squares, refined, residual
 from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, CYCLED, DIVERGED, ITERATION_LIMIT, ended
@@ -18,7 +18,14 @@ _SOURCE = "Foucart, SIAM J. Numer. Anal. 49, 2011, doi:10.1137/100806278"
 _COST = "2*n*k + k**3/3"
 
 
-@algorithm("htp", family="thresholding", shares=("gram",), cost=_COST, source=_SOURCE)
+@algorithm(
+    "htp",
+    family="thresholding",
+    shares=("gram",),
+    cost=_COST,
+    twin="sparsebench.batched.htp:htp",
+    source=_SOURCE,
+)
 def htp(
     dictionary: Dictionary,
     y: FloatArray,
@@ -53,7 +60,14 @@ def htp(
     return _pursue(dictionary, y, k, step_size(step, dictionary), max_iter, tol, start)
 
 
-@algorithm("nhtp", family="thresholding", shares=("gram",), cost=_COST, source=_SOURCE)
+@algorithm(
+    "nhtp",
+    family="thresholding",
+    shares=("gram",),
+    cost=_COST,
+    twin="sparsebench.batched.htp:nhtp",
+    source=_SOURCE,
+)
 def nhtp(
     dictionary: Dictionary,
     y: FloatArray,
@@ -97,10 +111,7 @@ def _pursue(
     x = np.zeros(atoms.shape[0]) if start is None else start.copy()
     factor = np.empty((k, k))
     support, n_iter, code, held = pursue(atoms, gram, y, k, step, max_iter, tol, x, factor)
-    if held:
-        x = refined(atoms, gram, y, support, k, atoms.shape[0], factor, True)
-    else:
-        x = polished(atoms, gram, y, support, k, atoms.shape[0])
+    x = refined(atoms, gram, y, support, k, atoms.shape[0], factor, held)
     return ended(x, n_iter, code)
 
 

@@ -7,10 +7,10 @@ from numba import njit
 
 from sparsebench.kernels.gram import correlate, dot, gram_quadratic, negative_gradient
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import polished, residual
+from sparsebench.kernels.least_squares import residual
 from sparsebench.kernels.selection import top_k
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended_on
 from sparsebench.solvers.steps import safe_step, step_size
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
@@ -23,6 +23,7 @@ RISE = 1e-12
     family="thresholding",
     shares=("gram", "squared_spectral_norm"),
     cost="2*n*k",
+    twin="sparsebench.batched.iht:iht",
     source="Blumensath and Davies, Appl. Comput. Harmon. Anal. 27, 2009, "
     "doi:10.1016/j.acha.2009.04.002",
     version="2",
@@ -66,7 +67,7 @@ def iht(
     x = np.zeros(atoms.shape[0]) if start is None else start.copy()
     safe = safe_step(size, dictionary)
     support, n_iter, code = threshold(atoms, gram, y, k, size, safe, max_iter, tol, settled, x)
-    return ended(polished(atoms, gram, y, support, k, atoms.shape[0]), n_iter, code)
+    return ended_on(dictionary, y, support, n_iter, code)
 
 
 @algorithm(
@@ -74,6 +75,7 @@ def iht(
     family="thresholding",
     shares=("gram",),
     cost="2*n*k + 2*k**2",
+    twin="sparsebench.batched.iht:niht",
     source="Blumensath and Davies, IEEE J. Sel. Top. Signal Process. 4, 2010, "
     "doi:10.1109/JSTSP.2010.2042411",
 )
@@ -113,8 +115,7 @@ def niht(
     support, n_iter, code = _niht(
         dictionary.atoms, dictionary.gram, y, k, max_iter, tol, settled, c, kappa
     )
-    x = polished(dictionary.atoms, dictionary.gram, y, support, k, dictionary.shape[1])
-    return ended(x, n_iter, code)
+    return ended_on(dictionary, y, support, n_iter, code)
 
 
 @njit(cache=True)

@@ -15,9 +15,9 @@ from sparsebench.solvers.steps import step_size
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
 # Continuation: lambda falls by this factor once the gap is below this fraction of the objective.
-_PATH_FACTOR = 0.3
-_PATH_GAP = 0.05
-_CHECK_EVERY = 10
+PATH_FACTOR = 0.3
+PATH_GAP = 0.05
+CHECK_EVERY = 10
 
 
 @algorithm(
@@ -26,6 +26,7 @@ _CHECK_EVERY = 10
     family="convex",
     cost="2*n*k",
     shares=("gram", "squared_spectral_norm"),
+    twin="sparsebench.batched.ista:ista",
     source="Daubechies, Defrise and De Mol, Comm. Pure Appl. Math. 57, 2004, "
     "doi:10.1002/cpa.20042; continuation: Hale, Yin and Zhang, SIAM J. Optim. 19, 2008, "
     "doi:10.1137/070698920",
@@ -71,6 +72,7 @@ def ista(
     family="convex",
     cost="2*n*k",
     shares=("gram", "squared_spectral_norm"),
+    twin="sparsebench.batched.ista:fista",
     source="Beck and Teboulle, SIAM J. Imaging Sci. 2, 2009, doi:10.1137/080716542; restart: "
     "O'Donoghue and Candès, Found. Comput. Math. 15, 2015, doi:10.1007/s10208-013-9150-3",
 )
@@ -113,10 +115,9 @@ def lasso(
     tol: float,
 ) -> tuple[FloatArray, int, int]:
     """Return (x, iterations, ending) for min ½||y - A x||² + level ||x||₁."""
-    x, n_iter, code = _proximal_gradient(
+    return _proximal_gradient(
         dictionary.atoms, dictionary.gram, y, level, step, accelerate, max_iter, tol
     )
-    return x, int(n_iter), int(code)
 
 
 def _read_off(
@@ -133,10 +134,7 @@ def _read_off(
         raise InputError(f"lam is a fraction of ||Aᵀy||∞ in (0, 1), not {lam}")
     level = lam * float(np.abs(correlate(dictionary.atoms, y)).max())
     x, n_iter, code = lasso(dictionary, y, level, step, accelerate, max_iter, tol)
-    if code == DIVERGED:
-        return ended(x, n_iter, code)
-    x = read_off(dictionary, y, k, x)
-    return ended(x, n_iter, code)
+    return ended(x if code == DIVERGED else read_off(dictionary, y, k, x), n_iter, code)
 
 
 @njit(cache=True)
@@ -146,7 +144,7 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
     x, point, gradient = np.zeros(n), np.zeros(n), np.empty(n)
     support, values = np.empty(n, dtype=np.intp), np.empty(n)
     remainder = np.empty_like(y)
-    current = max(level, _PATH_FACTOR * np.abs(correlations).max())
+    current = max(level, PATH_FACTOR * np.abs(correlations).max())
     momentum, tried, last = 1.0, np.uint64(0), np.uint64(0)
     for iteration in range(1, max_iter + 1):
         if interrupted():
@@ -158,7 +156,7 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
                 norm1 += abs(point[i])
                 size += 1
         negative_gradient(gram, correlations, support, values, size, gradient)
-        if iteration % _CHECK_EVERY == 0:
+        if iteration % CHECK_EVERY == 0:
             squared = residual(atoms, y, support, size, values, remainder)
             if not np.isfinite(squared):
                 return x, iteration, DIVERGED
@@ -173,8 +171,8 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
                 if _solve_on_signs(gram, correlations, support, values, size, level, x):
                     return x, iteration, CONVERGED
             last = pattern
-            if current > level and gap <= _PATH_GAP * objective:
-                current = max(level, _PATH_FACTOR * current)
+            if current > level and gap <= PATH_GAP * objective:
+                current = max(level, PATH_FACTOR * current)
                 momentum = 1.0
         uphill, shrink = 0.0, step * current
         following = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * momentum * momentum))

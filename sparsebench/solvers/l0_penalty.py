@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended, read_off
@@ -73,10 +73,7 @@ def iht_l0(
     size = step_size(step, dictionary)
     top = 0.5 * size * float(np.abs(correlate(dictionary.atoms, y)).max()) ** 2
     x, n_iter, code = l0_penalised(dictionary, y, lam * top, size, max_iter, tol, settled, start)
-    if code == DIVERGED:
-        return ended(x, n_iter, code)
-    x = read_off(dictionary, y, k, x)
-    return ended(x, n_iter, code)
+    return ended(x if code == DIVERGED else read_off(dictionary, y, k, x), n_iter, code)
 
 
 def l0_penalised(
@@ -92,10 +89,9 @@ def l0_penalised(
     """Return (x, iterations, ending) for min ½||y - A x||² + level ||x||_0."""
     x = np.zeros(dictionary.shape[1]) if start is None else start.copy()
     safe = safe_step(step, dictionary)
-    x, n_iter, code = _penalised(
+    return _penalised(
         dictionary.atoms, dictionary.gram, y, level, step, safe, max_iter, tol, settled, x
     )
-    return x, int(n_iter), int(code)
 
 
 @njit(cache=True)
@@ -111,12 +107,10 @@ def _penalised(atoms, gram, y, level, step, safe, max_iter, tol, settled, x):
     current = level
     if not x.any():
         current = max(level, _PATH_FACTOR * 0.5 * step * np.abs(correlations).max() ** 2)
-    support, values = np.empty(n, dtype=np.intp), np.empty(n)
-    size = 0
-    for i in range(n):
-        if x[i] != 0.0:
-            support[size], values[size] = i, x[i]
-            size += 1
+    first = np.flatnonzero(x)
+    support, values, size = np.empty(n, dtype=np.intp), np.empty(n), first.size
+    copy(first, support)
+    copy(x[first], values)
     negative_gradient(gram, correlations, support, values, size, gradient)
     squared = squared_residual(correlations, gradient, energy, support, values, size)
     old_size, pace = size, step

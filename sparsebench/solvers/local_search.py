@@ -16,10 +16,10 @@ from sparsebench.kernels.exchange import (
 )
 from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import least_squares, polished, residual
+from sparsebench.kernels.least_squares import least_squares, residual
 from sparsebench.kernels.selection import fingerprint
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, CYCLED, ITERATION_LIMIT, ended
+from sparsebench.solvers.endings import CONVERGED, CYCLED, ITERATION_LIMIT, ended_on
 from sparsebench.solvers.omp import omp
 from sparsebench.solvers.steps import step_size
 from sparsebench.types import Dictionary, FloatArray, Result
@@ -31,6 +31,7 @@ from sparsebench.types import Dictionary, FloatArray, Result
     shares=("gram",),
     family="local search",
     cost="15*n*k + 6*m*k",
+    twin="sparsebench.batched.local_search:els",
     source="Axiotis and Sviridenko, 2020, arXiv:2006.14571",
 )
 def els(
@@ -62,14 +63,14 @@ def els(
         Relative residual that counts as zero.
     """
     first = omp(dictionary, y, k, tol=tol).x if start is None else start
-    atoms, gram = dictionary.atoms, dictionary.gram
-    support, size, n_iter, code = _els(atoms, gram, y, k, np.flatnonzero(first), max_iter, tol)
-    x = polished(atoms, gram, y, np.sort(support[:size]), size, atoms.shape[0])
-    return ended(x, n_iter, code)
+    support, size, n_iter, code = exchange_locally(
+        dictionary.atoms, dictionary.gram, y, k, np.flatnonzero(first), max_iter, tol
+    )
+    return ended_on(dictionary, y, np.sort(support[:size]), n_iter, code)
 
 
 @njit(cache=True)
-def _els(atoms, gram, y, k, first, max_iter, tol):
+def exchange_locally(atoms, gram, y, k, first, max_iter, tol):
     """Return (support, its size, swaps, code)."""
     n, m = atoms.shape
     correlations = correlate(atoms, y)
@@ -116,6 +117,7 @@ def _els(atoms, gram, y, k, first, max_iter, tol):
     shares=("gram",),
     family="local search",
     cost="2*n*k + 2*m*k + k**3/3",
+    twin="sparsebench.batched.local_search:ompr",
     source="Jain, Tewari and Dhillon, NeurIPS 2011, arXiv:1106.2774",
 )
 def ompr(
@@ -156,7 +158,7 @@ def ompr(
     atoms, gram = dictionary.atoms, dictionary.gram
     size = step_size(step, dictionary)
     support, n_iter, code = _ompr(atoms, gram, y, k, np.flatnonzero(first), size, max_iter, tol)
-    return ended(polished(atoms, gram, y, support, support.size, atoms.shape[0]), n_iter, code)
+    return ended_on(dictionary, y, support, n_iter, code)
 
 
 @njit(cache=True)

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate, dot, subtract
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import SMALLEST_PIVOT, polished, refined
+from sparsebench.kernels.least_squares import SMALLEST_PIVOT, refined
 from sparsebench.kernels.selection import largest, largest_magnitude
 from sparsebench.registry import algorithm
+from sparsebench.solvers.endings import fitted_alone
 from sparsebench.types import Dictionary, FloatArray, IntArray, Result, Status, aligned_empty
 
 # Orthogonal least squares divides by the squared distance of an atom to the span of the chosen
 # ones: below this fraction of its squared norm, the difference of two large numbers is not it.
 _SMALLEST_DISTANCE = 1e-7
-# In place of a number of atoms, where a loop was interrupted.
-_INTERRUPTED = -2
+# In place of a number of atoms: one is too close to the span of the others for the Gram matrix, or
+# the loop was interrupted.
+_DEPENDENT, _INTERRUPTED = -1, -2
 
 
-def _omp_several(
-    dictionary: Dictionary, signals: FloatArray, k: int, *, tol: float
+def _several(
+    dictionary: Dictionary, signals: FloatArray, k: int, *, tol: float, normalise: bool
 ) -> tuple[FloatArray, IntArray]:
-    return _several(dictionary, signals, k, tol, False)
-
-
-def _ols_several(
-    dictionary: Dictionary, signals: FloatArray, k: int, *, tol: float
-) -> tuple[FloatArray, IntArray]:
-    return _several(dictionary, signals, k, tol, True)
+    """Return (estimates, iterations) of signals, shape (B, m): estimates have shape (B, n)."""
+    squared_norms = dictionary.squared_norms if normalise else np.empty(0)
+    images = aligned_empty((k, dictionary.shape[1]))
+    return _select_several(
+        dictionary.atoms, dictionary.gram, signals, k, tol, squared_norms, images
+    )
 
 
 @algorithm(
@@ -36,7 +39,8 @@ def _ols_several(
     family="greedy",
     shares=("gram",),
     cost="n*k",
-    several=_omp_several,
+    several=partial(_several, normalise=False),
+    twin="sparsebench.batched.omp:omp",
     source="Pati, Rezaiifar and Krishnaprasad, Asilomar 1993, doi:10.1109/ACSSC.1993.342465; "
     "with the Gram matrix: Rubinstein, Zibulevsky and Elad, Technion CS-2008-08",
 )
@@ -63,7 +67,8 @@ def omp(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) ->
     family="greedy",
     shares=("gram", "squared_norms"),
     cost="n*k",
-    several=_ols_several,
+    several=partial(_several, normalise=True),
+    twin="sparsebench.batched.omp:ols",
     source="Chen, Billings and Luo, Int. J. Control 50, 1989, doi:10.1080/00207178908953472",
 )
 def ols(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) -> Result:
@@ -100,63 +105,47 @@ def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise
     squared_norms = dictionary.squared_norms if normalise else np.empty(0)
     images, support = aligned_empty((k, n)), np.empty(k, dtype=np.intp)
     factor = np.empty((k, k))
-    size = _select(atoms, rows, places, y, correlation, tol, squared_norms, images, support, factor)
-    if size >= 0 and shared:
-        x = refined(atoms, rows, y, support, size, n, factor, True)
+    size, held = _choose(
+        atoms, rows, places, y, correlation, tol, squared_norms, images, support, factor
+    )
+    if shared:
+        x = refined(atoms, rows, y, support, size, n, factor, held)
     else:
-        if size < 0:
-            size = _select_orthogonal(atoms, y, tol, normalise, support)
-        x = _fit(dictionary, y, np.sort(support[:size]), size)
+        x = fitted_alone(atoms, y, np.sort(support[:size]))
     return Result(x, size, Status.CONVERGED)
 
 
-def _several(
-    dictionary: Dictionary, signals: FloatArray, k: int, tol: float, normalise: bool
-) -> tuple[FloatArray, IntArray]:
-    """Return (estimates, iterations) of signals, shape (B, m): estimates have shape (B, n)."""
-    squared_norms = dictionary.squared_norms if normalise else np.empty(0)
-    images = aligned_empty((k, dictionary.shape[1]))
-    return _select_several(
-        dictionary.atoms, dictionary.gram, signals, k, tol, normalise, squared_norms, images
-    )
-
-
 @njit(cache=True)
-def _select_several(atoms, gram, signals, k, tol, normalise, squared_norms, images):
+def _select_several(atoms, gram, signals, k, tol, squared_norms, images):
     count, n = signals.shape[0], atoms.shape[0]
     correlations, places = np.dot(signals, atoms.T), np.arange(n)
     support, factor = np.empty(k, dtype=np.intp), np.empty((k, k))
     estimates, sizes = np.zeros((count, n)), np.empty(count, dtype=np.int64)
     for b in range(count):
         y = signals[b]
-        size = _select(
+        size, held = _choose(
             atoms, gram, places, y, correlations[b], tol, squared_norms, images, support, factor
         )
         if size == _INTERRUPTED:
             break
-        if size >= 0:
-            estimates[b] = refined(atoms, gram, y, support, size, n, factor, True)
-        else:
-            size = _select_orthogonal(atoms, y, tol, normalise, support)
-            if size == _INTERRUPTED:
-                break
-            estimates[b] = polished(atoms, gram, y, np.sort(support[:size]), size, n)
+        estimates[b] = refined(atoms, gram, y, support, size, n, factor, held)
         sizes[b] = size
     return estimates, sizes
 
 
-def _fit(dictionary: Dictionary, y: FloatArray, support: IntArray, size: int) -> FloatArray:
-    """Return least squares on the support, from its own Gram block if there is no Gram matrix."""
-    atoms, n = dictionary.atoms, dictionary.shape[1]
-    if dictionary.knows("gram"):
-        return polished(atoms, dictionary.gram, y, support, size, n)
-    chosen = atoms[support]
-    block = chosen @ chosen.T
-    # Read-only as those of a dictionary are, so that they are of one type for the compiler.
-    chosen.flags.writeable = block.flags.writeable = False
-    x = np.zeros(n)
-    x[support] = polished(chosen, block, y, np.arange(size), size, size)
-    return x
+@njit(cache=True)
+def _choose(atoms, rows, places, y, correlation, tol, squared_norms, images, support, factor):
+    """Write the chosen atoms to `support`; return their number, and whether `factor` is theirs.
+
+    By explicit projections, and in order, where an atom is too close to the span of the others.
+    """
+    size = _select(atoms, rows, places, y, correlation, tol, squared_norms, images, support, factor)
+    if size != _DEPENDENT:
+        return size, True
+    size = select_orthogonal(atoms, y, tol, squared_norms.shape[0] > 0, support)
+    if size > 0:
+        support[:size].sort()
+    return size, False
 
 
 @njit(cache=True)
@@ -183,32 +172,22 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
     span (needed by OLS: `squared_norms` is not empty) lose its square over ||p_i||², the pivot of
     the Cholesky factorisation. ``rows[places[p]]`` is row p of the Gram matrix, where that is not
     negative; other rows are formed one by one.
-
-    Returns
-    -------
-    int
-        -1 where an atom is too close to the span of the others for the Gram matrix, -2 where the
-        loop was interrupted.
     """
     k, n = images.shape
     normalise = squared_norms.shape[0] > 0
     distances, scores = squared_norms.copy(), np.empty(n if normalise else 0)
     formed, shares, inverse_pivots = np.empty(n), np.empty(k), np.empty(k)
-    energy = dot(y, y)
-    squared = energy
+    squared = energy = dot(y, y)
+    zero = tol * np.sqrt(energy)
     for i in range(k):
         if interrupted():
             return _INTERRUPTED
         # Below 1e-6 the running residual has lost its digits to cancellation: take it from A.
-        if squared <= 1e-12 * energy:
-            if _residual_norm(atoms, y, support, i) <= tol * np.sqrt(energy):
-                return i
-        if normalise:
-            if not _score(correlation, distances, squared_norms, support, i, scores):
-                return -1
-            best = largest_magnitude(scores)
-        else:
-            best = largest_magnitude(correlation)
+        if squared <= 1e-12 * energy and _residual_norm(atoms, y, support, i) <= zero:
+            return i
+        if normalise and not _score(correlation, distances, squared_norms, support, i, scores):
+            return _DEPENDENT
+        best = largest_magnitude(scores if normalise else correlation)
         if correlation[best] == 0.0:
             return i
         if places[best] >= 0:
@@ -223,7 +202,7 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
             pivot -= value * shares[j]
             factor[i, j] = shares[j] * factor[j, j]
         if not pivot > SMALLEST_PIVOT * row[best]:
-            return -1
+            return _DEPENDENT
         support[i], factor[i, i] = best, np.sqrt(pivot)
         if i == k - 1:
             return k
@@ -232,8 +211,7 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
         _project_out(row, images, i, shares, image)
         step = correlation[best] * inverse
         squared -= step * correlation[best]
-        for p in range(n):
-            correlation[p] -= step * image[p]
+        subtract(step, image, correlation)
         if normalise:
             for p in range(n):
                 distances[p] -= inverse * image[p] * image[p]
@@ -285,7 +263,7 @@ def _score(correlation, distances, squared_norms, support, count, scores):
 
 
 @njit(cache=True)
-def _select_orthogonal(atoms, y, tol, normalise, support):
+def select_orthogonal(atoms, y, tol, normalise, support):
     """Write the chosen atoms to `support` and return their number, with explicit projections.
 
     Gram-Schmidt, twice, on the chosen atoms; for OLS every atom is projected at every step.

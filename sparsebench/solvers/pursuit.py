@@ -10,7 +10,7 @@ from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, polished, residual
 from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, CYCLED, ITERATION_LIMIT, ended
+from sparsebench.solvers.endings import CONVERGED, CYCLED, ITERATION_LIMIT, ended_on
 from sparsebench.types import Dictionary, FloatArray, Result
 
 
@@ -19,6 +19,7 @@ from sparsebench.types import Dictionary, FloatArray, Result
     shares=("gram",),
     family="greedy",
     cost="2*n*k + 9*k**3",
+    twin="sparsebench.batched.pursuit:cosamp",
     source="Needell and Tropp, Appl. Comput. Harmon. Anal. 26, 2009, "
     "doi:10.1016/j.acha.2008.07.002",
 )
@@ -50,11 +51,9 @@ def cosamp(
     tol : float
         Relative residual that counts as zero.
     """
-    first, coefficients = _entries(start)
-    support, n_iter, code = _cosamp(
-        dictionary.atoms, dictionary.gram, y, k, first, coefficients, max_iter, tol
-    )
-    return _on_support(dictionary, y, support, n_iter, code)
+    x = np.zeros(dictionary.shape[1]) if start is None else start
+    support, n_iter, code = _cosamp(dictionary.atoms, dictionary.gram, y, k, x, max_iter, tol)
+    return ended_on(dictionary, y, support, n_iter, code)
 
 
 @algorithm(
@@ -62,6 +61,7 @@ def cosamp(
     shares=("gram",),
     family="greedy",
     cost="2*n*k + 3*k**3",
+    twin="sparsebench.batched.pursuit:sp",
     source="Dai and Milenkovic, IEEE Trans. Inf. Theory 55, 2009, doi:10.1109/TIT.2009.2016006",
 )
 def sp(
@@ -90,36 +90,22 @@ def sp(
     tol : float
         Relative residual that counts as zero.
     """
-    first, _ = _entries(start)
+    first = np.empty(0, dtype=np.intp) if start is None else np.flatnonzero(start)
     support, n_iter, code = _sp(dictionary.atoms, dictionary.gram, y, k, first, max_iter, tol)
-    return _on_support(dictionary, y, support, n_iter, code)
-
-
-def _entries(start: FloatArray | None) -> tuple[np.ndarray, FloatArray]:
-    """Return the support of a start, sorted, and its coefficients there; both empty for none."""
-    support = np.empty(0, dtype=np.intp) if start is None else np.flatnonzero(start)
-    return support, np.empty(0) if start is None else start[support]
-
-
-def _on_support(
-    dictionary: Dictionary, y: FloatArray, support: np.ndarray, n_iter: int, code: int
-) -> Result:
-    atoms, gram = dictionary.atoms, dictionary.gram
-    x = polished(atoms, gram, y, support, support.size, atoms.shape[0])
-    return ended(x, n_iter, code)
+    return ended_on(dictionary, y, support, n_iter, code)
 
 
 @njit(cache=True)
-def _cosamp(atoms, gram, y, k, first, first_coefficients, max_iter, tol):
-    """Return (best support, iterations, code)."""
+def _cosamp(atoms, gram, y, k, x, max_iter, tol):
+    """Return (best support, iterations, code) from x."""
     n = atoms.shape[0]
     wide = min(2 * k, n)
     correlations = correlate(atoms, y)
     energy = dot(y, y)
-    support, size = np.empty(k, dtype=np.intp), first.size
+    first = np.flatnonzero(x)
+    support, values, size = np.empty(k, dtype=np.intp), np.empty(k), first.size
     copy(first, support)
-    values = np.empty(k)
-    copy(first_coefficients, values)
+    copy(x[first], values)
     candidates, merged = np.empty(wide, dtype=np.intp), np.empty(k + wide, dtype=np.intp)
     coefficients, fitted = np.empty(k + wide), np.empty(k)
     factor, kept = np.empty((k + wide, k + wide)), np.empty(k, dtype=np.intp)

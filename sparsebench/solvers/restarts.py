@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sparsebench.kernels.least_squares import polished
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended, fitted
 from sparsebench.solvers.htp import pursue
 from sparsebench.solvers.iht import threshold
 from sparsebench.solvers.steps import safe_step, step_size
@@ -56,11 +55,10 @@ def htp_restarts(
         Of the random supports.
     """
     size = step_size(step, dictionary)
+    atoms, gram, factor = dictionary.atoms, dictionary.gram, np.empty((k, k))
 
     def run(budget: int, x: FloatArray) -> tuple[IntArray, int]:
-        atoms, gram, factor = dictionary.atoms, dictionary.gram, np.empty((k, k))
-        support, n_iter, _, _ = pursue(atoms, gram, y, k, size, budget, tol, x, factor)
-        return support, n_iter
+        return pursue(atoms, gram, y, k, size, budget, tol, x, factor)[:2]
 
     return _restarted(run, dictionary, y, k, max_iter, tol, seed)
 
@@ -110,12 +108,10 @@ def iht_restarts(
     size = step_size(step, dictionary)
     safe = safe_step(size, dictionary)
     budget = int(max_iter * (1 + k**2 / (6 * dictionary.shape[1])))
+    atoms, gram = dictionary.atoms, dictionary.gram
 
     def run(budget: int, x: FloatArray) -> tuple[IntArray, int]:
-        support, n_iter, _ = threshold(
-            dictionary.atoms, dictionary.gram, y, k, size, safe, budget, tol, settled, x
-        )
-        return support, n_iter
+        return threshold(atoms, gram, y, k, size, safe, budget, tol, settled, x)[:2]
 
     return _restarted(run, dictionary, y, k, budget, tol, seed)
 
@@ -124,20 +120,18 @@ def _restarted(
     run: _Run, dictionary: Dictionary, y: FloatArray, k: int, budget: int, tol: float, seed: int
 ) -> Result:
     """Repeat `run` from other starting points and return the estimate of smallest residual."""
-    atoms, gram = dictionary.atoms, dictionary.gram
-    n = atoms.shape[0]
+    n = dictionary.shape[1]
     rng = np.random.default_rng(check_whole("seed", seed, 0, 2**63 - 1))
     best, best_x = np.inf, np.zeros(n)
     start, used = np.zeros(n), 0
     while used < budget:
         support, n_iter = run(budget - used, start)
         used += max(n_iter, 1)
-        x = polished(atoms, gram, y, support, k, n)
-        residual = float(np.linalg.norm(y - x[support] @ atoms[support]))
+        x = fitted(dictionary, y, support)
+        residual = float(np.linalg.norm(y - x[support] @ dictionary.atoms[support]))
         if residual < best:
             best, best_x = residual, x
             if residual <= tol * np.linalg.norm(y):
                 return ended(best_x, used, CONVERGED)
-        drawn = np.sort(rng.choice(n, k, replace=False))
-        start = polished(atoms, gram, y, drawn, k, n)
+        start = fitted(dictionary, y, np.sort(rng.choice(n, k, replace=False)))
     return ended(best_x, used, ITERATION_LIMIT)

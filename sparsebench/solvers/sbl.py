@@ -55,8 +55,7 @@ def sbl(
     if not 0 <= prune < 1:
         raise InputError(f"prune is a fraction in [0, 1), not {prune}")
     means, _, _, n_iter, code = maximise_evidence(dictionary, y, max_iter, tol, prune)
-    x = read_off(dictionary, y, k, means)
-    return ended(x, n_iter, code)
+    return ended(read_off(dictionary, y, k, means), n_iter, code)
 
 
 def maximise_evidence(
@@ -116,11 +115,9 @@ def _posterior(
 
 def _factor(matrix: FloatArray, noise: float) -> FloatArray:
     """Return L of L Lᵀ = matrix + noise I."""
-    matrix[np.diag_indices_from(matrix)] += noise
-    factor: FloatArray
-    factor, info = lapack.dpotrf(matrix.T, lower=1, clean=1)
-    while info:  # rounding made it indefinite
-        noise *= 10.0
+    while True:
         matrix[np.diag_indices_from(matrix)] += noise
         factor, info = lapack.dpotrf(matrix.T, lower=1, clean=1)
-    return factor
+        if not info:
+            return factor
+        noise *= 10.0  # rounding made it indefinite

@@ -15,10 +15,9 @@ from sparsebench.kernels.exchange import (
 )
 from sparsebench.kernels.gram import correlate, dot
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import polished
 from sparsebench.kernels.selection import fingerprint
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended_on
 from sparsebench.types import Dictionary, FloatArray, Result
 
 # Moves that lower the penalised residual by less than this fraction of the penalty are ties.
@@ -66,11 +65,9 @@ def sbr(
     tol : float
         Relative residual that counts as zero.
     """
-    atoms, gram = dictionary.atoms, dictionary.gram
     first = np.empty(0, dtype=np.intp) if start is None else np.flatnonzero(start)
-    support, n_iter, code = _sbr(atoms, gram, y, k, first, max_iter, tol)
-    x = polished(atoms, gram, y, np.sort(support), support.size, atoms.shape[0])
-    return ended(x, n_iter, code)
+    support, n_iter, code = _sbr(dictionary.atoms, dictionary.gram, y, k, first, max_iter, tol)
+    return ended_on(dictionary, y, np.sort(support), n_iter, code)
 
 
 @njit(cache=True)

@@ -9,10 +9,10 @@ from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import least_squares, polished, residual
+from sparsebench.kernels.least_squares import least_squares, residual
 from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended_on
 from sparsebench.solvers.steps import step_size
 from sparsebench.types import Dictionary, FloatArray, Result
 
@@ -22,6 +22,7 @@ from sparsebench.types import Dictionary, FloatArray, Result
     family="exploration",
     shares=("gram",),
     cost="2*n*k + k**3/3",
+    twin="sparsebench.batched.sea:sea",
     source="Mohamed, Malgouyres, Emiya and Chaux, ICML 2024, arXiv:2301.13584",
 )
 def sea(
@@ -68,8 +69,7 @@ def sea(
     support, n_iter, code = _sea(
         atoms, gram, y, k, size, max_iter, tol, exploration, residuals, prints
     )
-    x = polished(atoms, gram, y, support, k, atoms.shape[0])
-    result = ended(x, n_iter, code)
+    result = ended_on(dictionary, y, support, n_iter, code)
     if not history:
         return result
     new = np.zeros(n_iter, dtype=np.int64)

@@ -8,10 +8,10 @@ from numba import njit
 from sparsebench.kernels.exchange import fallen
 from sparsebench.kernels.gram import correlate, dot, negative_gradient
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import least_squares, polished, residual
+from sparsebench.kernels.least_squares import least_squares, residual
 from sparsebench.kernels.selection import largest
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended
+from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended_on
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
 
@@ -65,7 +65,7 @@ def splicing(
     support, n_iter, code = _splicing(
         atoms, gram, norms, y, largest(scores, k), c_max or k, max_iter, tol
     )
-    return ended(polished(atoms, gram, y, support, k, atoms.shape[0]), n_iter, code)
+    return ended_on(dictionary, y, support, n_iter, code)
 
 
 @njit(cache=True)

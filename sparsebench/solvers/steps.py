@@ -24,9 +24,8 @@ def step_size(rule: str, dictionary: Dictionary) -> float:
         If the rule cannot be read or the step is not positive.
     """
     factor, over_norm = _read(rule)
-    return factor / (
-        dictionary.squared_spectral_norm if over_norm else dictionary.mean_squared_norm
-    )
+    norm = dictionary.squared_spectral_norm if over_norm else dictionary.mean_squared_norm
+    return factor / norm
 
 
 def safe_step(step: float, dictionary: Dictionary) -> float:
@@ -42,11 +41,9 @@ def safe_step(step: float, dictionary: Dictionary) -> float:
 @cache
 def _read(rule: str) -> tuple[float, bool]:
     """Return c of a rule ``c`` or ``c/L``, and whether it is the second."""
-    match = re.fullmatch(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(/\s*L)?\s*", rule)
-    try:
-        factor = float(match[1]) if match else 0.0
-    except ValueError:
-        factor = 0.0
+    number = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+    match = re.fullmatch(rf"\s*({number})\s*(/\s*L)?\s*", rule)
+    factor = float(match[1]) if match else 0.0
     if match is None or not 0 < factor < float("inf"):
         raise InputError(f"cannot read the step {rule!r}; write a number, or one over L as 1.8/L")
     return factor, match[2] is not None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from sparsebench.registry import algorithm
@@ -68,18 +66,19 @@ def encode(name: str, dictionary: Dictionary, signals: FloatArray, weights: str)
         raise InputError(f"{name}[weights={weights}] was trained for another dictionary")
     with torch.no_grad():
         codes = trained.network(torch.tensor(signals, dtype=torch.float32))
-    found: FloatArray = codes.double().numpy()
-    return found
+    return codes.double().numpy()
 
 
 def _register(name: str, summary: str, source: str) -> None:
     def several(
         dictionary: Dictionary, signals: FloatArray, k: int, *, weights: str
     ) -> tuple[FloatArray, np.ndarray]:
+        from sparsebench.learned.weights import load
+
         codes = encode(name, dictionary, signals, weights)
         pairs = zip(signals, codes, strict=True)
         estimates = np.stack([read_off(dictionary, y, k, code) for y, code in pairs])
-        return estimates, np.full(len(signals), _depth(weights))
+        return estimates, np.full(len(signals), load(weights).recipe["depth"])
 
     def solve(dictionary: Dictionary, y: FloatArray, k: int, *, weights: str = "") -> Result:
         estimates, n_iter = several(dictionary, y[None], k, weights=weights)
@@ -98,7 +97,7 @@ def _register(name: str, summary: str, source: str) -> None:
     weights : str
         Their name, as `train` printed it.
     """
-    register: Callable[..., Callable[..., Result]] = algorithm(
+    algorithm(
         name,
         told=("k", "training"),
         family="learned",
@@ -106,15 +105,7 @@ def _register(name: str, summary: str, source: str) -> None:
         requires="torch",
         several=several,
         cost="4*m*n",
-    )
-    register(solve)
-
-
-def _depth(weights: str) -> int:
-    from sparsebench.learned.weights import load
-
-    depth: int = load(weights).recipe["depth"]
-    return depth
+    )(solve)
 
 
 for _name, (_summary, _source) in _NAMES.items():

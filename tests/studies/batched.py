@@ -37,9 +37,8 @@ import pandas as pd
 import torch
 
 import sparsebench
-from sparsebench import batched, devices
-from sparsebench.registry import choose_algorithms, get_algorithm
-from sparsebench.solvers import solve_checked
+from sparsebench.batched.problems import solve_problems, stack
+from sparsebench.registry import choose_algorithms
 
 torch.set_num_threads(1)
 CONDITIONS = (1e1, 1e2, 1e4, 1e8, np.inf)
@@ -62,23 +61,20 @@ def stopwatch(device):
     return seconds
 
 
-def twin(chosen, stack, owner, signals, ks, args):
+def twin(chosen, held, owner, signals, ks, args):
     """Return results and seconds."""
-    entry, options = get_algorithm(chosen.name), dict(chosen.options)
+    placed = chosen.on(args.device, args.precision)
     clock = stopwatch(args.device)
-    found = batched.solve_problems(
-        entry, options, stack, owner, signals, ks, args.device, args.precision
-    )
+    found = solve_problems(placed, held, owner, signals, ks, args.device)
     return found, clock()
 
 
 def kernel(chosen, dictionaries, owner, signals, ks, seconds=np.inf):
     """Return results and seconds of as many problems as fit into `seconds`."""
-    entry, options = get_algorithm(chosen.name), dict(chosen.options)
-    solve_checked(entry, options, dictionaries[0], signals[0], int(ks[0]))  # compiles
+    chosen.solve(dictionaries[0], signals[0], int(ks[0]))  # compiles
     clock, found = stopwatch("cpu"), []
     for which, y, k in zip(owner, signals, ks, strict=True):
-        found.append(solve_checked(entry, options, dictionaries[which], y, int(k)))
+        found.append(chosen.solve(dictionaries[which], y, int(k)))
         if clock() > seconds:
             break
     return found, clock()
@@ -102,7 +98,7 @@ def problems(count, n, m, k, own):
 
 def speed(args):
     for chosen in choose_algorithms(args.algorithms):
-        shares = get_algorithm(chosen.name).shares
+        shares = chosen.shares
         count = 1
         while count <= args.most:
             dictionaries, owner, signals = problems(count, args.n, args.m, args.k, args.own)
@@ -110,18 +106,18 @@ def speed(args):
             for dictionary in dictionaries:
                 for quantity in shares:
                     getattr(dictionary, quantity)
-            stack = batched.stack(dictionaries, args.device, args.precision)
+            held = stack(dictionaries, args.device, args.precision)
             if "gram" in shares:
-                _ = stack.gram
+                _ = held.gram
             if count == 1:
-                twin(chosen, stack, owner, signals, ks, args)  # warms up
-            found, seconds = twin(chosen, stack, owner, signals, ks, args)
+                twin(chosen, held, owner, signals, ks, args)  # warms up
+            found, seconds = twin(chosen, held, owner, signals, ks, args)
             theirs, kernel_seconds = kernel(
                 chosen, dictionaries, owner, signals, ks, min(args.seconds, 5.0)
             )
             # The best of as many rounds as half a second allows: other work only slows down.
             for _ in range(min(int(0.5 / seconds), 20)):
-                seconds = min(seconds, twin(chosen, stack, owner, signals, ks, args)[1])
+                seconds = min(seconds, twin(chosen, held, owner, signals, ks, args)[1])
             for _ in range(min(int(0.5 / kernel_seconds), 20)):
                 again = kernel(chosen, dictionaries, owner, signals, ks)[1]
                 kernel_seconds = min(kernel_seconds, again)
@@ -139,16 +135,16 @@ def speed(args):
                 break
             count *= 10
         if args.profile:
-            profile(chosen, stack, owner, signals, ks, args)
+            profile(chosen, held, owner, signals, ks, args)
 
 
-def profile(chosen, stack, owner, signals, ks, args):
+def profile(chosen, held, owner, signals, ks, args):
     """Print the operations that took most of the time."""
     kinds = [torch.profiler.ProfilerActivity.CPU]
     if args.device.startswith("cuda"):
         kinds.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=kinds) as recorded:
-        twin(chosen, stack, owner, signals, ks, args)
+        twin(chosen, held, owner, signals, ks, args)
     averages = recorded.key_averages()
     spent = {
         e.key: e.self_device_time_total if len(kinds) > 1 else e.self_cpu_time_total
@@ -168,13 +164,12 @@ def residual(instance, x):
 def leaves(chosen, instance, k, support, amount):
     """Whether the kernel leaves its support when y moves a little and the rows change places."""
     rng = np.random.default_rng(0)
-    entry, options = get_algorithm(chosen.name), dict(chosen.options)
     for _ in range(8):
         noise = rng.standard_normal(instance.y.shape)
         moved = instance.y + amount * np.linalg.norm(instance.y) * noise / np.linalg.norm(noise)
         order = rng.permutation(moved.size)
         dictionary = sparsebench.Dictionary(instance.A[order])
-        other = solve_checked(entry, options, dictionary, moved[order], k)
+        other = chosen.solve(dictionary, moved[order], k)
         if not np.array_equal(other.support, support):
             return True
     return False
@@ -197,9 +192,9 @@ def agreement(args):
             owner = np.zeros(len(instances), int) if fixed else np.arange(len(instances))
             signals = np.stack([i.y for i in instances])
             sizes = np.array([i.support.size for i in instances])
-            stack = batched.stack(dictionaries, args.device, args.precision)
+            held = stack(dictionaries, args.device, args.precision)
             for chosen in choose_algorithms(args.algorithms):
-                found, _ = twin(chosen, stack, owner, signals, sizes, args)
+                found, _ = twin(chosen, held, owner, signals, sizes, args)
                 theirs, _ = kernel(chosen, dictionaries, owner, signals, sizes)
                 for instance, k, a, b in zip(instances, sizes, found, theirs, strict=True):
                     same = np.array_equal(a.support, b.support) or (
@@ -249,10 +244,15 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
+    twins = ",".join(entry.name for entry in sparsebench.algorithms() if entry.twin)
     for function in (speed, agreement):
         command = commands.add_parser(function.__name__)
         command.set_defaults(run=function)
-        command.add_argument("-a", "--algorithms", default=",".join(devices.TWINS))
+        command.add_argument(
+            "-a",
+            "--algorithms",
+            default=",".join(entry.name for entry in sparsebench.algorithms() if entry.twin),
+        )
         command.add_argument("--device", default="torch-cpu")
         command.add_argument("--precision", default="float64")
         if function is agreement:

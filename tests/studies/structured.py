@@ -66,7 +66,7 @@ def solvers(names):
                 attempt(sparsebench.solve, name, A, y, K) for A, y in zip(As, ys, strict=True)
             ],
         )
-        for precision in ("float64", "float32") if entry.name in batched.TWINS else ():
+        for precision in ("float64", "float32") if entry.twin else ():
             label = f"{entry.name} ({precision} twin)"
             yield (
                 label,

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sparsebench.experiments.unrolling import learning_curves
+from sparsebench.experiments.learned.unrolling import learning_curves
 from sparsebench.learned import weights
 from sparsebench.problems import draw_batch, draw_dictionary
 from sparsebench.registry import choose_problem

@@ -42,8 +42,11 @@ def used(pid):
 def one_worker(runner):
     """Give a function that solves blocks in a worker, started as a run does, and tells its id."""
     try:
-        from sparsebench.pool import _spread
-    except ImportError:  # an older checkout
+        try:
+            from sparsebench.run.pool import _spread
+        except ImportError:  # commits before it had a room
+            from sparsebench.pool import _spread
+    except ImportError:  # those before there was a pool
         from joblib.executor import get_memmapping_executor
 
         solve = getattr(runner, "solve_one", None) or runner._solve_one
@@ -69,7 +72,10 @@ def look():
     """Start a worker in this process's checkout and print what it has used at each moment."""
     from rich.console import Console
 
-    from sparsebench import runner
+    try:
+        from sparsebench.run import engine as runner
+    except ImportError:  # commits before it had a room
+        from sparsebench import runner
     from sparsebench.registry import choose_algorithms, choose_problem
 
     problem, algorithms = choose_problem("gaussian"), choose_algorithms([ALGORITHMS])

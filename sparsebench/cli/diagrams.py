@@ -1,0 +1,188 @@
+"""The commands of the two main figures: the phase transition and the support distance."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+from sparsebench import problems
+from sparsebench.cli import options, results
+from sparsebench.cli.application import command
+from sparsebench.experiments import presets
+from sparsebench.experiments.phase_transition import PhaseTransition
+from sparsebench.experiments.support_distance import SupportDistance
+from sparsebench.registry import Choice, choose_problem, on_device
+from sparsebench.report import tables
+from sparsebench.run.worker import first_coherence
+from sparsebench.types import InputError
+
+Ratios = Annotated[
+    str | None,
+    typer.Option(
+        help="Undersampling ratios m/n, e.g. 0.1,0.5,0.9 or first:last:step, the last one "
+        "included where a step meets it; m is the nearest whole number (even between two), "
+        "at least 1."
+    ),
+]
+HalfWidth = Annotated[
+    float | None, typer.Option(help="Target half-width of every interval, in units of k.")
+]
+MaxTrials = Annotated[
+    int | None,
+    typer.Option(
+        help="Most trials (dictionaries) an algorithm and m; each is solved at up to six k."
+    ),
+]
+Grid = Annotated[
+    int,
+    typer.Option(
+        metavar="TRIALS",
+        help="Instead of sampling where the information is: this many trials "
+        "at every k, for checking.",
+    ),
+]
+
+
+@command(
+    "phase-transition",
+    "sparsebench phase-transition --preset quick",
+    "sparsebench phase-transition -a 'omp,sea' -a 'htp[step=1.8/L]' --ratios 0.3,0.5,0.7",
+    "sparsebench phase-transition -a 'omp,homotopy' --ratios 0.1:0.9:0.05",
+    "sparsebench phase-transition --plugin my_algorithm.py -a 'omp,my_algorithm'",
+)
+def phase_transition(
+    algorithms: options.Algorithms = None,
+    problem: options.ProblemText = None,
+    preset: options.Preset = "default",
+    n: options.Size = None,
+    ratios: Ratios = None,
+    half_width: HalfWidth = None,
+    max_trials: MaxTrials = None,
+    grid: Grid = 0,
+    seed: options.Seed = 0,
+    jobs: options.Workers = None,
+    out: options.Out = options.RESULTS,
+    plugin: options.Plugins = None,
+    time_limit: options.TimeLimit = presets.TIME_LIMIT,
+    retry: options.Retry = None,
+    device: options.Device = "cpu",
+    precision: options.Precision = "float64",
+    quiet: options.Quiet = False,
+) -> None:
+    """Draw the diagram: up to which sparsity does each algorithm recover the support?"""
+    chosen = options.preset_named(presets.PHASE_TRANSITION, preset)
+    options.load_files(plugin)
+    n = options.at_least_one("--n", n, chosen["n"])
+    parts = chosen["ratios"] if ratios is None else options.read_ratios(ratios)
+    half_widths, share_of_m = _targets(chosen, half_width, n)
+    if not 0 <= grid <= options.LARGEST:
+        raise InputError(f"--grid is a number of trials up to {options.LARGEST:,}, not {grid}")
+    placed, device = on_device(
+        options.wanted_algorithms(algorithms, plugin, chosen["algorithms"]), device, precision
+    )
+    experiment = PhaseTransition(
+        algorithms=placed,
+        problem=choose_problem(problem or chosen["problem"]),
+        n=n,
+        ms=sorted({max(1, round(part * n)) for part in parts}),
+        half_widths=half_widths,
+        max_trials=options.at_least_one("--max-trials", max_trials, chosen["max_trials"]),
+        grid=grid,
+        seed=seed,
+        time_limit=options.positive_seconds("--time-limit", time_limit),
+        share_of_m=share_of_m,
+    )
+    problems.check_seed(seed)
+    coherences = [
+        first_coherence(experiment.problem, m, n, seed, experiment.time_limit)
+        for m in experiment.ms
+    ]
+    report = results.run_stored(experiment, out, jobs, plugin, device, retry)
+    thresholds = _told(experiment.thresholds(), experiment.algorithms)
+    results.write_csv(experiment.cells(), out / "cells.csv")
+    written = results.publish(thresholds, experiment.recipe(), out / "thresholds.csv")
+    tables.print_diagram(thresholds, experiment, coherences)
+    tables.print_report(report, [*written, out / "cells.csv"], out)
+
+
+def _targets(
+    preset: dict[str, Any], half_width: float | None, n: int
+) -> tuple[dict[float, float], bool]:
+    """Return which half-widths intervals are to reach at each level, and whether in units of m."""
+    if half_width is not None and not half_width > 0:
+        raise InputError(f"--half-width must be positive, not {half_width}")
+    share_of_m = preset["share_of_m"] and half_width is None
+    unit = 1 if share_of_m else n
+    half_widths = {
+        level: width * unit if half_width is None else half_width
+        for level, width in preset["half_widths"].items()
+    }
+    return half_widths, share_of_m
+
+
+@command(
+    "support-distance",
+    "sparsebench support-distance --preset quick",
+    "sparsebench support-distance -p 'deconvolution[width=2,snr=40]' --ks 5:50:5",
+    "sparsebench support-distance -p 'super-resolution[factor=4]' --ks 5:40:5",
+    "sparsebench support-distance -p gaussian --m 250 --ks 20,40,60 -a 'omp,sea'",
+)
+def support_distance(
+    algorithms: options.Algorithms = None,
+    problem: options.ProblemText = None,
+    preset: options.Preset = "default",
+    n: options.Size = None,
+    m: options.Measurements = None,
+    ks: Annotated[
+        str | None, typer.Option(help="Sparsities, e.g. 5,10,20 or first:last:step.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials at each k.")] = None,
+    seed: options.Seed = 0,
+    jobs: options.Workers = None,
+    out: options.Out = options.RESULTS,
+    plugin: options.Plugins = None,
+    time_limit: options.TimeLimit = presets.TIME_LIMIT,
+    retry: options.Retry = None,
+    device: options.Device = "cpu",
+    precision: options.Precision = "float64",
+    quiet: options.Quiet = False,
+) -> None:
+    """Draw the mean support distance of each algorithm against the sparsity k."""
+    chosen = options.preset_named(presets.SUPPORT_DISTANCE, preset)
+    options.load_files(plugin)
+    n = options.at_least_one("--n", n, chosen["n"])
+    generator = choose_problem(problem or chosen["problem"])
+    m = problems.default_measurements(generator, n) if m is None else m
+    placed, device = on_device(
+        options.wanted_algorithms(algorithms, plugin, chosen["algorithms"]), device, precision
+    )
+    experiment = SupportDistance(
+        algorithms=placed,
+        problem=generator,
+        n=n,
+        m=options.at_least_one("--m", m),
+        ks=options.read_whole_numbers("--ks", ks) if ks else chosen["ks"],
+        trials=options.at_least_one("--trials", trials, chosen["trials"]),
+        seed=seed,
+        time_limit=options.positive_seconds("--time-limit", time_limit),
+    )
+    for k in experiment.ks:
+        problems.check_sizes(m, n, k)
+    problems.check_seed(seed)
+    coherence = first_coherence(generator, experiment.m, n, seed, experiment.time_limit)
+    report = results.run_stored(experiment, out, jobs, plugin, device, retry)
+    distances = _told(experiment.distances(), experiment.algorithms)
+    written = results.publish(distances, experiment.recipe(), out / "distances.csv")
+    tables.print_distances(distances, experiment, coherence)
+    tables.print_report(report, written, out)
+
+
+def _told(frame: pd.DataFrame, algorithms: list[Choice]) -> pd.DataFrame:
+    """Add what each algorithm is told and its family."""
+    by_label = {chosen.label: chosen for chosen in algorithms}
+    return frame.assign(
+        told=[",".join(by_label[label].told) for label in frame["algorithm"]],
+        family=[by_label[label].family for label in frame["algorithm"]],
+    )

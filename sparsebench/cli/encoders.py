@@ -1,0 +1,84 @@
+"""The command that trains deep l0 encoders."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from sparsebench.cli import options, results
+from sparsebench.cli.application import command
+from sparsebench.experiments import presets
+from sparsebench.experiments.learned.encoders import EncoderComparison, run, summary
+from sparsebench.report import console, encoder_tables
+from sparsebench.run.progress import Lines, moving_bar, time_left
+from sparsebench.system.stopping import when_stopped
+from sparsebench.types import check_whole
+
+
+@command(
+    "encoders",
+    "sparsebench encoders",
+    "sparsebench encoders --preset sensitivity",
+    "SPARSEBENCH_DATA=~/data sparsebench encoders --preset paper",
+    "sparsebench encoders --preset paper --p 128 --training 10000 --test 2000 --epochs 15",
+)
+def encoders(
+    preset: Annotated[
+        str, typer.Option(help="quick, paper, or sensitivity (to open choices).")
+    ] = "quick",
+    images: Annotated[str | None, typer.Option(help="digits (embedded) or mnist.")] = None,
+    p: Annotated[str | None, typer.Option(help="Dictionary sizes, e.g. 128,256.")] = None,
+    size: Annotated[int | None, typer.Option(help="M of the M-sparse problem.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Dictionaries and trainings, at least 2.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
+    training: Annotated[int | None, typer.Option(help="Most training images; 0 for all.")] = None,
+    test: Annotated[int | None, typer.Option(help="Most test images; 0 for all.")] = None,
+    jobs: options.Workers = None,
+    out: options.Out = options.RESULTS,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train deep l0 encoders on images, beside the iterations they unroll: three tables."""
+    chosen = options.preset_named(presets.ENCODERS, preset)
+    changes: dict[str, Any] = {
+        "images": images,
+        "ps": tuple(options.read_whole_numbers("--p", p)) if p else None,
+        "size": size,
+        "seeds": None if seeds is None else tuple(range(check_whole("--seeds", seeds, 2, 1000))),
+        "epochs": None if epochs is None else options.at_least_one("--epochs", epochs),
+        "training": None if training is None else check_whole("--training", training, 0, 10**9),
+        "test": None if test is None else check_whole("--test", test, 0, 10**9),
+    }
+    if images is not None and images != chosen["images"] and size is None:
+        changes["size"] = presets.ENCODER_SIZES.get(images)
+    plan = EncoderComparison(
+        **chosen | {key: value for key, value in changes.items() if value is not None}
+    )
+    workers = options.worker_count(jobs)
+    results.check_out(out)
+    rows = _computed(plan, workers)
+    stem = "encoders-sensitivity" if len(plan.variants) > 1 else "encoders"
+    written = results.publish(rows, plan.recipe(), out / f"{stem}.csv")
+    encoder_tables.print_encoders(summary(rows), plan)
+    console.say_written(written)
+
+
+def _computed(plan: EncoderComparison, workers: int) -> pd.DataFrame:
+    """Run a plan under a progress bar."""
+    lines, begin = Lines(console.news), time.perf_counter()
+    when_stopped("stopped; what was computed is kept, and the same command continues")
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
+    with moving_bar(console.news, *columns, TimeElapsedColumn()) as progress:
+        task = progress.add_task("images", total=1.0)
+
+        def report(what: str, share: float) -> None:
+            progress.update(task, description=what, completed=share)
+            left = time_left(time.perf_counter() - begin, share, 1 - share)
+            lines.say(lambda: f"encoders: {what}, {share:.0%} done{left}")
+
+        return run(plan, workers, report)

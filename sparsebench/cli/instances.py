@@ -1,0 +1,179 @@
+"""The commands that look closer, at few instances: what is found, how it is explored, the time."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from sparsebench import problems
+from sparsebench.cli import options, results
+from sparsebench.cli.application import command
+from sparsebench.experiments import presets
+from sparsebench.experiments.exploration import SizedProblem, check_explorations, explore
+from sparsebench.experiments.instance import solutions
+from sparsebench.experiments.timing import choose_workloads, usual_algorithms
+from sparsebench.experiments.timing import run as run_timing
+from sparsebench.registry import choose_problem
+from sparsebench.report import console, tables
+from sparsebench.run.engine import compile_all
+from sparsebench.run.progress import Doing
+from sparsebench.system.stopping import when_stopped
+from sparsebench.types import check_whole
+
+
+@command(
+    "instance",
+    "sparsebench instance",
+    "sparsebench instance -p 'deconvolution[width=3,snr=30]' --k 10 -a 'omp,sea,ridge'",
+    "sparsebench instance -p 'super-resolution[factor=4]' --trial 3",
+)
+def instance(
+    algorithms: options.Algorithms = None,
+    problem: options.ProblemText = None,
+    n: options.Size = None,
+    m: options.Measurements = None,
+    k: Annotated[int | None, typer.Option(help="Non-zeros of x*.")] = None,
+    trial: Annotated[int, typer.Option(help="Which instance.")] = 0,
+    window: Annotated[
+        int | None,
+        typer.Option(help="Atoms in the region that is enlarged, the one with most spikes."),
+    ] = None,
+    seed: options.Seed = 0,
+    out: options.Out = options.RESULTS,
+    plugin: options.Plugins = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Draw one instance: the signal, the true spikes and what each algorithm finds."""
+    preset = presets.INSTANCE
+    options.load_files(plugin)
+    generator = choose_problem(problem or preset["problem"])
+    n = options.at_least_one("--n", n, preset["n"])
+    m = problems.default_measurements(generator, n) if m is None else m
+    k = preset["k"] if k is None else k
+    problems.check_sizes(m, n, k)
+    problems.check_seed(seed)
+    chosen = options.wanted_algorithms(algorithms, plugin, preset["algorithms"])
+    sizes = {
+        "n": n,
+        "m": m,
+        "k": k,
+        "trial": check_whole("--trial", trial, 0, 10**9),
+        "seed": seed,
+        "window": check_whole(
+            "--window", min(preset["window"], n) if window is None else window, 1, n
+        ),
+    }
+    problems.draw_dictionary(generator, m, n, sizes["trial"], seed)  # refuses sizes it cannot have
+    results.check_out(out)
+    compile_all(chosen, console.news)
+    found = solutions(generator, chosen, **sizes)
+    recipe = {
+        "experiment": "instance",
+        "problem": generator.recipe,
+        "algorithms": [one.recipe for one in chosen],
+        **sizes,
+    }
+    written = results.publish(found, recipe, out / "instance.csv")
+    tables.print_solutions(found)
+    console.say_written(written)
+
+
+@command(
+    "exploration",
+    "sparsebench exploration",
+    "sparsebench exploration -a 'sea[max_iter=10000],els+sea[step=18/L]' --trials 30",
+)
+def exploration(
+    algorithms: options.Algorithms = None,
+    trials: Annotated[int | None, typer.Option(help="Instances of each problem.")] = None,
+    seed: options.Seed = 0,
+    jobs: options.Workers = None,
+    out: options.Out = options.RESULTS,
+    plugin: options.Plugins = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Draw how many supports an exploration meets, and its best residual, as iterations pass."""
+    preset = presets.EXPLORATION
+    options.load_files(plugin)
+    chosen = options.wanted_algorithms(algorithms, None, preset["algorithms"])
+    workloads = [SizedProblem(*sizes) for sizes in preset["workloads"]]
+    trials = options.at_least_one("--trials", trials, preset["trials"])
+    workers = options.worker_count(jobs)
+    problems.check_seed(seed)
+    check_explorations(chosen, trials)
+    results.check_out(out)
+    when_stopped("stopped; the same command begins anew")
+    compile_all(chosen, console.news)
+    with Doing(console.news, "exploring") as doing:
+        found = explore(
+            chosen,
+            workloads,
+            trials=trials,
+            seed=seed,
+            workers=workers,
+            plugins=[str(path) for path in plugin or ()],
+            report=lambda done, total: doing.update(f"exploring: {done} of {total} instances"),
+        )
+    recipe = {
+        "experiment": "exploration",
+        "workloads": [asdict(workload) for workload in workloads],
+        "algorithms": [one.recipe for one in chosen],
+        "trials": trials,
+        "seed": seed,
+    }
+    written = results.publish(found, recipe, out / "exploration.csv")
+    row: Any
+    for row in found.drop_duplicates(["problem", "algorithm"]).itertuples():
+        if row.failures:
+            console.out.print(
+                f"{row.algorithm}: {row.failures} of {trials} solves failed: {row.problem}"
+            )
+    console.say_written(written)
+
+
+@command(
+    "timing",
+    "sparsebench timing",
+    "sparsebench timing --workload gaussian -a 'omp,ista,sklearn-*,spams-*'",
+    "sparsebench timing --workload batch --repeats 3 --budget 60",
+)
+def timing(
+    algorithms: options.Algorithms = None,
+    workload: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-w",
+            "--workload",
+            metavar="PATTERNS",
+            help="gaussian, gaussian-2000, deconvolution, batch; by default all.",
+        ),
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Rounds in which every algorithm has a turn.")] = 10,
+    budget: Annotated[
+        float, typer.Option(help="Seconds an algorithm may spend on a workload.")
+    ] = 10.0,
+    seed: options.Seed = 0,
+    out: options.Out = options.RESULTS,
+    plugin: options.Plugins = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Time the algorithms, and the published packages that are installed, on one thread."""
+    options.load_files(plugin)
+    chosen = options.wanted_algorithms(algorithms, plugin, ",".join(usual_algorithms()))
+    workloads = choose_workloads(workload or ())
+    problems.check_seed(seed)
+    results.check_out(out)
+    when_stopped("stopped; the same command begins anew")
+    rows = run_timing(
+        chosen,
+        workloads,
+        repeats=options.at_least_one("--repeats", repeats),
+        budget=options.positive_seconds("--budget", budget),
+        seed=seed,
+        console=console.news,
+    )
+    results.write_csv(rows, out / "timing.csv")
+    tables.print_timing(rows)
+    console.say_written([out / "timing.csv"])

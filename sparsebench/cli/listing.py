@@ -1,0 +1,158 @@
+"""The commands that say what there is: names, what a folder of results holds, and its rows."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sparsebench import problems, solvers
+from sparsebench.cli import options
+from sparsebench.cli.application import command
+from sparsebench.experiments import presets
+from sparsebench.registry import FAMILIES, nearest_name, split
+from sparsebench.report import console, tables
+from sparsebench.run.store import Store, plain_columns
+from sparsebench.system.folders import written_whole
+from sparsebench.types import InputError
+
+# Names, each with what is said about it.
+_Entries = Iterator[tuple[str, ...]]
+
+
+@command("list")
+def list_names(
+    what: Annotated[str, typer.Argument(help="algorithms, problems, presets or all.")] = "all",
+    plugin: options.Plugins = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the README's table of algorithms.")
+    ] = False,
+) -> None:
+    """List algorithms, problems and presets, with their options and what they are told."""
+    options.load_files(plugin)
+    if markdown:
+        console.say(algorithm_table())
+        return
+    kinds = {"algorithms": _algorithms, "problems": _problems, "presets": _presets}
+    if what not in ("all", *kinds):
+        raise InputError(nearest_name(what, ("all", *kinds), "list"))
+    for kind in kinds if what == "all" else [what]:
+        _print_entries(kind, kinds[kind]())
+        if kind == "algorithms":
+            _print_lacking()
+
+
+def _algorithms() -> _Entries:
+    for entry in solvers.algorithms():
+        about = f"{entry.family}; told {', '.join(entry.told)}"
+        if entry.options:
+            about += f"; options {_options_text(entry.options)}"
+        lacks = "" if entry.installed else f" (needs {entry.requires})"
+        yield entry.name + lacks, about, entry.summary, entry.source
+
+
+def _problems() -> _Entries:
+    for entry in problems.problems():
+        yield entry.name, f"options {_options_text(entry.options)}", entry.summary, entry.source
+
+
+def _presets() -> _Entries:
+    for main_figure, known in (
+        ("phase-transition", presets.PHASE_TRANSITION),
+        ("support-distance", presets.SUPPORT_DISTANCE),
+    ):
+        for name, settings in known.items():
+            others = {key: value for key, value in settings.items() if key != "algorithms"}
+            algorithms = ", ".join(split(settings["algorithms"]))
+            title = f"{main_figure} --preset {name}"
+            yield title, f"algorithms {algorithms}", _options_text(others)
+
+
+def _print_lacking() -> None:
+    """Say which algorithms need what is not installed."""
+    lacking = [entry for entry in solvers.algorithms() if entry.needs]
+    for needs in dict.fromkeys(entry.needs for entry in lacking):
+        names = ", ".join(entry.name for entry in lacking if entry.needs == needs)
+        console.say(_filled(f"not installed: {names}: needs {needs}", "", "  "))
+
+
+def _filled(text: str, first: str, next_ones: str) -> str:
+    """Break a text into lines of the page, between words alone."""
+    return textwrap.fill(
+        text,
+        width=console.out.width,
+        initial_indent=first,
+        subsequent_indent=next_ones,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _print_entries(title: str, entries: _Entries) -> None:
+    """Print names, each with indented lines about it, wrapped between words."""
+    console.out.print(f"{title}:")
+    for name, *about in entries:
+        console.say(f"\n{name}")
+        for text in filter(None, about):
+            console.say(_filled(text, "    ", "      "))
+    console.out.print()
+
+
+def algorithm_table() -> str:
+    """Return the Markdown table of the package's algorithms: what, told, start, cost, source."""
+    lines = [
+        "| algorithm | what it is | told | may continue another | flops an iteration | source |",
+        "|---|---|---|---|---|---|",
+    ]
+    entries = [e for e in solvers.algorithms() if e.family != "plug-in"]
+    for entry in sorted(entries, key=lambda e: FAMILIES.index(e.family)):
+        cost = entry.cost.replace("**3", "³").replace("**2", "²").replace("*", "")
+        what = entry.summary.rstrip(".").replace("|", "\\|")
+        lines.append(
+            f"| `{entry.name}` | {what} | {', '.join(entry.told)} "
+            f"| {'yes' if entry.accepts('start') else ''} | {cost} | {entry.source} |"
+        )
+    return "\n".join(lines)
+
+
+@command("status")
+def status(out: options.Out = options.RESULTS) -> None:
+    """Show what a folder of results holds."""
+    with Store(out, writable=False) as store:
+        summary = store.summary()
+        tables.print_stored(summary)
+        for run in store.runs().itertuples(index=False):
+            ended = run.finished if isinstance(run.finished, str) else "did not finish"
+            console.say(f"run {run.id}: {run.started} to {ended}: {run.command}")
+        size = store.path.stat().st_size / 2**20
+        console.out.print(f"{store.path}: {int(summary['rows'].sum()):,} rows, {size:.1f} MiB")
+
+
+@command("export")
+def export(
+    file: Annotated[Path, typer.Argument(help="Where to: .csv, .csv.gz or .parquet.")],
+    out: options.Out = options.RESULTS,
+) -> None:
+    """Write every trial row of a folder of results to one file."""
+    if not file.name.endswith((".csv", ".csv.gz", ".parquet")):
+        raise InputError(f"cannot write {file.name}: end its name in .csv, .csv.gz or .parquet")
+    with Store(out, writable=False) as store:
+        rows = plain_columns(store.frame())
+    try:
+        with written_whole(file) as part:
+            if file.suffix == ".parquet":
+                rows.to_parquet(part, index=False)
+            else:
+                rows.to_csv(part, index=False)
+    except ImportError:
+        raise InputError("parquet needs pyarrow: pip install pyarrow, or write .csv") from None
+    except OSError as error:
+        raise InputError(str(error)) from None
+    console.out.print(f"{file}: {len(rows):,} rows")
+
+
+def _options_text(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in values.items())

@@ -1,0 +1,185 @@
+"""The options that commands share, and how the texts of options are read."""
+
+from __future__ import annotations
+
+import warnings
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sparsebench.registry import Choice, choose_algorithms, load_plugin, nearest_name
+from sparsebench.report import console
+from sparsebench.system.resources import default_workers
+from sparsebench.types import InputError, Status, check_whole
+
+# The largest size or number of trials that is taken.
+LARGEST = 1_000_000
+
+
+def _hush(quiet: bool) -> bool:
+    console.news.quiet = quiet
+    return quiet
+
+
+Algorithms = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-a",
+        "--algorithms",
+        metavar="PATTERNS",
+        help="Which algorithms, with options in brackets; "
+        "may be given several times, e.g. -a 'omp,htp,sea*' -a 'iht[step=1/L,max_iter=500]'.",
+    ),
+]
+ProblemText = Annotated[
+    str | None,
+    typer.Option(
+        "-p", "--problem", metavar="NAME", help="Which problem, e.g. 'deconvolution[width=3]'."
+    ),
+]
+Preset = Annotated[str, typer.Option(help="quick, default, family or paper.")]
+Size = Annotated[int | None, typer.Option("--n", help="Atoms (columns of the dictionary).")]
+Measurements = Annotated[
+    int | None,
+    typer.Option("--m", help="Measurements; by default what the problem says: n, n/factor or n/2."),
+]
+Seed = Annotated[int, typer.Option(help="Root seed.")]
+Workers = Annotated[
+    int | None, typer.Option("-j", "--jobs", help="Processes; by default one a core.")
+]
+# As --plugin, made absolute before a plug-in can change the working directory.
+Out = Annotated[
+    Path, typer.Option("-o", "--out", resolve_path=True, help="Folder for all that a run writes.")
+]
+RESULTS = Path("results")
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        resolve_path=True,
+        help="A Python file with your own functions (A, y, k) -> x. What the file contains is "
+        "their version, part of the key of their rows; what it reads or imports is not.",
+    ),
+]
+TimeLimit = Annotated[
+    float,
+    typer.Option(
+        help="Seconds of CPU time that a solve may use before it counts as failed; one that waits "
+        "instead may take ten times as long. Drawing an instance may take as long, or a minute; a "
+        "dictionary that all trials share, an hour."
+    ),
+]
+Retry = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STATUSES",
+        help="Compute rows of these statuses anew: time-out, error, or time-out,error.",
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="cpu (compiled kernels), cuda, cuda:1 or torch-cpu (their torch twins, many problems "
+        "at once), or auto. Rows of a device are kept apart from those of the cpu."
+    ),
+]
+Precision = Annotated[str, typer.Option(help="float64; on a device also float32.")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "-q", "--quiet", callback=_hush, help="Say no progress, only warnings and what went wrong."
+    ),
+]
+
+
+def preset_named(known: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return the settings of a command's preset."""
+    if name not in known:
+        raise InputError(nearest_name(name, known, "preset"))
+    return known[name]
+
+
+def load_files(plugin: list[Path] | None) -> None:
+    """Load the files of plug-ins, and print their warnings."""
+    for path in plugin or ():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            load_plugin(path)
+        for warning in caught:
+            console.err.print(f"warning: {warning.message}", soft_wrap=True)
+
+
+def wanted_algorithms(
+    patterns: list[str] | None, plugin: list[Path] | None, usual: str
+) -> list[Choice]:
+    """Return the chosen algorithms: by default the usual ones and whatever the plug-ins add."""
+    if patterns:
+        return choose_algorithms(patterns)
+    own = [name for path in plugin or () for name in load_plugin(path)]
+    return choose_algorithms([usual, *own])
+
+
+def at_least_one(option: str, value: int | None, default: int = 0) -> int:
+    """Check a whole number, or its default where none is stated."""
+    return check_whole(option, default if value is None else value, 1, LARGEST)
+
+
+def positive_seconds(option: str, value: float) -> float:
+    """Check a number of seconds."""
+    if not 0 < value <= 1e6:
+        raise InputError(f"{option} must be a positive number of seconds up to 1e6, not {value}")
+    return value
+
+
+def worker_count(jobs: int | None, option: str = "--jobs") -> int:
+    """Return how many processes or threads are wanted: by default one a core."""
+    return default_workers() if jobs is None else at_least_one(option, jobs)
+
+
+def read_ratios(text: str) -> list[float]:
+    """Read ``0.1,0.5,0.9`` or ``first:last:step``, whose decimals are added exactly."""
+    try:
+        if ":" in text:
+            first, last, step = (Decimal(part) for part in text.split(":"))
+            if not (0 < first <= last <= 1 and step > 0 and last - first <= LARGEST * step):
+                raise ValueError
+            count = int((last - first) // step) + 1
+            values = [float(first + i * step) for i in range(count)]
+        else:
+            values = [float(part) for part in text.split(",")]
+        if not all(0 < value <= 1 for value in values):
+            raise ValueError
+    except (ValueError, ArithmeticError):
+        raise InputError(
+            f"--ratios are m/n in (0, 1], as 0.1,0.5,0.9 or first:last:step, not {text!r}"
+        ) from None
+    return values
+
+
+def read_whole_numbers(option: str, text: str) -> list[int]:
+    """Read ``5,10,20`` or ``first:last:step``."""
+    try:
+        if ":" in text:
+            first, last, *step = (int(part) for part in text.split(":"))
+            run = range(first, last + 1, *step)
+            if run.step < 0 or len(run) > LARGEST:
+                raise ValueError
+            values = list(run)
+        else:
+            values = [int(part) for part in text.split(",")]
+        if not 0 < len(values) <= LARGEST:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{option} takes 5,10,20 or first:last:step, not {text!r}") from None
+    return sorted(set(values))
+
+
+def read_statuses(retry: str | None) -> list[str]:
+    """Read which rows are computed anew: of statuses that a machine may be to blame for."""
+    statuses = [] if retry is None else retry.split(",")
+    for one in statuses:
+        if one not in (Status.TIME_OUT, Status.ERROR):
+            raise InputError(f"--retry takes time-out, error or time-out,error, not {retry!r}")
+    return statuses

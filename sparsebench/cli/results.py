@@ -1,0 +1,97 @@
+"""What a command leaves in a folder: rows in a store, CSVs, and the pictures drawn from them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sparsebench import __version__
+from sparsebench.cli.application import stop
+from sparsebench.cli.options import read_statuses, worker_count
+from sparsebench.environment import describe
+from sparsebench.registry import devices
+from sparsebench.report import console
+from sparsebench.run.engine import Report, run
+from sparsebench.run.pool import WorkerDied
+from sparsebench.run.rows import Experiment
+from sparsebench.run.store import Store
+from sparsebench.seeding import digest
+from sparsebench.system.folders import check_writable, written_whole
+from sparsebench.system.stopping import when_stopped
+
+
+def run_stored(
+    experiment: Experiment,
+    out: Path,
+    jobs: int | None,
+    plugin: list[Path] | None,
+    device: str = "cpu",
+    retry: str | None = None,
+) -> Report:
+    """Run an experiment through the store of a folder."""
+    statuses = read_statuses(retry)
+    workers = worker_count(jobs)
+    with Store(out) as store:
+        when_stopped(
+            f"stopped; finished blocks are kept in {store.path}; the same command continues"
+        )
+        try:
+            return run(
+                experiment,
+                store,
+                workers=workers,
+                command=_command_line(sys.argv[1:]),
+                environment=describe() | devices.describe(device),
+                plugins=[str(path) for path in plugin or ()],
+                console=console.news,
+                device=device,
+                retry=statuses,
+            )
+        except WorkerDied as error:
+            stop(
+                f"error: {error}; finished blocks are kept in "
+                f"{store.path}; the same command continues, with -j 1 to see the culprit",
+                1,
+            )
+
+
+def check_out(out: Path) -> None:
+    """Refuse a folder of results that cannot be written, before anything runs."""
+    check_writable(out, "choose another folder with --out")
+
+
+def publish(frame: pd.DataFrame, recipe: Any, path: Path) -> list[Path]:
+    """Write a CSV that says what made it, draw its pictures beside it, and return all of them."""
+    write_csv(frame, path, recipe)
+    from sparsebench.report import figures
+
+    return [*figures.draw(path, path.parent), path]
+
+
+def write_csv(frame: pd.DataFrame, path: Path, recipe: Any = None) -> None:
+    """Write a CSV, with what made its rows where a recipe is given: hash, version and command."""
+    if recipe is not None:
+        command = _command_line(_deciding(sys.argv[1:]))
+        frame = frame.assign(recipe=digest(recipe), version=__version__, command=command)
+    with written_whole(path) as part:
+        frame.to_csv(part, index=False, float_format="%.6g")
+
+
+def _command_line(words: list[str]) -> str:
+    """Return the command as text that any file can hold, whatever bytes a path is made of."""
+    return ("sparsebench " + shlex.join(words)).encode("utf-8", "replace").decode()
+
+
+def _deciding(words: list[str]) -> list[str]:
+    """Leave out of a command line what does not decide its results."""
+    unimportant = ("-o", "--out", "-j", "--jobs", "--retry")
+    return [
+        word
+        for before, word in pairwise(["", *words])
+        if word.partition("=")[0] not in unimportant and before not in unimportant
+    ]

@@ -1,0 +1,108 @@
+"""The commands that run a study, compare two algorithms, and redraw figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sparsebench.cli import options, results
+from sparsebench.cli.application import command
+from sparsebench.experiments import presets, studies
+from sparsebench.experiments.comparison import compare
+from sparsebench.problems import check_seed
+from sparsebench.registry import choose_algorithms, nearest_name
+from sparsebench.report import console, tables
+from sparsebench.run.store import Store
+from sparsebench.types import InputError
+
+
+@command(
+    "study",
+    help="Run one of the studies around the two main figures, and draw it.\n\n"
+    + "\n\n".join(f"`{name}`: {study.what}" for name, study in studies.STUDIES.items()),
+)
+def study(
+    name: Annotated[str, typer.Argument(help="Which study.")],
+    preset: Annotated[str, typer.Option(help="quick or paper.")] = "paper",
+    seed: options.Seed = 0,
+    jobs: options.Workers = None,
+    out: options.Out = options.RESULTS,
+    time_limit: options.TimeLimit = presets.TIME_LIMIT,
+    retry: options.Retry = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Run a study through the store, write its CSV, and draw it."""
+    experiments = studies.experiments(
+        name, preset, seed, options.positive_seconds("--time-limit", time_limit)
+    )
+    for experiment in experiments:  # what the last one cannot have is said before any runs
+        check_seed(experiment.seed)
+    reports = [results.run_stored(one, out, jobs, None, retry=retry) for one in experiments]
+    recipes = [experiment.recipe() for experiment in experiments]
+    recipe = recipes[0] if len(recipes) == 1 else recipes
+    written = results.publish(studies.estimates(name, experiments), recipe, out / f"{name}.csv")
+    for report in reports[:-1]:
+        tables.print_report(report, [], out)
+    tables.print_report(reports[-1], written, out)
+
+
+@command("figures")
+def redraw(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAMES]", help="Which figures; by default all there is data for."),
+    ] = None,
+    data: Annotated[Path, typer.Option(help="Folder of the CSVs, and of the figures.")] = Path(
+        "figures"
+    ),
+) -> None:
+    """Redraw figures from the CSVs in a folder alone: nothing is solved."""
+    from sparsebench.report import figures
+
+    for source in figures.sources(names, data):
+        written = figures.draw(source, data)
+        console.say(f"{source}: wrote " + ", ".join(path.name for path in written))
+
+
+@command(
+    "compare",
+    "sparsebench compare els+sea omp,htp,sp",
+    "sparsebench compare sea els,homotopy --by distance",
+)
+def compare_algorithms(
+    first: Annotated[str, typer.Argument(help="An algorithm, with options in brackets.")],
+    others: Annotated[str, typer.Argument(help="Those it is compared with, as in -a.")],
+    by: Annotated[
+        str, typer.Option(help="threshold (of a diagram), or distance (at each k).")
+    ] = "threshold",
+    out: options.Out = options.RESULTS,
+    plugin: options.Plugins = None,
+    device: Annotated[str, typer.Option(help="Whose rows: cpu, torch-cpu or cuda.")] = "cpu",
+    precision: options.Precision = "float64",
+    time_limit: Annotated[
+        float, typer.Option(help="Whose rows: those of runs with this limit.")
+    ] = presets.TIME_LIMIT,
+) -> None:
+    """Compare algorithms on the instances that a folder of results holds: paired differences."""
+    if by not in ("threshold", "distance"):
+        raise InputError(nearest_name(by, ("threshold", "distance"), "--by"))
+    options.load_files(plugin)
+    one = [chosen.on(device, precision) for chosen in choose_algorithms(first)]
+    if len(one) != 1:
+        raise InputError(f"name one algorithm first, not the {len(one)} that {first!r} selects")
+    rest = [chosen.on(device, precision) for chosen in choose_algorithms(others)]
+    rest = [other for other in rest if other != one[0]]
+    if not rest:
+        raise InputError(f"name an algorithm to compare {one[0].label} with")
+    with Store(out, writable=False) as store:
+        found = compare(
+            store.frame(), one[0], rest, by, options.positive_seconds("--time-limit", time_limit)
+        )
+    data = out / f"comparison-{by}.csv"
+    results.write_csv(found, data)
+    groups = ["other", "problem", "problem_version", "seed", "n"]
+    for _, rows in found.groupby([*groups, "level" if by == "threshold" else "m"], sort=False):
+        tables.print_differences(rows, by)
+    console.say_written([data])

@@ -1,0 +1,1 @@
+"""What trained networks are compared in: deep l0 encoders, and unrolled iterations."""

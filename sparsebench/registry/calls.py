@@ -1,0 +1,160 @@
+"""One call of one algorithm: scales are removed, and what it answers is checked."""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsebench.registry.records import Algorithm
+from sparsebench.system.limits import interruption
+from sparsebench.types import (
+    LARGEST_EXPONENT,
+    Dictionary,
+    FloatArray,
+    InputError,
+    Result,
+    Status,
+    all_finite,
+    as_reals,
+    exponent_to_order_one,
+)
+
+#: What is said of an estimate that overflows at the scale of A and y.
+BEYOND_DOUBLE = "x does not fit into double precision: A is too small for this y"
+#: What is said of a start whose image would overflow when it is squared.
+TOO_LARGE_START = "start is too large for this A and y: its image exceeds y beyond measure"
+
+
+def call(
+    entry: Algorithm,
+    options: dict[str, Any],
+    dictionary: Dictionary,
+    y: FloatArray,
+    k: int,
+    **given: Any,
+) -> Result:
+    """Solve for one signal whose inputs have been checked; extreme scales of y are removed.
+
+    Raises
+    ------
+    InputError
+        If the algorithm returns something else than a finite x, shape (n,), with at most k
+        non-zeros.
+    """
+    n = dictionary.shape[1]
+    exponent = exponent_to_order_one(y)
+    scaled = np.ldexp(y, -exponent) if exponent else y.copy()
+    # Nearly always the first atom settles it.
+    if np.dot(dictionary.atoms[0], scaled) == 0.0 and not (dictionary.atoms @ scaled).any():
+        return Result(np.zeros(n), 0, Status.CONVERGED, 0.0)
+    # A plain function sees the array as it was given; each gets its own copy of the signal.
+    seen: Any = dictionary.A if entry.plain else dictionary
+    signal = y.copy() if entry.plain else scaled
+    shift = 0 if entry.plain else exponent - dictionary.exponent
+    if "start" in given:
+        given["start"] = _scaled_start(given["start"], -shift)
+    begin = time.perf_counter()
+    try:
+        answer = entry.function(seen, signal, k, **options, **given)
+    except np.linalg.LinAlgError as error:
+        if entry.plain:
+            raise
+        raise InputError(
+            f"{entry.name} cannot factor this dictionary: LAPACK says {error}"
+        ) from error
+    except SystemError as error:
+        raise interruption(error)  # noqa: B904
+    seconds = time.perf_counter() - begin
+    # What makes a peer's estimate comparable with ours is not its doing.
+    if entry.family == "peer" and isinstance(answer, Result):
+        seconds = answer.seconds
+    x, n_iter, status = _read_answer(entry.name, answer)
+    x = _checked_estimate(entry.name, x, (n,), k, status)
+    if shift:
+        x = _rescaled(x, shift, diverged=status == Status.DIVERGED)
+    history = answer.history if isinstance(answer, Result) else None
+    return Result(x, n_iter, status, seconds, history=history)
+
+
+def _rescaled(
+    x: FloatArray, exponent: int | NDArray[np.intc], diverged: bool = False
+) -> FloatArray:
+    """Return x * 2**exponent, refusing what overflows unless x has diverged anyway."""
+    with np.errstate(over="ignore"):
+        x = np.ldexp(x, exponent)
+    if not diverged and not all_finite(x):
+        raise InputError(BEYOND_DOUBLE)
+    return x
+
+
+def _scaled_start(start: FloatArray, exponent: int) -> FloatArray:
+    """Return start * 2**exponent, refusing what would overflow when it is squared."""
+    largest = float(np.abs(start).max(initial=0.0))
+    if largest and np.frexp(largest)[1] + exponent > 2 * LARGEST_EXPONENT:
+        raise InputError(TOO_LARGE_START)
+    return np.ldexp(start, exponent)
+
+
+def call_together(
+    entry: Algorithm, options: dict[str, Any], dictionary: Dictionary, signals: FloatArray, k: int
+) -> Result:
+    """Solve for signals, shape (B, m), in one call; extreme scales of each are removed."""
+    assert entry.several is not None
+    exponents = np.frexp(np.maximum(signals.max(axis=1), -signals.min(axis=1)))[1]
+    exponents = np.where(np.abs(exponents) > LARGEST_EXPONENT, exponents, 0)
+    scaled = np.ldexp(signals, -exponents[:, None]) if exponents.any() else signals
+    begin = time.perf_counter()
+    estimates, n_iter = entry.several(dictionary, scaled, k, **options)
+    seconds = time.perf_counter() - begin
+    estimates = _checked_estimate(entry.name, estimates, (len(signals), dictionary.shape[1]), k)
+    shifts = exponents - dictionary.exponent
+    x = _rescaled(estimates, shifts[:, None]) if shifts.any() else estimates
+    return Result(x.T, n_iter, (Status.CONVERGED,) * len(signals), seconds)
+
+
+def compile_kernels(entry: Algorithm, options: dict[str, Any]) -> None:
+    """Run an algorithm on a tiny problem, so that what it compiles is compiled."""
+    atoms = np.vander(np.linspace(-1.0, 1.0, 4), 8)
+    # What goes wrong here goes wrong there, where it is a row with its message.
+    with contextlib.suppress(Exception, SystemExit):
+        if entry.several is not None:
+            entry.several(Dictionary(atoms), atoms.T[:2].copy(), 2, **options)
+        given = {"support": np.array([1, 6])} if entry.accepts("support") else {}
+        call(entry, options, Dictionary(atoms), atoms[:, 1] + atoms[:, 6], 2, **given)
+
+
+def _read_answer(name: str, answer: Any) -> tuple[Any, int | None, Status]:
+    """Return (x, iterations, status) of what an algorithm returned: a `Result`, or x alone."""
+    if not isinstance(answer, Result):
+        return answer, None, Status.CONVERGED
+    try:
+        n_iter = None if answer.n_iter is None else operator.index(answer.n_iter)
+        return answer.x, n_iter, Status(answer.status)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{name} returned n_iter = {answer.n_iter!r} and status = {answer.status!r}, "
+            "not an integer (None if unknown) and a Status"
+        ) from None
+
+
+def _checked_estimate(
+    name: str, x: Any, shape: tuple[int, ...], k: int, status: Status = Status.CONVERGED
+) -> FloatArray:
+    """Return estimates as a fresh float64 array; one that has diverged need not be finite."""
+    if not isinstance(x, np.ndarray) or x.shape != shape:
+        found = f"shape {x.shape}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
+        raise InputError(f"{name} returned {found}, not an array of shape {shape}")
+    x = as_reals(x, f"the x that {name} returned")
+    if status == Status.DIVERGED:
+        return x
+    if not all_finite(x):
+        raise InputError(f"{name} returned NaN or infinite entries")
+    size = np.count_nonzero(x) if x.ndim == 1 else np.count_nonzero(x, axis=1).max()
+    if size > k:
+        raise InputError(f"{name} returned {size} non-zeros, more than k = {k}")
+    return x

@@ -1,0 +1,267 @@
+"""Choices: algorithms, chains and problems with all of their options, ready to be run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+from sparsebench.registry import calls, devices
+from sparsebench.registry.catalogue import algorithms, get_algorithm, get_problem
+from sparsebench.registry.grammar import Option, filled, label
+from sparsebench.registry.records import Algorithm, ProblemGenerator, flops
+from sparsebench.types import Dictionary, FloatArray, InputError, Result, Stage, Status
+
+Options = tuple[tuple[str, Option], ...]
+
+
+@dataclass(frozen=True, order=True)
+class ProblemChoice:
+    """A registered problem with all of its options: plain data that travels to workers and stores.
+
+    Attributes
+    ----------
+    name, version : str
+        Which problem.
+    options : tuple of (str, value)
+        Every option, defaults included, sorted by name.
+    label : str
+        The short text: the name, with those options that differ from their defaults.
+    """
+
+    name: str
+    options: Options
+    version: str
+    label: str = field(compare=False)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What determines it, as JSON data."""
+        return {"name": self.name, "version": self.version, "options": dict(self.options)}
+
+    @property
+    def record(self) -> ProblemGenerator:
+        """What is registered; `InputError` if another has its name by now."""
+        found = get_problem(self.name)
+        _check_version(self, found.version)
+        return found
+
+
+@dataclass(frozen=True)
+class Link:
+    """One algorithm with its options: the whole of a choice, or one link of a chain."""
+
+    algorithm: Algorithm
+    options: dict[str, Option]
+
+    @property
+    def label(self) -> str:
+        """The short text: the name, with those options that differ from their defaults."""
+        return label(self.algorithm.name, self.algorithm.options, self.options)
+
+    def solve(self, dictionary: Dictionary, y: FloatArray, k: int, **given: Any) -> Result:
+        """Solve for one signal whose inputs have been checked, as `calls.call` does."""
+        return calls.call(self.algorithm, self.options, dictionary, y, k, **given)
+
+
+@dataclass(frozen=True, order=True)
+class Choice:
+    """An algorithm or a chain, with all of its options and where it runs.
+
+    Only what is compared, and the label, travels to workers and stores; there the links are
+    found again.
+
+    Attributes
+    ----------
+    name, version : str
+        Which algorithm; of a chain, those of its links joined by +.
+    options : tuple of (str, value)
+        Every option, defaults included, sorted by name; in a chain prefixed: ``sea.step``.
+    label : str
+        The short text: the names, with what differs from the defaults.
+    device, precision : str
+        Where it runs: ``cpu``, ``torch-cpu`` or ``cuda``, in ``float64`` or ``float32``.
+    """
+
+    name: str
+    options: Options
+    version: str
+    label: str = field(compare=False)
+    device: str = "cpu"
+    precision: str = "float64"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the links behind: a function of a plug-in does not travel."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @cached_property
+    def links(self) -> tuple[Link, ...]:
+        """Each algorithm with its options; `InputError` if another has its name by now."""
+        return bind(self.registered(), dict(self.options)).links
+
+    def registered(self) -> list[Algorithm]:
+        """Return what has its names; `InputError` if that is another by now."""
+        entries = [get_algorithm(name) for name in self.name.split("+")]
+        _check_version(self, "+".join(entry.version for entry in entries))
+        return entries
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What determines it, as JSON data: rows of a device are told apart by options."""
+        options = dict(self.options)
+        if self.device != "cpu":
+            options["device"] = self.device
+        if self.precision != "float64":
+            options["precision"] = self.precision
+        options = dict(sorted(options.items()))
+        return {"name": self.name, "version": self.version, "options": options}
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What it is told beyond A and y."""
+        return tuple(dict.fromkeys(item for link in self.links for item in link.algorithm.told))
+
+    @property
+    def shares(self) -> tuple[str, ...]:
+        """The `Dictionary` quantities it reads."""
+        return tuple(dict.fromkeys(item for link in self.links for item in link.algorithm.shares))
+
+    @property
+    def family(self) -> str:
+        """The family of its last link."""
+        return self.links[-1].algorithm.family
+
+    @property
+    def plain(self) -> bool:
+        """Whether a link is a function of the array, which keeps what it compiles to itself."""
+        return any(link.algorithm.plain for link in self.links)
+
+    @property
+    def has_twin(self) -> bool:
+        """Whether every link has a torch twin."""
+        return all(link.algorithm.twin for link in self.links)
+
+    def accepts(self, given: str) -> bool:
+        """Whether it takes a start, the true support, or a wish for a history."""
+        return self.links[0].algorithm.accepts(given)
+
+    def solve(self, dictionary: Dictionary, y: FloatArray, k: int, **given: Any) -> Result:
+        """Solve for one signal whose inputs have been checked, on the processor.
+
+        Each link starts from the estimate before it; their costs add up.
+
+        Raises
+        ------
+        InputError
+            If an algorithm returns something else than a finite x, shape (n,), with at most k
+            non-zeros.
+        """
+        if len(self.links) == 1:
+            return self.links[0].solve(dictionary, y, k, **given)
+        stages: list[Stage] = []
+        history = None
+        for link in self.links:
+            result = link.solve(dictionary, y, k, **given)
+            n_iter = None if result.n_iter is None else int(result.n_iter)
+            stages.append(Stage(link.algorithm.name, n_iter, result.seconds))
+            history = history or result.history
+            given = {"start": result.x}
+            if result.status == Status.DIVERGED:
+                break
+        counts = [stage.n_iter for stage in stages]
+        total = None if None in counts else sum(counts)  # type: ignore[arg-type]
+        seconds = sum(stage.seconds for stage in stages)
+        return Result(result.x, total, result.status, seconds, tuple(stages), history)
+
+    def compile(self) -> None:
+        """Run its links on a tiny problem, so that what they compile is compiled."""
+        for link in self.links:
+            calls.compile_kernels(link.algorithm, link.options)
+
+    def flops(self, m: int, n: int, k: int, iterations: Sequence[float | None]) -> float:
+        """Return the stated flops of so many iterations of its links; NaN where unknown."""
+        if not iterations:
+            return float("nan")
+        return sum(
+            flops(link.algorithm, m, n, k) * (float("nan") if count is None else count)
+            for link, count in zip(self.links, iterations, strict=False)
+        )
+
+    def on(self, device: str, precision: str = "float64") -> Choice:
+        """Return it as rows of a device name it; the device need not be there.
+
+        Two cards of one machine count as one device: which of them computed a row is not part of
+        its key.
+
+        Raises
+        ------
+        InputError
+            If the device is none, or a link has no twin.
+        """
+        kind = device.partition(":")[0]
+        if kind not in devices.KINDS:
+            raise InputError(f"rows are of the devices cpu, torch-cpu or cuda, not of {device!r}")
+        devices.check_precision(kind, precision)
+        if kind == "cpu":
+            return self
+        for link in self.links:
+            if not link.algorithm.twin:
+                able = ", ".join(entry.name for entry in algorithms() if entry.twin)
+                name = link.algorithm.name
+                raise InputError(f"{name} runs on the processor only; on a device: {able}")
+        where = kind if precision == "float64" else f"{kind}, {precision}"
+        return replace(self, device=kind, precision=precision, label=f"{self.label} on {where}")
+
+
+def bind(entries: Sequence[Algorithm], given: dict[str, Any]) -> Choice:
+    """Return the chain of these algorithms, with what is given over their defaults.
+
+    Raises
+    ------
+    InputError
+        If an option is unknown, a value does not fit, a network is not trained, or a later link
+        cannot start from an estimate.
+    """
+    for entry in entries[1:]:
+        if not entry.accepts("start"):
+            able = ", ".join(e.name for e in algorithms() if e.accepts("start"))
+            raise InputError(f"{entry.name} cannot continue another algorithm; these can: {able}")
+    name = "+".join(entry.name for entry in entries)
+    prefixed = list(zip(prefixes(entries), entries, strict=True))
+    defaults = {prefix + key: v for prefix, entry in prefixed for key, v in entry.options.items()}
+    options = filled(name, defaults, given)
+    if options.get("weights") == "":
+        raise InputError(
+            f"{name} must be trained first: 'python -m sparsebench train {name}' "
+            f"prints the name of its weights, as in {name}[weights=...]"
+        )
+    links = tuple(
+        Link(entry, {key: options[prefix + key] for key in entry.options})
+        for prefix, entry in prefixed
+    )
+    version = "+".join(entry.version for entry in entries)
+    short = "+".join(link.label for link in links)
+    chosen = Choice(name, tuple(sorted(options.items())), version, short)
+    chosen.__dict__["links"] = links
+    return chosen
+
+
+def prefixes(entries: Sequence[Algorithm]) -> list[str]:
+    """Return what each link's options are prefixed with in a chain: ``els.``, ``sea.``.
+
+    A name that comes again is numbered: ``htp+els+htp`` has ``htp.``, ``els.`` and ``htp2.``.
+    """
+    if len(entries) == 1:
+        return [""]
+    names = [entry.name for entry in entries]
+    counts = [names[: i + 1].count(name) for i, name in enumerate(names)]
+    return [f"{n}{count if count > 1 else ''}." for n, count in zip(names, counts, strict=True)]
+
+
+def _check_version(chosen: Choice | ProblemChoice, version: str) -> None:
+    if version != chosen.version:
+        raise InputError(
+            f"{chosen.name} has changed since it was chosen (version {version}, not "
+            f"{chosen.version}): choose it again, or run the same command again"
+        )

@@ -1,0 +1,233 @@
+"""A curve an algorithm, many in a panel a family: phase transitions, support distances, history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+
+from sparsebench.report import picture, style
+from sparsebench.report.picture import POINTS, Picture
+
+# More algorithms than there are colours get a panel a family, and a larger family several.
+_MOST_IN_ONE = len(style.COLOURS)
+_PANELS = {
+    "greedy": "greedy pursuits",
+    "thresholding": "iterative thresholding",
+    "local search": "local search",
+    "exploration": "exploration and restarts",
+    "convex": "convex, message passing, Bayesian",
+    "message passing": "convex, message passing, Bayesian",
+    "Bayesian": "convex, message passing, Bayesian",
+    "baseline": "baselines",
+    "peer": "other packages",
+}
+
+
+@style.ours()
+def phase_transition(
+    thresholds: pd.DataFrame, level: float, footer: str, folder: Path, name: str
+) -> list[Path]:
+    """Draw rho = k/m against delta = m/n: a curve and band an algorithm, and Donoho-Tanner's.
+
+    Parameters
+    ----------
+    thresholds : DataFrame
+        Columns algorithm, family, told, m, n, level, estimate, lower, upper.
+    level : float
+        Which success rate.
+    footer, folder, name : str, Path, str
+        The small print, and where to write ``name.png`` and ``name.pdf``.
+    """
+    points = thresholds[thresholds["level"] == level]
+    ratios = points.assign(
+        x=points["m"] / points["n"],
+        **{column: points[column] / points["m"] for column in ("estimate", "lower", "upper")},
+    )
+    labels = "undersampling ratio m/n", "sparsity ratio k/m"
+    figure = _drawn(ratios, labels, limit=True)
+    top = max(0.35, min(1.05 * float(ratios["upper"].max()), 1.0))
+    for axes in figure.axes:
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, top)
+    title = f"{level:.0%} of supports recovered exactly"
+    return _finish(figure, title, footer, folder, name)
+
+
+@style.ours()
+def support_distance(distances: pd.DataFrame, footer: str, folder: Path, name: str) -> list[Path]:
+    """Draw the mean support distance against k, a curve and band an algorithm.
+
+    Parameters
+    ----------
+    distances : DataFrame
+        Columns algorithm, family, told, k, estimate, lower, upper.
+    footer, folder, name : str, Path, str
+        The small print, and where to write ``name.png`` and ``name.pdf``.
+    """
+    labels = "sparsity k", "mean support distance"
+    figure = _drawn(distances.assign(x=distances["k"]), labels)
+    top = min(1.0, 1.05 * float(distances["upper"].max()))
+    for axes in figure.axes:
+        axes.set_xlim(0, None)
+        axes.set_ylim(0, top)
+        style.whole_ticks(axes)
+    return _finish(figure, "", footer, folder, name)
+
+
+@style.ours()
+def history(times: pd.DataFrame, footer: str, folder: Path, name: str) -> list[Path]:
+    """Draw the seconds of a solve against the commits in their order, a panel a family.
+
+    Parameters
+    ----------
+    times : DataFrame
+        Columns commit, date, algorithm, family, told, estimate, lower, upper of one problem.
+    footer, folder, name : str, Path, str
+        The small print, and where to write ``name.png`` and ``name.pdf``.
+    """
+    commits = list(times.sort_values("date")["commit"].unique())
+    figure = _drawn(times.assign(x=times["commit"].map(commits.index)), ("commit", "time"))
+    for axes in figure.axes:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(EngFormatter(unit="s"))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_xticks(range(len(commits)), commits, rotation=90, fontsize=5)
+    title = f"time of a solve by commit: {times['panel'].iloc[0]}"
+    return _finish(figure, title, footer, folder, name)
+
+
+def _drawn(points: pd.DataFrame, labels: tuple[str, str], limit: bool = False) -> Figure:
+    """Draw few algorithms in one picture, many in a panel a family, the rest of them in grey."""
+    deltas = np.linspace(0.005, 0.995, 199)
+    if points["algorithm"].nunique() <= _MOST_IN_ONE:
+        figure, grid = style.panels(1, 1, 4.1, style.ONE_COLUMN)
+        if limit:
+            style.donoho_tanner(grid[0, 0], deltas, deltas)
+        _curves(grid[0, 0], points)
+        style.label_panels(grid, labels[0], [labels[1]])
+        return figure
+    panel = _panels_of(points)
+    titles = list(panel.cat.categories)
+    rows = -(-len(titles) // style.ACROSS)
+    height = 2.35 * rows + 0.3
+    figure, grid = style.panels(rows, style.ACROSS, height, sharex=True, sharey=True)
+    for axes, title in zip(grid.flat, titles, strict=False):
+        if limit:
+            style.donoho_tanner(axes, deltas, deltas)
+        if title != titles[0]:  # named once
+            for line in axes.lines:
+                line.set_label("_nolegend_")
+        for _, rows_of in points[panel != title].groupby("algorithm", sort=False):
+            ordered = rows_of.sort_values("x")
+            axes.plot(ordered["x"], ordered["estimate"], color="0.85", lw=0.6, zorder=0)
+        _curves(axes, points[panel == title])
+        axes.set_title(style.plain(title), fontsize=7.5)
+    style.label_panels(grid, labels[0], [labels[1]] * len(titles))
+    return figure
+
+
+def _panels_of(points: pd.DataFrame) -> pd.Series:
+    """Return the title of each row's panel, in their order: a family, cut where it is large."""
+    family = points["family"].map(_PANELS).fillna("others")
+    titles = pd.Series("", points.index)
+    ordered: list[str] = []
+    for title in (*dict.fromkeys(_PANELS.values()), "others"):
+        names = points["algorithm"][family == title].unique()
+        cuts = [names[i : i + _MOST_IN_ONE] for i in range(0, len(names), _MOST_IN_ONE)]
+        for number, part in enumerate(cuts, 1):
+            full = title if len(cuts) == 1 else f"{title} ({number} of {len(cuts)})"
+            titles[(family == title) & points["algorithm"].isin(part)] = full
+            ordered.append(full)
+    return titles.astype(pd.CategoricalDtype(ordered, ordered=True))
+
+
+def _curves(axes: Axes, points: pd.DataFrame) -> None:
+    several = points["algorithm"].nunique()
+    for index, (label, rows) in enumerate(points.groupby("algorithm", sort=False)):
+        style.curve(
+            axes,
+            rows.sort_values("x", kind="stable"),
+            style.by_place(index),
+            several,
+            lw=1.1,
+            markevery=-(-len(rows) // style.MOST_MARKERS),
+            ms=3.2,
+            label=style.legend_text(str(label), str(rows["told"].iloc[0])),
+        )
+
+
+def _finish(figure: Figure, title: str, footer: str, folder: Path, name: str) -> list[Path]:
+    """Place the title, the legends and the small print, and write both files."""
+    panels = figure.axes
+    small: Any = {"ha": "center", "va": "bottom", "color": "0.35"}
+    if len(panels) == 1:
+        axes = panels[0]
+        axes.set_title(style.plain(title), fontsize=8)
+        handles, texts = axes.get_legend_handles_labels()
+        figure.legend(
+            handles,
+            texts,
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0.025),
+            ncol=2 if max(map(len, texts)) > 16 else 3,
+            frameon=False,
+            handlelength=2.6,
+            columnspacing=1.2,
+        )
+        figure.text(0.5, 0.03, style.plain(footer), fontsize=5, **small)
+        figure.tight_layout(rect=(0, 0.08, 1, 1))
+    else:
+        for axes in panels:
+            legend = axes.legend(
+                loc="best",
+                fontsize=5.5,
+                handlelength=2.2,
+                borderpad=0.3,
+                labelspacing=0.25,
+                framealpha=0.85,
+                edgecolor="none",
+            )
+            legend.set_zorder(1.5)  # over what is grey, and under the curves: it hides no point
+        figure.suptitle(style.plain(title), fontsize=8)
+        figure.text(0.5, 0.0, style.plain(footer), fontsize=5.5, **small)
+        figure.tight_layout(rect=(0, 0.045, 1, 1))
+    return style.save(figure, folder, name)
+
+
+def _draw_thresholds(rows: pd.DataFrame, folder: Path) -> list[Path]:
+    half, nearly_all = sorted(rows["level"].unique())
+    small = picture.footer(rows, *picture.counted(rows[rows["level"] == nearly_all]), sizes="n")
+    return [
+        *phase_transition(rows, nearly_all, small, folder, "phase-transition"),
+        *phase_transition(rows, half, small, folder, "phase-transition-50"),
+    ]
+
+
+def _draw_distances(rows: pd.DataFrame, folder: Path) -> list[Path]:
+    small = picture.footer(rows, *picture.counted(rows), sizes="nm")
+    return support_distance(rows, small, folder, "support-distance")
+
+
+def _draw_history(frame: pd.DataFrame, folder: Path) -> list[Path]:
+    written = []
+    for panel, rows in frame.groupby("panel", sort=False):
+        small = picture.footer(rows, str(rows["machine"].iloc[0]), sizes="nmk")
+        written += history(rows, small, folder, f"history-{panel}")
+    return written
+
+
+_ALGORITHM = ("algorithm", "told", "family")
+THRESHOLDS = Picture(
+    _draw_thresholds, (*POINTS, "level"), (*_ALGORITHM, "stopped"), "phase-transition"
+)
+DISTANCES = Picture(_draw_distances, (*POINTS, "k"), _ALGORITHM, "support-distance")
+HISTORY = Picture(
+    _draw_history, (*POINTS, "k"), (*_ALGORITHM, "panel", "commit", "date", "machine")
+)

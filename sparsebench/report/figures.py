@@ -1,0 +1,110 @@
+"""From the CSV of a run to its pictures: what `figures` redraws, and what every run draws with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from sparsebench.experiments.learned import encoders
+from sparsebench.experiments.sampling import NOT_MONOTONE
+from sparsebench.experiments.studies import STUDIES
+from sparsebench.registry import nearest_name
+from sparsebench.report import diagrams, exploration, learned, multiples, spikes
+from sparsebench.report.picture import Picture
+from sparsebench.statistics import APPROXIMATE, AT_LEAST
+from sparsebench.types import InputError
+
+_PRODUCTS = ("products with an m × n matrix", {"scale": "whole"})
+_STUDIES = {name: multiples.study(study.axes) for name, study in STUDIES.items() if study.axes}
+_STUDIES["unrolling"] = multiples.study({"unrolling": _PRODUCTS})
+# By the stem of their CSV.
+_PICTURES: dict[str, Picture] = {
+    "thresholds": diagrams.THRESHOLDS,
+    "distances": diagrams.DISTANCES,
+    "instance": spikes.INSTANCE,
+    "exploration": exploration.EXPLORATION,
+    "full-grid": multiples.FULL_GRID,
+    **learned.pictures(encoders.summary),
+    "history": diagrams.HISTORY,
+    **_STUDIES,
+}
+# What is a name, even where it looks like a number.
+_TEXTS = ("algorithm", "series", "curve", "problem", "recipe", "version")
+
+
+def draw(data: Path, folder: Path) -> list[Path]:
+    """Draw every picture of a CSV into a folder, from that file alone.
+
+    Parameters
+    ----------
+    data : Path
+        ``thresholds.csv``, ``distances.csv``, ``instance.csv``, ``exploration.csv``, or
+        ``NAME.csv`` of a study.
+    folder : Path
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or of another kind.
+    """
+    if data.stem not in _PICTURES:
+        raise InputError(nearest_name(data.stem, _PICTURES, "CSV"))
+    return _PICTURES[data.stem].draw(_read(data), folder)
+
+
+def sources(names: list[str] | None, folder: Path) -> list[Path]:
+    """Return the CSVs of the named figures, or of all that the folder holds.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown (the nearest match is named), or there is nothing to draw.
+    """
+    known = {picture.name or stem: stem for stem, picture in _PICTURES.items()}
+    for name in names or ():
+        if name not in known:
+            raise InputError(nearest_name(name, known, "figure"))
+    if names:
+        return [folder / f"{known[name]}.csv" for name in dict.fromkeys(names)]
+    found = [folder / f"{stem}.csv" for stem in _PICTURES if (folder / f"{stem}.csv").exists()]
+    if not found:
+        raise InputError(f"no CSV of a figure in {folder}")
+    return found
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Return the rows of a CSV, without points that are none; refuse what no run has written."""
+    picture = _PICTURES[path.stem]
+    whole = ["m", "n", "seed", *picture.whole]
+    try:
+        frame = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str))
+        for column in ("problem", "problem_options", *whole, *picture.others):
+            if column not in frame:
+                raise ValueError(f"it has no column {column!r}")
+        whole += {"time_outs"} & set(frame)  # not in files of earlier versions
+        frame[whole] = frame[whole].apply(pd.to_numeric)
+        if frame.empty or frame[whole].isna().any(axis=None):
+            raise ValueError("it has no rows, or rows without numbers")
+        frame["problem_options"].map(json.loads)
+        if path.stem in _STUDIES and not set(frame["metric"]) <= set(multiples.METRICS):
+            raise ValueError("it has a metric that is none of ours")
+    except FileNotFoundError:
+        raise InputError(f"no file {path}") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+    if "stopped" in frame:  # success rates that rise again with k have no single threshold
+        none = frame["stopped"] == NOT_MONOTONE
+        points = ("estimate", "lower", "upper")
+        frame = frame.assign(**{name: frame[name].mask(none) for name in points})
+    if "coverage" in frame:  # what is nominal needs no word
+        kinds = [AT_LEAST, APPROXIMATE]
+        told = frame["coverage"].where(frame["coverage"].isin(kinds))
+        frame["coverage"] = pd.Categorical(told, kinds)
+    return frame.fillna({"told": ""})

@@ -1,0 +1,318 @@
+"""The tables that the command line prints of what it has found, and the sentences below them."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from sparsebench.environment import describe
+from sparsebench.experiments.phase_transition import PhaseTransition
+from sparsebench.experiments.sampling import GRID_TRIALS, LEVELS, NEARLY_ALL, NOT_MONOTONE
+from sparsebench.experiments.support_distance import SupportDistance
+from sparsebench.problems import is_fixed
+from sparsebench.report import console
+from sparsebench.run.engine import Report
+from sparsebench.statistics import APPROXIMATE, AT_LEAST
+from sparsebench.types import Status
+
+# A difference is called clear below this p-value.
+_CLEAR = 0.01
+
+
+def print_diagram(
+    thresholds: pd.DataFrame, experiment: PhaseTransition, coherences: list[float]
+) -> None:
+    """Print both thresholds at each m, how their intervals ended, and what sampling has saved."""
+    for level in LEVELS:
+        _print_thresholds(thresholds, level, experiment)
+    _print_stops(thresholds, experiment)
+    cells = thresholds[thresholds["level"] == NEARLY_ALL]
+    solves, full = int(cells["trials"].sum()), int(cells["grid_solves"].sum())
+    console.say(
+        f"{solves:,} solves; a full grid, {GRID_TRIALS} at every k up to where fewer than one in a "
+        f"thousand succeeds, would have taken {full:,}: {full / solves:.0f} times as many"
+    )
+    console.out.print(
+        "mutual coherence of the first dictionaries: "
+        + ", ".join(_number(c, ".2f") or "not drawn" for c in coherences)
+    )
+
+
+def _print_thresholds(thresholds: pd.DataFrame, level: float, experiment: PhaseTransition) -> None:
+    cells = {}
+    point: Any
+    for point in thresholds[thresholds["level"] == level].itertuples():
+        value = "< 1" if point.estimate < 1 else f"{point.estimate:.1f}"
+        mark = "*" if point.half_width > experiment.targets(point.m)[level] else ""
+        text = f"{value} ±{point.half_width:.1f}{mark}"
+        cells[point.algorithm, point.m] = "none" if point.stopped == NOT_MONOTONE else text
+    console.print_cells(
+        f"k at which {level:.0%} of supports are recovered, ± half-width of the 95 % interval "
+        f"({experiment.problem.label}, n = {experiment.n})",
+        [chosen.label for chosen in experiment.algorithms],
+        "m",
+        experiment.ms,
+        cells,
+    )
+
+
+def _print_stops(thresholds: pd.DataFrame, experiment: PhaseTransition) -> None:
+    several = thresholds[thresholds["stopped"] == NOT_MONOTONE]
+    if len(several):
+        where = several.groupby("algorithm", sort=False)["m"].unique()
+        console.say(
+            "none: the success rate falls, rises and falls again with k (tested below the point "
+            "found): "
+            + "; ".join(f"{name} at m = {', '.join(map(str, ms))}" for name, ms in where.items())
+        )
+    for kind, why in (
+        (AT_LEAST, "cover more often than 95 %: success falls within about three k"),
+        (APPROXIMATE, "are approximate: too few trials to see what rows of one trial share"),
+    ):
+        many = int((thresholds["coverage"] == kind).sum())
+        if many:
+            console.say(f"{many} of {len(thresholds)} intervals {why}")
+    cells = zip(thresholds["m"], thresholds["level"], strict=True)
+    wide = thresholds[
+        thresholds["half_width"] > [experiment.targets(m)[level] for m, level in cells]
+    ]
+    wide = wide[wide["stopped"] != NOT_MONOTONE]
+    if len(wide):
+        reasons = ", ".join(sorted(set(wide["stopped"])))
+        unit = " m" if experiment.share_of_m else ""
+        targets = ", ".join(
+            f"{width:g}{unit} at {level:.0%}" for level, width in experiment.half_widths.items()
+        )
+        console.out.print(
+            f"* {len(wide)} of {len(thresholds)} intervals are wider than their target "
+            f"(half-width {targets}); reason: {reasons}"
+        )
+
+
+def print_distances(distances: pd.DataFrame, experiment: SupportDistance, coherence: float) -> None:
+    """Print the mean support distance at each k."""
+    cells = {}
+    point: Any
+    for point in distances.itertuples():
+        half_width = (point.upper - point.lower) / 2
+        cells[point.algorithm, point.k] = f"{point.estimate:.2f} ±{half_width:.2f}"
+    console.print_cells(
+        f"mean support distance, ± half-width of the 95 % interval ({experiment.problem.label}, "
+        f"m = {experiment.m}, n = {experiment.n}, {experiment.trials} trials)",
+        [chosen.label for chosen in experiment.algorithms],
+        "k",
+        experiment.ks,
+        cells,
+    )
+    which = "dictionary" if is_fixed(experiment.problem) else "first dictionary"
+    console.out.print(
+        f"mutual coherence of the {which}: {_number(coherence, '.4f') or 'not drawn'}"
+    )
+
+
+def print_solutions(solutions: pd.DataFrame) -> None:
+    """Print what each algorithm found in one instance."""
+    table = Table("algorithm", "support distance", "relative residual", "status", "message")
+    row: Any
+    for row in solutions.dropna(subset="status").drop_duplicates("series").itertuples():
+        numbers = f"{row.support_distance:.2f}", f"{row.relative_residual:.1e}"
+        table.add_row(row.series, *numbers, row.status, row.message)
+    console.print_whole(table)
+
+
+def print_timing(rows: pd.DataFrame) -> None:
+    """Print a table of times for each workload, and what the floor is."""
+    for _, part in rows.groupby("workload", sort=False):
+        _print_workload(part)
+    console.say(
+        f"products of matrices run at {rows['dgemm_rate'].iloc[0] / 1e9:.1f} Gflop/s on one thread "
+        f"of {describe()['processor']}; the floor is the stated flops at that rate"
+    )
+
+
+def _print_workload(rows: pd.DataFrame) -> None:
+    """Print one workload's table: times a signal, then what was found, then what went wrong."""
+    first = rows.iloc[0]
+    console.out.print(
+        f"{first['workload']}: {first['problem']}, m = {first['m']}, n = {first['n']}, "
+        f"k = {first['k']}; times of one signal with the Gram matrix at hand, or alone"
+    )
+    columns: dict[str, list[str]] = {
+        "algorithm": list(rows["algorithm"]),
+        "time": [duration(value) for value in rows["seconds"]],
+        "quartiles": [
+            f"{duration(lower)} .. {duration(upper)}" if lower == lower else ""
+            for lower, upper in zip(rows["lower_quartile"], rows["upper_quartile"], strict=True)
+        ],
+        "alone": [duration(value) for value in rows["alone"]],
+        "exact": [_number(value, ".2f") for value in rows["exact"]],
+        "distance": [_number(value, ".3f") for value in rows["distance"]],
+        "residual": [_number(value, ".0e") for value in rows["residual"]],
+        "iterations": [_number(value, ".0f") for value in rows["iterations"]],
+        "floor": [duration(value) for value in rows["floor"]],
+        "x floor": [_number(value, ".1f") for value in rows["over_floor"]],
+        "x peer": [_number(value, ".2f") for value in rows["over_peer"]],
+        "peer": list(rows["peer"]),
+        "alone x peer": [_number(value, ".2f") for value in rows["alone_over_peer"]],
+        "peer alone": list(rows["alone_peer"]),
+        "family": list(rows["family"]),
+        "turns": [str(value) for value in rows["turns"]],
+        "signals": [str(value) for value in rows["signals"]],
+    }
+    console.print_columns(columns)
+    row: Any
+    for row in rows[rows["errors"] > 0].itertuples():
+        console.say(f"{row.algorithm}: {row.errors} failed: {row.message}")
+
+
+def print_report(report: Report, written: list[Path], out: Path) -> None:
+    """Say what was computed, what failed, where the time went and what was written."""
+    _print_failures(report)
+    if report.computed:
+        core_seconds = (report.wall - report.compiling) * report.workers
+        shares = ", ".join(
+            f"{name} {100 * seconds / core_seconds:.0f} %"
+            for name, seconds in (
+                ("instances", report.drawing),
+                ("Gram and norms", report.deriving),
+                ("solving", report.solving),
+                ("overhead", report.overhead),
+            )
+        )
+        kept = f", {report.found:,} rows were there" if report.found else ""
+        console.out.print(
+            f"{report.computed:,} rows computed in {report.wall:.1f} s with {report.workers} "
+            f"workers{kept} ({shares})"
+        )
+    else:
+        console.out.print(
+            f"nothing to compute: all {report.found:,} rows were in {out / 'results.db'}"
+        )
+    if written:
+        console.say_written(written)
+
+
+def _print_failures(report: Report) -> None:
+    """Say which solves failed, why, and which of them are the problem's failures."""
+    for label, statuses in report.statuses.items():
+        failed = {s: c for s, c in statuses.items() if Status(s).failed}
+        if failed:
+            total = sum(statuses.values())
+            counts = ", ".join(f"{count:,} {status}" for status, count in failed.items())
+            console.out.print(f"{label}: {counts} of {total:,} solves, counted as failures")
+            for message, count in report.messages[label].most_common(3):
+                console.out.print(f"    {count:,} times: {message}")
+    if any(statuses[Status.TIME_OUT] for statuses in report.statuses.values()):
+        console.out.print("the same command with --retry time-out computes the time-outs anew")
+    if report.undrawn:
+        total = report.computed + report.found
+        console.say(
+            f"no instance could be drawn at all: the failures of all {total:,} rows are the "
+            "problem's, and say nothing of the algorithms"
+            if report.undrawn == total
+            else f"{report.undrawn:,} of {total:,} rows are failures because the problem could not "
+            "draw their instance"
+        )
+
+
+def print_stored(summary: pd.DataFrame) -> None:
+    """Print how many rows of each problem and algorithm a store holds, and how they ended."""
+    table = Table(
+        *("problem", "version", "seed", "algorithm", "version", "time limit"),
+        *("rows", "exact", "failures", "time-outs", "core seconds"),
+    )
+    row: Any
+    for row in summary.itertuples(index=False):
+        table.add_row(
+            str(row.problem),
+            str(row.problem_version)[:8],
+            str(row.seed),
+            str(row.algorithm),
+            str(row.algorithm_version)[:8],
+            f"{row.time_limit:g} s",
+            *(f"{n:,}" for n in (row.rows, row.exact, row.failures, row.time_outs)),
+            _number(row.seconds, ".1f"),
+        )
+    console.print_whole(table)
+
+
+def print_differences(rows: pd.DataFrame, by: str) -> None:
+    """Print the differences from one other algorithm, and where each of the two is ahead."""
+    made = rows.iloc[0]
+    first, other = made["first"], made["other"]
+    sizes = f"{made['problem']}, version {made['problem_version']}, n = {made['n']}"
+    if by == "threshold":
+        at, form, what = "m", ".1f", f"k at {made['level']:.0%}"
+    else:
+        at, form, what, sizes = "k", ".3f", "support distance", f"{sizes}, m = {made['m']}"
+    table = Table(
+        *(at, first, other, "difference", "interval", "p", "alone", "p (McNemar)"),
+        title=f"{what}: {first} less {other} ({sizes}, seed {made['seed']})",
+        box=box.ROUNDED,
+    )
+    row: Any
+    for row in rows.itertuples():
+        one, two = (
+            "< 1" if by == "threshold" and value < 1 else _number(value, form) or "none"
+            for value in (row.first_estimate, row.other_estimate)
+        )
+        none = row.difference != row.difference
+        table.add_row(
+            str(getattr(row, at)),
+            one,
+            two,
+            "" if none else f"{row.difference:+{form}}",
+            "" if none else f"[{row.lower:+{form}}, {row.upper:+{form}}]",
+            "" if none else f"{row.p_value:.1g}",
+            f"{row.only_first} : {row.only_other} of {row.shared}",
+            f"{row.p_mcnemar:.1g}",
+        )
+    console.print_whole(table)
+    if by == "threshold":
+        _print_coverage(rows)
+    ahead = rows["difference"] > 0 if by == "threshold" else rows["difference"] < 0
+    clear = rows["p_value"] < _CLEAR
+    for name, part in ((first, rows[ahead & clear]), (other, rows[~ahead & clear])):
+        values = _ranges(set(part[at]), sorted(rows[at].unique()))
+        console.say(
+            f"{name} is ahead with p < {_CLEAR:g} at {len(part)} of {len(rows)} values of {at}"
+            + (f": {values} (largest p {part['p_value'].max():.1g})" if values else "")
+        )
+
+
+def _print_coverage(rows: pd.DataFrame) -> None:
+    """Say which differences of thresholds are approximate, and why some are none."""
+    about = rows.loc[rows["coverage"] == APPROXIMATE, "m"]
+    if len(about):
+        console.out.print(f"approximate, of few trials: at m = {', '.join(map(str, about))}")
+    for which in ("first", "other"):
+        for why, part in rows[rows[f"{which}_without"] != ""].groupby(f"{which}_without"):
+            ms = ", ".join(map(str, part["m"]))
+            console.say(f"none: {part[which].iloc[0]} at m = {ms}: {why}")
+
+
+def _ranges(some: set[int], every: list[int]) -> str:
+    """Write those values of a sorted list that are in a set, neighbours together: 3 to 9, 12."""
+    runs = [list(run) for inside, run in groupby(every, some.__contains__) if inside]
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs)
+
+
+def duration(seconds: float) -> str:
+    """Three digits with a unit: 41.2 µs, 3.08 ms, 12.0 s; nothing for NaN."""
+    for size, unit in ((1.0, "s"), (1e-3, "ms")):
+        if seconds >= 0.9995 * size:
+            return f"{_three_digits(seconds / size)} {unit}"
+    return f"{_three_digits(1e6 * seconds)} µs" if seconds == seconds else ""
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if value == value else ""

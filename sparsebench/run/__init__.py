@@ -1,0 +1,1 @@
+"""Rows made and kept: blocks, workers, devices, progress and the store."""

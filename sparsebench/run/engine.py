@@ -1,0 +1,256 @@
+"""A run: waves of blocks to the workers or a device, their rows to the store."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rich.console import Console
+
+from sparsebench.kernels import CACHE
+from sparsebench.registry import Choice, plugin_fingerprint
+from sparsebench.run.pool import Each, Overdue, pool
+from sparsebench.run.progress import Bar, Doing
+from sparsebench.run.rows import Block, Experiment, Outcome, Outcomes
+from sparsebench.run.store import Store
+from sparsebench.run.worker import (
+    KERNELS,
+    NO_INSTANCE,
+    Solved,
+    Versions,
+    compile_one,
+    memory_needed,
+    overdue,
+    solve_one,
+)
+from sparsebench.system.resources import available_memory
+from sparsebench.system.stopping import check_stopped
+
+# Bytes from which it is said what a worker needs.
+_LARGE = 2**30
+
+
+@dataclass
+class Report:
+    """What a run did: rows computed and found, failures, and where its time went (seconds).
+
+    `undrawn` are those rows, computed or found, whose instance could not be drawn.
+    """
+
+    computed: int = 0
+    found: int = 0
+    undrawn: int = 0
+    wall: float = 0.0
+    drawing: float = 0.0
+    deriving: float = 0.0
+    solving: float = 0.0
+    compiling: float = 0.0
+    workers: int = 1
+    statuses: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    messages: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+    def count_found(self, rows: Sequence[Outcomes]) -> None:
+        """Add rows that were in the store."""
+        for known in rows:
+            self.found += len(known)
+            for (algorithm, _), outcome in known.items():
+                self._count(algorithm, outcome)
+
+    def count_solved(self, block: Block, done: Solved) -> None:
+        """Add the rows of a block that has been computed, and where their time went."""
+        self.computed += len(done.outcomes)
+        self.drawing += done.drawing
+        self.deriving += done.deriving
+        self.solving += done.solving
+        for (algorithm, _), outcome in zip(block.pairs, done.outcomes, strict=True):
+            self._count(algorithm, outcome)
+
+    def _count(self, algorithm: Choice, outcome: Outcome) -> None:
+        self.statuses[algorithm.label][outcome.status] += 1
+        self.undrawn += outcome.message.startswith(NO_INSTANCE)
+        if outcome.message:
+            self.messages[algorithm.label][outcome.message] += 1
+
+    def summary(self) -> dict[str, float]:
+        """Return what the store keeps of it."""
+        names = ("computed", "found", "wall", "drawing", "deriving", "solving", "overhead")
+        return {name: getattr(self, name) for name in (*names, "compiling", "workers")}
+
+    @property
+    def overhead(self) -> float:
+        """Core seconds that went neither into instances, derived quantities nor solving."""
+        accounted = self.drawing + self.deriving + self.solving
+        return max((self.wall - self.compiling) * self.workers - accounted, 0.0)
+
+
+def run(
+    experiment: Experiment,
+    store: Store,
+    *,
+    workers: int,
+    command: str,
+    environment: Any,
+    plugins: Sequence[str] = (),
+    console: Console | None = None,
+    device: str = "cpu",
+    retry: Sequence[str] = (),
+) -> Report:
+    """Run an experiment to its end, computing only those rows that the store does not hold.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    store : Store
+    workers : int
+        Processes; 1 solves in this process.
+    command : str
+        Recorded with the run.
+    environment : dict
+        Recorded with the run.
+    plugins : sequence of str
+        Files that every worker loads.
+    console : rich.console.Console, optional
+        Where progress is shown.
+    device : str
+        Where those algorithms run whose choice says that it runs on a device (`on_device`).
+    retry : sequence of str
+        Statuses whose rows are computed anew, each once: a run that is stopped goes on with those
+        that it had not come to.
+
+    Raises
+    ------
+    DeviceError
+        If the device stops answering. Finished blocks are in the store.
+    InputError
+        If the problem refuses the sizes, the dictionary that all trials share cannot be drawn, or a
+        plug-in has changed since its algorithms were chosen.
+    """
+    console = console or Console(stderr=True)
+    waves = experiment.waves()
+    wanted = next(waves, [])
+    workers = affordable(wanted, workers, console)
+    report = Report(workers=workers)
+    versions = tuple((path, plugin_fingerprint(path)) for path in plugins)
+    run_id = 0
+    recipe = experiment.recipe() | ({"retry": sorted(retry)} if retry else {})
+    retried_before = store.first_of_unfinished(recipe) if retry else 0
+    if retry:  # recorded even if nothing is left to compute: it ends those that were stopped
+        run_id = store.start_run(command, recipe, environment)
+    compiled = False
+    start = time.perf_counter()
+    with Bar(experiment, console) as bar, pool(workers) as each:
+        try:
+            while True:
+                rows = [store.find(block, retry, retried_before) for block in wanted]
+                report.count_found(rows)
+                missing = _missing(wanted, rows)
+                if missing and not run_id:
+                    run_id = store.start_run(command, recipe, environment)
+                if missing and not compiled:
+                    report.compiling, compiled = compile_all(experiment.algorithms, console), True
+                bar.start_wave([block for _, block in missing])
+                for index, block, done in _solve_everywhere(missing, each, versions, device):
+                    check_stopped()  # a row that an interruption has spoilt is not stored
+                    store.add(run_id, block, done.outcomes, retry)
+                    rows[index].update(zip(block.pairs, done.outcomes, strict=True))
+                    report.count_solved(block, done)
+                    bar.finish(block, done)
+                wanted = waves.send(list(zip(wanted, rows, strict=True)))
+        except StopIteration:
+            pass
+    report.wall = time.perf_counter() - start
+    if run_id:
+        store.finish_run(run_id, report.summary())
+    return report
+
+
+def _missing(wanted: list[Block], rows: list[Outcomes]) -> list[tuple[int, Block]]:
+    """Return what of each block is not known, with its place."""
+    rest = [
+        replace(block, pairs=tuple(pair for pair in block.pairs if pair not in known))
+        for block, known in zip(wanted, rows, strict=True)
+    ]
+    return [(index, block) for index, block in enumerate(rest) if block.pairs]
+
+
+def affordable(blocks: Sequence[Block], workers: int, console: Console) -> int:
+    """Return how many workers the memory at hand is enough for, at most those wanted; say it."""
+    sizes: dict[tuple[int, int], set[Choice]] = {}
+    for block in blocks:
+        ours = {chosen for chosen, _ in block.pairs if chosen.device == "cpu"}
+        if ours:
+            sizes.setdefault((block.m, block.n), set()).update(ours)
+    needs = {size: memory_needed(*size, chosen) for size, chosen in sizes.items()}
+    if not needs:
+        return workers
+    (m, n), need = max(needs.items(), key=lambda item: item[1])
+    free = available_memory()
+    fewer = workers if free is None else min(workers, max(free // need, 1))
+    if fewer < workers or need > _LARGE or (free is not None and need > free):
+        had = "" if free is None else f"; {free / 2**30:.1f} GiB are free"
+        console.print(
+            f"a worker needs about {need / 2**30:.1f} GiB at m = {m}, n = {n}{had}: "
+            f"{fewer} at once" + (f" instead of {workers}" if fewer < workers else ""),
+            soft_wrap=True,
+        )
+    return fewer
+
+
+def compile_all(algorithms: Sequence[Choice], console: Console) -> float:
+    """Compile the kernels here, so that workers load them from disk; return the seconds."""
+    start = time.perf_counter()
+    what = "compiling kernels (once; cached from then on)"
+    with Doing(console, what) as doing:
+        for chosen in algorithms:
+            check_stopped()
+            if not chosen.plain:
+                compile_one(chosen)
+                doing.update(what)
+    os.environ[KERNELS] = ",".join(chosen.label for chosen in algorithms if not chosen.plain)
+    seconds = time.perf_counter() - start
+    if seconds > 3:
+        where = f"in {CACHE}, or the folder that NUMBA_CACHE_DIR names" if CACHE else "from now on"
+        console.print(f"compiled kernels in {seconds:.0f} s; cached {where}", soft_wrap=True)
+    return seconds
+
+
+def _solve_everywhere(
+    missing: list[tuple[int, Block]], each: Each, plugins: Versions, device: str
+) -> Iterator[tuple[int, Block, Solved]]:
+    """Yield each block, or its part for the workers and its part for the device, as it is done."""
+    ours: list[tuple[int, Block]] = []
+    theirs: list[tuple[int, Block]] = []
+    for index, block in missing:
+        for on_device, part in ((False, theirs), (True, ours)):
+            pairs = tuple(p for p in block.pairs if (p[0].device != "cpu") == on_device)
+            if pairs:
+                part.append((index, replace(block, pairs=pairs)))
+    if theirs:
+        yield from _solve_all(theirs, each, plugins)
+    if ours:
+        from sparsebench.run.device import solve_together
+
+        yield from solve_together(ours, device)
+
+
+def _solve_all(
+    missing: list[tuple[int, Block]], each: Each, plugins: Versions
+) -> Iterator[tuple[int, Block, Solved]]:
+    """Yield each block as it is done; large ones first, so that none is left over at the end."""
+    ordered = sorted(missing, key=lambda item: -sum(k * item[1].m for _, k in item[1].pairs))
+    while ordered:
+        again: list[tuple[int, Block]] = []
+        for position, done in each(solve_one, [(block, plugins) for _, block in ordered]):
+            index, block = ordered[position]
+            if isinstance(done, Overdue):
+                late = block.pairs[done.step]
+                rest = tuple(pair for pair in block.pairs if pair != late)
+                again += [(index, replace(block, pairs=rest))] if rest else []
+                yield index, replace(block, pairs=(late,)), Solved([overdue(block)], 0.0, 0.0, 0.0)
+            else:
+                yield index, block, done
+        ordered = again

@@ -1,0 +1,72 @@
+"""What is asked of a run and what it gives: blocks, their rows, and the experiments that choose."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sparsebench.registry import Choice, ProblemChoice
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The raw metrics of one solve; what a row holds beside its key.
+
+    A failed solve (an exception, NaN, a wrong shape, a time-out, divergence) has support distance
+    1 and no relative error or residual; it counts as not recovered. `n_iter` and `seconds` are None
+    where they are unknown. `stages` is empty, or for a chain a JSON list of
+    [name, iterations, seconds], one item a link. `near_1` and `near_2` are the support distances
+    that forgive one and two indices, where atoms are ordered along a line; None where they are not,
+    and in rows older than these columns.
+    """
+
+    support_distance: float
+    exact: bool
+    relative_error: float | None
+    relative_residual: float | None
+    n_iter: int | None
+    status: str
+    message: str
+    seconds: float | None
+    stages: str = ""
+    near_1: float | None = None
+    near_2: float | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """The unit of work: the (algorithm, k) pairs wanted on one dictionary draw."""
+
+    problem: ProblemChoice
+    seed: int
+    n: int
+    m: int
+    trial: int
+    pairs: tuple[tuple[Choice, int], ...]
+    time_limit: float
+
+
+Outcomes = dict[tuple[Choice, int], Outcome]
+# Rows of one wave: a block and its outcomes by (algorithm, k).
+Wave = list[tuple[Block, Outcomes]]
+Waves = Generator[list[Block], Wave, None]
+
+
+class Experiment(Protocol):
+    """Decides which rows are worth having; knows algorithms by name only."""
+
+    name: str
+    algorithms: list[Choice]
+
+    def waves(self) -> Waves:
+        """Yield blocks, receive their rows, until enough is known. A pure function of rows."""
+        ...
+
+    def solves_to_go(self) -> dict[tuple[Choice, int], int]:
+        """Forecast the solves beyond the wave in progress, by (algorithm, m); none by default."""
+        return {}
+
+    def recipe(self) -> dict[str, Any]:
+        """Everything that decides the result, as JSON data."""
+        ...

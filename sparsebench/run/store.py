@@ -1,0 +1,349 @@
+"""One SQLite file a folder of results: a row a trial, its key the recipe.
+
+Only the parent process writes. A block of rows is one transaction in WAL mode, so that a run
+killed at any moment loses the blocks in flight and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sparsebench.registry import Choice, ProblemChoice
+from sparsebench.run.rows import Block, Outcome
+from sparsebench.seeding import canonical
+from sparsebench.types import InputError
+
+FORMAT = 4
+FILE_NAME = "results.db"
+_OTHER = "choose another folder with --out"
+
+# `seconds` and `n_iter` are NULL where they are unknown: some peers do not tell, and no solve began
+# where no instance could be drawn.
+_ROWS_4 = """
+CREATE TABLE rows (
+    problem INTEGER NOT NULL REFERENCES problems, n INTEGER NOT NULL, m INTEGER NOT NULL,
+    trial INTEGER NOT NULL, algorithm INTEGER NOT NULL REFERENCES algorithms, k INTEGER NOT NULL,
+    run INTEGER NOT NULL REFERENCES runs,
+    support_distance REAL NOT NULL, exact INTEGER NOT NULL, relative_error REAL,
+    relative_residual REAL, n_iter INTEGER, status TEXT NOT NULL, message TEXT NOT NULL,
+    seconds REAL, stages TEXT NOT NULL DEFAULT '',
+    near_1 REAL, near_2 REAL,
+    PRIMARY KEY (problem, n, m, trial, algorithm, k)
+) WITHOUT ROWID;
+"""
+_OUTCOME_4 = (
+    "support_distance, exact, relative_error, relative_residual, n_iter, status, message, seconds, "
+    "stages, near_1, near_2"
+)
+_COLUMNS_4 = f"problem, n, m, trial, algorithm, k, run, {_OUTCOME_4}"
+# What a row that is computed anew takes from the new one: all but its key.
+_NEW = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS_4.split(", ")[6:])
+_SCHEMA = (
+    """
+CREATE TABLE format (version INTEGER NOT NULL);
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY, started TEXT NOT NULL, finished TEXT, command TEXT NOT NULL,
+    recipe TEXT NOT NULL, environment TEXT NOT NULL, report TEXT
+);
+CREATE TABLE algorithms (
+    id INTEGER PRIMARY KEY, recipe TEXT UNIQUE NOT NULL, name TEXT NOT NULL, label TEXT NOT NULL
+);
+CREATE TABLE problems (
+    id INTEGER PRIMARY KEY, recipe TEXT UNIQUE NOT NULL, name TEXT NOT NULL, label TEXT NOT NULL,
+    seed INTEGER NOT NULL
+);
+"""
+    + _ROWS_4
+)
+# What brings a file of an older format up to the next one.
+_MIGRATIONS = {
+    1: "ALTER TABLE rows ADD COLUMN stages TEXT NOT NULL DEFAULT ''",
+    2: "ALTER TABLE rows ADD COLUMN near_1 REAL; ALTER TABLE rows ADD COLUMN near_2 REAL",
+    # A column cannot lose its NOT NULL in place.
+    3: f"ALTER TABLE rows RENAME TO older; {_ROWS_4}"
+    f"INSERT INTO rows ({_COLUMNS_4}) SELECT {_COLUMNS_4} FROM older; DROP TABLE older",
+}
+
+
+class Store:
+    """The results of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Created if it does not exist.
+    writable : bool
+        Whether rows will be added; otherwise the file must exist.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written, or the file is missing, damaged, of another version or
+        no store at all.
+    """
+
+    def __init__(self, folder: Path, *, writable: bool = True) -> None:
+        self.path = folder / FILE_NAME
+        use = "write to" if writable else "read"
+        try:
+            fresh = not self.path.exists() or self.path.stat().st_size == 0
+        except OSError as error:
+            raise InputError(f"cannot {use} {self.path}: {error}; {_OTHER}") from None
+        if fresh and not writable:
+            raise InputError(f"no results in {folder}: {self.path} does not exist")
+        self._ids: dict[tuple[str, str], int] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self.path, timeout=30.0)
+        except (OSError, sqlite3.Error) as error:
+            raise InputError(f"cannot write to {self.path}: {error}; {_OTHER}") from None
+        try:
+            self._open(writable)
+        except sqlite3.OperationalError as error:
+            self._connection.close()
+            raise InputError(f"cannot {use} {self.path}: {error}; {_OTHER}") from None
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise InputError(
+                f"{self.path} is damaged or no store ({str(error).splitlines()[0]}): "
+                "move it away, or choose another --out"
+            ) from None
+        except InputError:
+            self._connection.close()
+            raise
+
+    def _open(self, writable: bool) -> None:
+        """Create the tables, or check that the file is whole and of this version."""
+        execute = self._connection.execute
+        if writable:
+            # Under the write lock, so that of two first runs only one creates the tables.
+            execute("BEGIN IMMEDIATE")
+        tables = set(execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall())
+        if writable and not tables:
+            for statement in _SCHEMA.split(";"):
+                execute(statement)
+            execute("INSERT INTO format VALUES (?)", (FORMAT,))
+        elif not {("format",), ("rows",)} <= tables:
+            raise InputError(f"{self.path} is a database, but no store of sparsebench")
+        self._connection.commit()
+        version = execute("SELECT version FROM format").fetchone()
+        if version is None:
+            raise sqlite3.DatabaseError("it has no version")
+        if version[0] not in (*_MIGRATIONS, FORMAT):
+            raise InputError(
+                f"{self.path} has format {version[0]}, this version of sparsebench reads "
+                f"{FORMAT}: choose another --out, or export it with the version that wrote it"
+            )
+        found = execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+        if version[0] != FORMAT:
+            self._migrate()
+        if writable:
+            execute("PRAGMA journal_mode = WAL")
+
+    def _migrate(self) -> None:
+        """Bring the file up to this format, in one transaction; no row changes."""
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            # Another process may have been first.
+            found = self._connection.execute("SELECT version FROM format").fetchone()[0]
+            for old in range(found, FORMAT):
+                for statement in _MIGRATIONS[old].split(";"):
+                    self._connection.execute(statement)
+            self._connection.execute("UPDATE format SET version = ?", (FORMAT,))
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Store all of the body's changes or none; a full disk is said with the file's name."""
+        try:
+            with self._connection:
+                yield
+        except sqlite3.Error as error:
+            raise type(error)(f"cannot write to {self.path}: {error}") from error
+
+    def start_run(self, command: str, recipe: Any, environment: Any) -> int:
+        """Record a run and return its id."""
+        with self._transaction():
+            cursor = self._connection.execute(
+                "INSERT INTO runs (started, command, recipe, environment) "
+                "VALUES (datetime('now'), ?, ?, ?)",
+                (
+                    command.encode("utf-8", "replace").decode(),
+                    canonical(recipe),
+                    canonical(environment),
+                ),
+            )
+        return int(cursor.lastrowid or 0)
+
+    def finish_run(self, run: int, report: Any) -> None:
+        """Record how a run ended."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE runs SET finished = datetime('now'), report = ? WHERE id = ?",
+                (canonical(report), run),
+            )
+
+    def first_of_unfinished(self, recipe: Any) -> int:
+        """Return the first of the last runs of a recipe that did not finish, or the next run."""
+        runs = self._connection.execute(
+            "SELECT id, finished FROM runs WHERE recipe = ? ORDER BY id DESC", (canonical(recipe),)
+        ).fetchall()
+        unfinished = [run for run, finished in takewhile(lambda one: one[1] is None, runs)]
+        if unfinished:
+            return int(unfinished[-1])
+        (last,) = self._connection.execute("SELECT ifnull(max(id), 0) FROM runs").fetchone()
+        return int(last) + 1
+
+    def add(
+        self, run: int, block: Block, outcomes: Sequence[Outcome], retried: Sequence[str] = ()
+    ) -> None:
+        """Append the rows of a finished block, all or none.
+
+        Rows that are there stay, unless their status is one of those `retried`.
+        """
+        try:
+            with self._transaction():
+                problem = self._enter(
+                    "problems", _problem_recipe(block), block.problem, seed=block.seed
+                )
+                keys = [
+                    (
+                        problem,
+                        block.n,
+                        block.m,
+                        block.trial,
+                        self._enter("algorithms", _algorithm_recipe(block, chosen), chosen),
+                        k,
+                        run,
+                    )
+                    for chosen, k in block.pairs
+                ]
+                # Another run may have been first; nothing else is passed over.
+                self._connection.executemany(
+                    f"INSERT INTO rows ({_COLUMNS_4}) VALUES ({','.join('?' * 18)}) "
+                    f"ON CONFLICT (problem, n, m, trial, algorithm, k) DO UPDATE SET {_NEW} "
+                    f"WHERE rows.status IN ({','.join('?' * len(retried))})",
+                    [key + astuple(o) + (*retried,) for key, o in zip(keys, outcomes, strict=True)],
+                )
+        except BaseException:
+            self._ids.clear()  # those entered here have been taken back
+            raise
+
+    def find(
+        self, block: Block, retried: Sequence[str] = (), before: int = 0
+    ) -> dict[tuple[Choice, int], Outcome]:
+        """Return those outcomes of a block that are stored.
+
+        Rows whose status is `retried` count as missing, where they are of a run `before` that one.
+        """
+        problem = self._id("problems", _problem_recipe(block))
+        by_id = {
+            self._id("algorithms", _algorithm_recipe(block, chosen)): chosen
+            for chosen in {chosen for chosen, _ in block.pairs}
+        }
+        wanted = set(block.pairs)
+        found = {}
+        for algorithm, k, run, *values in self._connection.execute(
+            f"SELECT algorithm, k, run, {_OUTCOME_4} FROM rows "
+            "WHERE problem = ? AND n = ? AND m = ? AND trial = ?",
+            (problem, block.n, block.m, block.trial),
+        ):
+            if algorithm in by_id and (by_id[algorithm], k) in wanted:
+                values[1] = bool(values[1])
+                outcome = Outcome(*values)
+                if outcome.status not in retried or run >= before:
+                    found[by_id[algorithm], k] = outcome
+        return found
+
+    def _id(self, table: str, recipe: str) -> int | None:
+        """Return the id of a recipe, if it is known."""
+        if (table, recipe) not in self._ids:
+            row = self._connection.execute(
+                f"SELECT id FROM {table} WHERE recipe = ?", (recipe,)
+            ).fetchone()
+            if row is None:
+                return None
+            self._ids[table, recipe] = row[0]
+        return self._ids[table, recipe]
+
+    def _enter(self, table: str, recipe: str, chosen: Choice | ProblemChoice, **more: int) -> int:
+        """Return the id of a recipe, which is entered if it is new."""
+        known = self._id(table, recipe)
+        if known is not None:
+            return known
+        columns = {"recipe": recipe, "name": chosen.name, "label": chosen.label, **more}
+        self._connection.execute(
+            f"INSERT INTO {table} ({','.join(columns)}) VALUES ({','.join('?' * len(columns))})",
+            tuple(columns.values()),
+        )
+        return self._enter(table, recipe, chosen, **more)
+
+    def frame(self) -> pd.DataFrame:
+        """Return every row, with the names and recipes of its problem and algorithm."""
+        frame = pd.read_sql_query(
+            "SELECT a.name AS algorithm, a.recipe AS algorithm_recipe, p.name AS problem, "
+            "p.label AS problem_label, p.recipe AS problem_recipe, p.seed, r.m, r.n, r.k, r.trial, "
+            "r.support_distance, r.exact, r.relative_error, r.relative_residual, r.n_iter, "
+            "r.status, r.message, r.seconds, r.stages, r.near_1, r.near_2, r.run FROM rows r "
+            "JOIN algorithms a ON a.id = r.algorithm JOIN problems p ON p.id = r.problem "
+            "ORDER BY p.recipe, r.n, r.m, a.recipe, r.k, r.trial",
+            self._connection,
+        )
+        measured = ("relative_error", "relative_residual", "seconds", "near_1", "near_2")
+        types = {"exact": "bool", "n_iter": "Int64", **dict.fromkeys(measured, "float64")}
+        return frame.astype(types)
+
+    def runs(self) -> pd.DataFrame:
+        """Return the runs: when, which command, which recipe, on what."""
+        return pd.read_sql_query("SELECT * FROM runs ORDER BY id", self._connection)
+
+    def summary(self) -> pd.DataFrame:
+        """Return rows, failures and seconds by recipes; NaN where no seconds are known."""
+        frame = pd.read_sql_query(
+            "SELECT p.label AS problem, p.recipe AS problem_recipe, p.seed, a.label AS algorithm, "
+            "a.recipe AS algorithm_recipe, count(*) AS rows, "
+            "sum(r.exact) AS exact, "
+            "sum(r.status IN ('error', 'time-out', 'diverged')) AS failures, "
+            "sum(r.status = 'time-out') AS time_outs, "
+            "sum(r.seconds) AS seconds FROM rows r JOIN algorithms a ON a.id = r.algorithm "
+            "JOIN problems p ON p.id = r.problem GROUP BY r.problem, r.algorithm "
+            "ORDER BY p.label, p.recipe, a.label, a.recipe",
+            self._connection,
+        )
+        return plain_columns(frame.astype({"seconds": "float64"}))
+
+
+def _problem_recipe(block: Block) -> str:
+    return canonical({**block.problem.recipe, "seed": block.seed})
+
+
+def _algorithm_recipe(block: Block, chosen: Choice) -> str:
+    return canonical({**chosen.recipe, "time_limit": block.time_limit})
+
+
+def plain_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with recipes spelled out as options, versions and time limit."""
+    for kind in ("algorithm", "problem"):
+        texts = frame.pop(f"{kind}_recipe")
+        recipes = {text: json.loads(text) for text in texts.unique()}
+        frame[f"{kind}_options"] = [json.dumps(recipes[text]["options"]) for text in texts]
+        frame[f"{kind}_version"] = [recipes[text]["version"] for text in texts]
+        if kind == "algorithm":
+            frame["time_limit"] = [recipes[text]["time_limit"] for text in texts]
+    return frame

@@ -1,0 +1,40 @@
+"""What workers on Linux are copies of: a process that has loaded all that they need.
+
+A page of memory that nobody writes to is then there once, however many workers there are. It has
+one thread, and has solved nothing of a run. To be imported by a server of `multiprocessing` only.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from contextlib import suppress
+
+from sparsebench.system.processes import THREADS, end_with_parent
+
+end_with_parent()  # and its copies with it
+os.environ.update(THREADS)  # before numpy is imported
+
+import numpy as np  # noqa: E402
+
+from sparsebench.registry import Choice, choose_algorithms  # noqa: E402
+from sparsebench.run.worker import KERNELS, compile_one  # noqa: E402
+
+
+def _is_ours(chosen: Choice) -> bool:
+    """Whether it runs compiled loops of ours alone, which start no thread."""
+    return all(
+        link.algorithm.function.__module__.startswith("sparsebench.")
+        and link.algorithm.family not in ("learned", "peer")
+        for link in chosen.links
+    )
+
+
+with suppress(Exception):  # what goes wrong here goes wrong in a worker, where it is told
+    for chosen in choose_algorithms(os.environ[KERNELS]):
+        if _is_ours(chosen):
+            compile_one(chosen)
+# A copy of this state would give every worker the same numbers.
+os.register_at_fork(after_in_child=np.random.seed)
+gc.collect()
+gc.freeze()  # or the next collection would write to every page that holds an object

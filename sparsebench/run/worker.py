@@ -1,0 +1,187 @@
+"""Blocks to rows, in a worker: instances are drawn and solved, and what fails becomes a row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache, partial
+
+from sparsebench import solvers as solvers  # registers the algorithms
+from sparsebench.problems import DrawError, draw_dictionary, draw_signal, is_fixed, is_ordered
+from sparsebench.registry import (
+    Algorithm,
+    Choice,
+    ProblemChoice,
+    forget_plugins,
+    load_plugin,
+    plugin_fingerprint,
+)
+from sparsebench.run import pool
+from sparsebench.run.guard import attempt, failed_row, measured, with_near
+from sparsebench.run.rows import Block, Outcome
+from sparsebench.types import Dictionary, InputError, Instance, Status
+
+# Seconds of CPU time that the first call of a plug-in may take, on a tiny problem: it may compile.
+_FIRST_CALL = 60.0
+# Those that drawing may take at least, whatever the limit of a solve: a dictionary that all trials
+# share may be learnt from images.
+_DRAWING, _LEARNING = 60.0, 3600.0
+# What the message of a row begins with that has no instance, and so says nothing of its algorithm.
+NO_INSTANCE = "no instance: "
+# The variable that names the algorithms of a run, whose kernels `template` loads for all workers.
+KERNELS = "SPARSEBENCH_KERNELS"
+# Bytes of a process that has compiled kernels and no problem yet.
+_PROCESS = 300 * 2**20
+# Plug-in files, with what each of them was when the run began.
+Versions = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Solved:
+    """The outcomes of a block, in the order of its pairs, and where the seconds went."""
+
+    outcomes: list[Outcome]
+    drawing: float
+    deriving: float
+    solving: float
+
+
+def solve_one(block: Block, plugins: Versions) -> Solved:
+    """Solve a block in a worker, which loads the plug-ins in the versions of the run."""
+    if pool.serving:
+        forget_plugins(but=[path for path, _ in plugins])  # those of the run it worked for before
+    for path, version in plugins:
+        if plugin_fingerprint(path) != version:
+            raise InputError(f"{path} changed during the run; run the same command again")
+        load_plugin(path)
+    return solve_block(block)
+
+
+@cache
+def compile_one(chosen: Choice) -> None:
+    """Load the compiled kernels into this process before anything is timed."""
+    if chosen.device == "cpu":
+        if chosen.plain:
+            attempt(chosen.compile, _FIRST_CALL)
+        else:
+            chosen.compile()
+
+
+def memory_needed(m: int, n: int, algorithms: Iterable[Algorithm | Choice]) -> int:
+    """Return about how many bytes a process takes that solves problems of m x n, itself included.
+
+    A dictionary and what it was drawn as, and the quantities that the algorithms share.
+    """
+    p = min(m, n)
+    sizes = {
+        "gram": n * n,
+        "squared_spectral_norm": 0 if n <= m else 2 * p * p,
+        "pseudo_inverse": m * n + p * p,
+        "svd": (m + n + 4 * p) * p,
+    }
+    shared = {name for algorithm in algorithms for name in algorithm.shares}
+    return _PROCESS + 8 * (2 * m * n + sum(sizes.get(name, 0) for name in shared))
+
+
+def solve_block(block: Block) -> Solved:
+    """Draw the dictionary of a block once and solve all of its pairs on it."""
+    start = time.perf_counter()
+    ordered = is_ordered(block.problem)
+    algorithms = dict.fromkeys(chosen for chosen, _ in block.pairs)
+    for chosen in algorithms:
+        chosen.registered()  # a plug-in may have changed since
+    instances = draw(block, ordered)
+    drawn = time.perf_counter()
+    dictionaries = {
+        id(i.dictionary): i.dictionary for i in instances.values() if isinstance(i, Instance)
+    }
+    for dictionary in dictionaries.values():  # one, unless none could be drawn
+        for quantity in sorted({name for chosen in algorithms for name in chosen.shares}):
+            with suppress(Exception):  # it fails again where it is a row with its message
+                getattr(dictionary, quantity)
+    for chosen in algorithms:
+        compile_one(chosen)
+    derived = time.perf_counter()
+    outcomes = []
+    for step, (chosen, k) in enumerate(block.pairs):
+        pool.note(step, block.time_limit)
+        outcomes.append(_outcome(chosen, instances[k], k, block.time_limit, ordered))
+    pool.note(-1, 0.0)
+    solved = time.perf_counter()
+    return Solved(outcomes, drawn - start, derived - drawn, solved - derived)
+
+
+def draw(block: Block, ordered: bool) -> dict[int, Instance | Outcome]:
+    """Draw the instance of every k of a block, or say in a failed row why there is none."""
+    ks = sorted({k for _, k in block.pairs})
+    recipe = block.trial, block.seed
+    dictionary = _dictionary(block.problem, block.m, block.n, *recipe, block.time_limit)
+    if isinstance(dictionary, Outcome):
+        return dict.fromkeys(ks, _undrawn(dictionary, ordered))
+    limit = _drawing_limit(block.problem, block.time_limit)
+    drawn = {
+        k: attempt(partial(draw_signal, block.problem, dictionary, k, *recipe), limit, _not_its_own)
+        for k in ks
+    }
+    return {k: _undrawn(i, ordered) if isinstance(i, Outcome) else i for k, i in drawn.items()}
+
+
+def _dictionary(
+    problem: ProblemChoice, m: int, n: int, trial: int, seed: int, time_limit: float
+) -> Dictionary | Outcome:
+    """Draw the dictionary of a trial, or say in a failed row why there is none."""
+    draw = partial(draw_dictionary, problem, m, n, trial, seed)
+    found = attempt(draw, _drawing_limit(problem, time_limit), _not_its_own)
+    if isinstance(found, Outcome) and is_fixed(problem):
+        raise InputError(f"{problem.label} has no dictionary: {found.message}")
+    return found
+
+
+def _drawing_limit(problem: ProblemChoice, time_limit: float) -> float:
+    """Return the seconds that drawing a dictionary or a signal may take."""
+    return max(_LEARNING if is_fixed(problem) else _DRAWING, time_limit)
+
+
+def _not_its_own(error: BaseException) -> bool:
+    """Whether a draw was refused, for sizes that cannot be, or memory was short: the run ends."""
+    return isinstance(error, InputError | MemoryError) and not isinstance(error, DrawError)
+
+
+def first_coherence(problem: ProblemChoice, m: int, n: int, seed: int, time_limit: float) -> float:
+    """Return the mutual coherence of the first dictionary, NaN where that one cannot be drawn.
+
+    Raises
+    ------
+    InputError
+        If the problem refuses the sizes, or the dictionary that all trials share cannot be drawn.
+    """
+    dictionary = _dictionary(problem, m, n, 0, seed, time_limit)
+    return float("nan") if isinstance(dictionary, Outcome) else dictionary.coherence
+
+
+def _undrawn(failure: Outcome, ordered: bool) -> Outcome:
+    """Return the row of an instance that could not be drawn: no solve began."""
+    return with_near(replace(failure, seconds=None, message=NO_INSTANCE + failure.message), ordered)
+
+
+def _outcome(
+    chosen: Choice, instance: Instance | Outcome, k: int, time_limit: float, ordered: bool
+) -> Outcome:
+    """Solve one instance; whatever goes wrong becomes a failed row with its message."""
+    if isinstance(instance, Outcome):
+        return instance
+    given = {"support": instance.support} if chosen.accepts("support") else {}
+
+    def solve() -> Outcome:
+        result = chosen.solve(instance.dictionary, instance.y, k, **given)
+        return measured(instance, result, ordered)
+
+    return with_near(attempt(solve, time_limit), ordered)
+
+
+def overdue(block: Block) -> Outcome:
+    """Return the row of a solve that its worker was ended with."""
+    message = f"ended after more than {block.time_limit:g} s of CPU time within compiled code"
+    return with_near(failed_row(Status.TIME_OUT, message, None), is_ordered(block.problem))

@@ -1,0 +1,177 @@
+"""`solve`: the one way from (A, y, k) to a result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sparsebench.registry import devices
+from sparsebench.registry.calls import call_together
+from sparsebench.registry.catalogue import algorithms
+from sparsebench.registry.choices import Choice
+from sparsebench.registry.choosing import choose_algorithm
+from sparsebench.types import Dictionary, FloatArray, InputError, Result, as_array, as_floats
+
+
+def solve(
+    name: str,
+    A: ArrayLike | Dictionary,
+    y: ArrayLike,
+    k: int,
+    *,
+    start: ArrayLike | None = None,
+    support: ArrayLike | None = None,
+    history: bool = False,
+    device: str = "cpu",
+    precision: str = "float64",
+    **options: Any,
+) -> Result:
+    """Recover a k-sparse x from y = A x + noise.
+
+    Parameters
+    ----------
+    name : str
+        Registry name, with options in brackets if wanted: ``htp[step=1.8/L]``; or a chain, in
+        which each algorithm starts from the estimate before it: ``els+sea[step=18/L]``.
+    A : array_like, shape (m, n), or Dictionary
+        A `Dictionary` keeps its Gram matrix and norms between calls.
+    y : array_like, shape (m,) or (m, B)
+        One signal, or B signals on one dictionary.
+    k : int
+        Sparsity, 1 <= k <= min(m, n).
+    start : array_like, shape (n,), optional
+        An estimate with at most k non-zeros to start from, where the algorithm can.
+    support : array_like of int, optional
+        The true support, for the algorithms that are told it (``oracle``).
+    history : bool
+        Whether to record diagnostics an iteration, where the algorithm can.
+    device : str
+        ``cpu``, or ``torch-cpu``, ``cuda``, ``cuda:1`` for the torch twin of an algorithm that has
+        one (`sparsebench.batched.solve` takes problems with a dictionary each); ``auto`` is the
+        faster one of what is there.
+    precision : str
+        ``float64``; or, on a device other than ``cpu``, ``float32``.
+    **options
+        The algorithm's options; those of a chain are ``**{"sea.step": "18/L"}``.
+
+    Returns
+    -------
+    Result
+        ``x`` of shape (n,), or (n, B) with one iteration count and one status a signal. ``n_iter``
+        is None where the algorithm does not tell it.
+
+    Raises
+    ------
+    InputError
+        If a name or an option is unknown, or A, y, k or what else is given cannot be used.
+    """
+    chosen = choose_algorithm(name, options)
+    dictionary = A if isinstance(A, Dictionary) else Dictionary(A)
+    m, n = dictionary.shape
+    signals = as_floats(y, "y")
+    if signals.ndim not in (1, 2) or signals.shape[0] != m:
+        raise InputError(f"y must have shape ({m},) or ({m}, B) to match A, not {signals.shape}")
+    if isinstance(k, bool) or not isinstance(k, int | np.integer):
+        raise InputError(f"k must be a whole number, not {k!r}")
+    if not 1 <= k <= min(m, n):
+        raise InputError(f"k must lie in 1 .. min(m, n) = {min(m, n)}, not {k}")
+    given = _checked_given(chosen, n, int(k), start, support, history)
+    place = devices.resolve(device)
+    if device == "auto" and (history or not chosen.has_twin):
+        place = "cpu"
+    devices.check_precision(place, precision)
+    if place != "cpu":
+        return _solve_on(chosen.on(place, precision), place, dictionary, signals, int(k), given)
+    if signals.ndim == 1:
+        return chosen.solve(dictionary, signals, int(k), **given)
+    if given:
+        raise InputError(f"{', '.join(given)} can be given for one signal y, shape ({m},), only")
+    return _solve_each(chosen, dictionary, np.ascontiguousarray(signals.T), int(k))
+
+
+def _solve_each(chosen: Choice, dictionary: Dictionary, rows: FloatArray, k: int) -> Result:
+    """Solve for signals, shape (B, m), on the processor."""
+    first = chosen.links[0]
+    if len(chosen.links) == 1 and first.algorithm.several is not None and rows.size:
+        return call_together(first.algorithm, first.options, dictionary, rows, k)
+    return _joined([chosen.solve(dictionary, row, k) for row in rows], dictionary.shape[1])
+
+
+def _solve_on(
+    chosen: Choice,
+    device: str,
+    dictionary: Dictionary,
+    signals: FloatArray,
+    k: int,
+    given: dict[str, Any],
+) -> Result:
+    """Solve for one signal or several by the torch twin."""
+    if set(given) - {"start"}:
+        raise InputError(f"{', '.join(given)} can be given on the device cpu only")
+    rows = np.atleast_2d(signals.T)
+    if "start" in given and signals.ndim > 1:
+        raise InputError("start can be given for one signal y only")
+    from sparsebench.batched.solving import solve_choice
+
+    start = given["start"][None] if "start" in given else None
+    ks = np.full(len(rows), k)
+    results = solve_choice(chosen, device, [dictionary], rows, ks, start)
+    for result in results:
+        if result.message:
+            raise InputError(f"{chosen.name}: {result.message}")
+    if signals.ndim == 1:
+        return results[0]
+    return _joined(results, dictionary.shape[1])
+
+
+def _joined(results: list[Result], n: int) -> Result:
+    """Return the results of several signals as one."""
+    counts = [r.n_iter for r in results]
+    return Result(
+        np.stack([r.x for r in results], axis=1) if results else np.empty((n, 0)),
+        None if None in counts else np.array(counts, dtype=np.int64),
+        tuple(r.status for r in results if not isinstance(r.status, tuple)),
+        sum(r.seconds for r in results),
+    )
+
+
+def _checked_given(
+    chosen: Choice,
+    n: int,
+    k: int,
+    start: ArrayLike | None,
+    support: ArrayLike | None,
+    history: bool,
+) -> dict[str, Any]:
+    """Return what a call gives beyond y and k, each checked."""
+    given: dict[str, Any] = {}
+    if start is not None:
+        given["start"] = as_floats(start, "start")
+        if given["start"].shape != (n,):
+            raise InputError(f"start must have shape ({n},), not {given['start'].shape}")
+        if np.count_nonzero(given["start"]) > k:
+            raise InputError(
+                f"start has {np.count_nonzero(given['start'])} non-zeros, more than k = {k}: "
+                "keep its k largest"
+            )
+    if support is not None:
+        indices = as_array(support, "support")
+        if indices.shape == (0,):
+            indices = indices.astype(np.intp)
+        whole = indices.ndim == 1 and indices.dtype.kind in "iu"
+        if not whole or not indices.size <= k or len(set(indices)) != indices.size:
+            raise InputError(f"support must be at most k = {k} distinct indices")
+        if indices.size and not (indices.min() >= 0 and indices.max() < n):
+            raise InputError(f"support must hold indices in 0 .. {n - 1}")
+        given["support"] = np.sort(indices).astype(np.intp)
+    if history:
+        given["history"] = True
+    for item in given:
+        if not chosen.accepts(item):
+            able = ", ".join(e.name for e in algorithms() if e.accepts(item))
+            raise InputError(f"{chosen.name} takes no {item}; these do: {able}")
+    if support is None and chosen.accepts("support"):
+        raise InputError(f"{chosen.name} must be told the true support: support=[...]")
+    return given
