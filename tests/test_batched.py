@@ -1,5 +1,6 @@
 """The torch twins: one text that runs each of them against its compiled kernel."""
 
+import dataclasses
 import subprocess
 import sys
 from importlib import import_module
@@ -414,6 +415,26 @@ def run(folder, algorithms, **options):
             experiment(algorithms), store, workers=1, command="", environment={}, **options
         )
         return report, store.frame()
+
+
+@pytest.mark.parametrize("twin", ["nowhere:omp", "sparsebench.batched.omp:none", "omp", ":omp"])
+def test_a_twin_that_is_not_there_is_one_clear_line(twin):
+    entry = dataclasses.replace(registry.get_algorithm("omp"), name="elsewhere", twin=twin)
+    registry.ALGORITHMS["elsewhere"] = entry
+    try:
+        with pytest.raises(InputError, match=r"^the twin '.*' of elsewhere is not there") as caught:
+            sparsebench.solve("elsewhere", GAUSSIAN[0].A, GAUSSIAN[0].y, 5, device="torch-cpu")
+    finally:
+        del registry.ALGORITHMS["elsewhere"]
+    assert "\n" not in str(caught.value)
+
+
+def test_a_choice_on_a_device_is_not_solved_on_the_processor_unsaid():
+    instance = GAUSSIAN[0]
+    chosen = registry.choose_algorithm("omp")
+    assert chosen.solve(instance.dictionary, instance.y, 5).x.any()
+    with pytest.raises(InputError, match="omp on torch-cpu: on a device, solve"):
+        chosen.on("torch-cpu").solve(instance.dictionary, instance.y, 5)
 
 
 def test_the_store_keeps_devices_apart(tmp_path):

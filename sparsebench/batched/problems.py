@@ -229,9 +229,14 @@ def _run_links(chosen: Choice, batch: Batch, begin: Tensor | None, found: _Found
 
 
 def load_twin(entry: Algorithm) -> Callable[..., Ending]:
-    """Return the twin that an algorithm names."""
+    """Return the twin that an algorithm names, or raise `InputError` if there is none."""
     module, _, function = entry.twin.partition(":")
-    return getattr(import_module(module), function)
+    try:
+        return getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"the twin {entry.twin!r} of {entry.name} is not there ({error}): write module:function"
+        ) from None
 
 
 def _given(batch: Batch, start: Tensor | None) -> tuple[Any, ...]:

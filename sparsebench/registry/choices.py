@@ -155,8 +155,10 @@ class Choice:
         ------
         InputError
             If an algorithm returns something else than a finite x, shape (n,), with at most k
-            non-zeros.
+            non-zeros; or if it is one that runs on a device.
         """
+        if self.device != "cpu":
+            raise InputError(f"{self.label}: on a device, solve(..., device={self.device!r})")
         if len(self.links) == 1:
             return self.links[0].solve(dictionary, y, k, **given)
         stages: list[Stage] = []
