@@ -101,10 +101,12 @@ def phase_transition(
     ]
     report = results.run_stored(experiment, out, jobs, plugin, device, retry)
     thresholds = _told(experiment.thresholds(), experiment.algorithms)
-    results.write_csv(experiment.cells(), out / "cells.csv")
-    written = results.publish(thresholds, experiment.recipe(), out / "thresholds.csv")
+    cells = out / "cells.csv"
+    written = [cells] if results.write_csv(experiment.cells(), cells) else []
+    names = "phase-transition", "phase-transition-50"
+    written += results.publish(thresholds, experiment.recipe(), out / "thresholds.csv", names)
     tables.print_diagram(thresholds, experiment, coherences)
-    tables.print_report(report, [*written, out / "cells.csv"], out)
+    tables.print_report(report, written, out)
 
 
 def _targets(
@@ -174,7 +176,8 @@ def support_distance(
     coherence = first_coherence(generator, experiment.m, n, seed, experiment.time_limit)
     report = results.run_stored(experiment, out, jobs, plugin, device, retry)
     distances = _told(experiment.distances(), experiment.algorithms)
-    written = results.publish(distances, experiment.recipe(), out / "distances.csv")
+    names = ("support-distance",)
+    written = results.publish(distances, experiment.recipe(), out / "distances.csv", names)
     tables.print_distances(distances, experiment, coherence)
     tables.print_report(report, written, out)
 

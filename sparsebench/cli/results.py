@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from sparsebench.cli.application import stop
 from sparsebench.cli.options import read_statuses, worker_count
 from sparsebench.environment import describe
 from sparsebench.registry import devices
-from sparsebench.report import console
+from sparsebench.report import ENDINGS, console
 from sparsebench.run.engine import Report, run
 from sparsebench.run.pool import WorkerDied
 from sparsebench.run.rows import Experiment
@@ -65,21 +66,45 @@ def check_out(out: Path) -> None:
     check_writable(out, "choose another folder with --out")
 
 
-def publish(frame: pd.DataFrame, recipe: Any, path: Path) -> list[Path]:
-    """Write a CSV that says what made it, draw its pictures beside it, and return all of them."""
-    write_csv(frame, path, recipe)
+def publish(
+    frame: pd.DataFrame, recipe: Any, path: Path, pictures: Sequence[str] = ()
+) -> list[Path]:
+    """Write a CSV that says what made it, draw its pictures beside it, and return all of them.
+
+    Where the CSV is as it was, and so are the `pictures` that were drawn from it, nothing is
+    written.
+    """
+    changed = write_csv(frame, path, recipe)
+    drawn = [path.with_name(f"{name}.{ending}") for name in pictures for ending in ENDINGS]
+    if drawn and not changed and all(_is_newer(picture, path) for picture in drawn):
+        return []
     from sparsebench.report import figures
 
     return [*figures.draw(path, path.parent), path]
 
 
-def write_csv(frame: pd.DataFrame, path: Path, recipe: Any = None) -> None:
-    """Write a CSV, with what made its rows where a recipe is given: hash, version and command."""
+def write_csv(frame: pd.DataFrame, path: Path, recipe: Any = None) -> bool:
+    """Write a CSV, with what made its rows where a recipe is given: hash, version and command.
+
+    Returns
+    -------
+    bool
+        Whether it is another than what was there, which is left alone otherwise.
+    """
     if recipe is not None:
         command = _command_line(_deciding(sys.argv[1:]))
         frame = frame.assign(recipe=digest(recipe), version=__version__, command=command)
+    text = frame.to_csv(index=False, float_format="%.6g").encode()
+    if path.is_file() and path.read_bytes() == text:
+        return False
     with written_whole(path) as part:
-        frame.to_csv(part, index=False, float_format="%.6g")
+        part.write_bytes(text)
+    return True
+
+
+def _is_newer(picture: Path, data: Path) -> bool:
+    """Whether a picture was drawn after its CSV was written."""
+    return picture.is_file() and picture.stat().st_mtime_ns >= data.stat().st_mtime_ns
 
 
 def _command_line(words: list[str]) -> str:

@@ -44,7 +44,7 @@ def study(
     recipe = recipes[0] if len(recipes) == 1 else recipes
     written = results.publish(studies.estimates(name, experiments), recipe, out / f"{name}.csv")
     for report in reports[:-1]:
-        tables.print_report(report, [], out)
+        tables.print_report(report, None, out)
     tables.print_report(reports[-1], written, out)
 
 

@@ -9,7 +9,6 @@ from dataclasses import astuple
 from typing import Any
 
 import pandas as pd
-from scipy.stats import ttest_rel
 
 from sparsebench.experiments.sampling import FEWEST_SOLVES, LEVELS, why_no_point
 from sparsebench.registry import Choice
@@ -130,6 +129,8 @@ def _fits(rows: pd.DataFrame, largest: int) -> dict[float, tuple[Threshold, str]
 def _distances(
     mine: pd.DataFrame, theirs: pd.DataFrame, first: Choice, other: Choice
 ) -> list[dict[str, Any]]:
+    from scipy.stats import ttest_rel  # whose import takes half a second
+
     found = []
     sparsities = dict(list(theirs.groupby([*_CELL, "k"])))
     cell: Any

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,11 @@ from sparsebench.experiments.sampling import (
     RULE_VERSION,
     GridSampler,
     ThresholdSampler,
+    code_digest,
 )
 from sparsebench.registry import Choice, ProblemChoice
-from sparsebench.run.rows import Block, Waves
+from sparsebench.run.rows import Block, Curve, Decision, Experiment, Kept, Waves
+from sparsebench.seeding import canonical
 from sparsebench.statistics import wilson
 from sparsebench.types import Status
 
@@ -30,7 +32,7 @@ _NEARLY_ALL_FAIL = 0.001
 
 
 @dataclass
-class PhaseTransition:
+class PhaseTransition(Experiment):
     """Find the sparsity at which each algorithm recovers 95 % and 50 % of supports, at each m.
 
     Parameters
@@ -69,7 +71,10 @@ class PhaseTransition:
     _samplers: dict[tuple[Choice, int], ThresholdSampler | GridSampler] = field(
         default_factory=dict
     )
-    _time_outs: Counter[tuple[Choice, int, int]] = field(default_factory=Counter)
+    _timed_out: dict[tuple[Choice, int], list[bool]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    _decided: list[tuple[Choice, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for chosen in self.algorithms:
@@ -88,16 +93,6 @@ class PhaseTransition:
 
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON data."""
-        rule: dict[str, Any] = (
-            {"grid": self.grid}
-            if self.grid
-            else {
-                "half_widths": [self.half_widths[level] for level in LEVELS],
-                "max_trials": self.max_trials,
-                "rule": RULE_VERSION,
-            }
-            | ({"half_widths_of": "m"} if self.share_of_m else {})
-        )
         return {
             "experiment": "phase-transition",
             "problem": self.problem.recipe,
@@ -106,7 +101,43 @@ class PhaseTransition:
             "ms": self.ms,
             "seed": self.seed,
             "time_limit": self.time_limit,
-        } | rule
+        } | self._rule()
+
+    def _rule(self) -> dict[str, Any]:
+        """Return what decides beside the problem and the algorithm."""
+        if self.grid:
+            return {"grid": self.grid}
+        rule = {
+            "half_widths": [self.half_widths[level] for level in LEVELS],
+            "max_trials": self.max_trials,
+            "rule": RULE_VERSION,
+        }
+        return rule | ({"half_widths_of": "m"} if self.share_of_m else {})
+
+    def take_up(self, kept: Kept) -> None:
+        """Go on from what was decided on rows that are all there."""
+        curves = {self._curve(*cell): cell for cell in self._samplers}
+        for curve, decision in kept.find(curves).items():
+            trials, ks, flags = decision.rows.T.tolist()
+            won = [flag & 1 == 1 for flag in flags]
+            self._samplers[curves[curve]].restore(
+                list(zip(trials, ks, won, strict=True)), decision.state
+            )
+            self._timed_out[curves[curve]] = [flag & 2 == 2 for flag in flags]
+
+    def decided(self) -> dict[Curve, Decision]:
+        """Return what the last wave decided."""
+        found = {}
+        for cell in self._decided:
+            sampler = self._samplers[cell]
+            flags = np.array(sampler.success) + 2 * np.array(self._timed_out[cell])
+            rows = np.array([sampler.trial, sampler.k, flags], dtype=np.int32).T
+            found[self._curve(*cell)] = Decision(rows, sampler.state())
+        return found
+
+    def _curve(self, chosen: Choice, m: int) -> Curve:
+        rule = canonical(self._rule() | {"code": code_digest()})
+        return Curve(self.problem, self.seed, self.n, m, chosen, self.time_limit, rule)
 
     def waves(self) -> Waves:
         """Yield the blocks that the samplers ask for and hand them the rows, until all stop."""
@@ -121,13 +152,16 @@ class PhaseTransition:
                 Block(self.problem, self.seed, self.n, m, trial, tuple(pairs), self.time_limit)
                 for (m, trial), pairs in sorted(wanted.items(), key=lambda item: item[0])
             ]
-            found: dict[tuple[Choice, int], list[tuple[int, int, bool]]] = defaultdict(list)
+            found: dict[tuple[Choice, int], list[tuple[int, int, bool, bool]]] = defaultdict(list)
             for block, outcomes in rows:
                 for (chosen, k), outcome in outcomes.items():
-                    found[chosen, block.m].append((block.trial, k, outcome.exact))
-                    self._time_outs[chosen, block.m, k] += outcome.status == Status.TIME_OUT
-            for cell, triples in found.items():
-                self._samplers[cell].record(sorted(triples))
+                    late = outcome.status == Status.TIME_OUT
+                    found[chosen, block.m].append((block.trial, k, outcome.exact, late))
+            for cell, solved in found.items():
+                solved.sort()
+                self._timed_out[cell] += [late for *_, late in solved]
+                self._samplers[cell].record([(trial, k, won) for trial, k, won, _ in solved])
+            self._decided = list(found)
 
     def solves_to_go(self) -> dict[tuple[Choice, int], int]:
         """Forecast the solves beyond the wave in progress, by (algorithm, m)."""
@@ -158,9 +192,7 @@ class PhaseTransition:
                         "lower": found.lower,
                         "upper": found.upper,
                         "trials": len(sampler.k),
-                        "time_outs": sum(
-                            self._time_outs[chosen, m, k] for k in np.unique(sampler.k)
-                        ),
+                        "time_outs": sum(self._timed_out[chosen, m]),
                         "half_width": found.half_width,
                         "coverage": found.coverage,
                         "scale": found.scale,
@@ -175,24 +207,16 @@ class PhaseTransition:
 
     def cells(self) -> pd.DataFrame:
         """Return one row a sampled cell (algorithm, m, k): the success rate, Wilson's interval."""
-        rows = []
+        parts = []
         for (chosen, m), sampler in self._samplers.items():
-            ks, wins = np.array(sampler.k), np.array(sampler.success, dtype=bool)
-            for k in np.unique(ks):
-                here = wins[ks == k]
-                lower, upper = wilson(here.sum(), here.size)
-                rows.append(
-                    {
-                        "algorithm": chosen.label,
-                        "problem": self.problem.label,
-                        "m": m,
-                        "n": self.n,
-                        "k": int(k),
-                        "estimate": here.mean(),
-                        "lower": float(lower),
-                        "upper": float(upper),
-                        "trials": here.size,
-                        "time_outs": self._time_outs[chosen, m, int(k)],
-                    }
-                )
-        return pd.DataFrame(rows)
+            ks, index = np.unique(sampler.k, return_inverse=True)
+            trials = np.bincount(index)
+            won, late = (
+                np.bincount(index, weights=flags).astype(int)
+                for flags in (sampler.success, self._timed_out[chosen, m])
+            )
+            lower, upper = wilson(won, trials)
+            columns = {"k": ks, "estimate": won / trials, "lower": lower, "upper": upper}
+            named = {"algorithm": chosen.label, "problem": self.problem.label, "m": m, "n": self.n}
+            parts.append(pd.DataFrame(named | columns | {"trials": trials, "time_outs": late}))
+        return pd.concat(parts, ignore_index=True)

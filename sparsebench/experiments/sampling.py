@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sparsebench.statistics import Threshold, fit_threshold, monotone_p_value
+from sparsebench.seeding import digest
+from sparsebench.statistics import (
+    Threshold,
+    fit_threshold,
+    intervals,
+    monotone_p_value,
+    posterior,
+    thresholds,
+)
 
 #: The success rates whose sparsities are looked for.
 NEARLY_ALL, HALF = LEVELS = (0.95, 0.5)
@@ -106,6 +118,23 @@ class ThresholdSampler:
         if not self._looking and (reason or looked):
             self.stopped = _unless_not_monotone(reason, self.k, self.success)
 
+    def state(self) -> dict[str, Any]:
+        """Return what has been decided, as JSON data; `restore` takes it back."""
+        return {
+            "wave": self.wave,
+            "stopped": self.stopped,
+            "looking": self._looking,
+            "looked": self._looked,
+            "estimates": _as_json(self._estimates),
+        }
+
+    def restore(self, rows: Sequence[tuple[int, int, bool]], state: dict[str, Any]) -> None:
+        """Go on from a state and the (trial, k, success) rows on which it rests, in their order."""
+        self.trial, self.k, self.success = (list(column) for column in zip(*rows, strict=True))
+        self.wave, self.stopped = state["wave"], state["stopped"]
+        self._looking, self._looked = state["looking"], state["looked"]
+        self._estimates = _from_json(state["estimates"])
+
     def estimate(self, level: float) -> Threshold:
         """Return the current estimate of a level."""
         return self._estimates[level]
@@ -188,6 +217,7 @@ class GridSampler:
     success: list[bool] = field(default_factory=list)
     stopped: str = ""
     _failed_in_a_row: int = 0
+    _estimates: dict[float, Threshold] = field(default_factory=dict)
 
     def requests(self) -> list[tuple[int, int]]:
         """Return the (trial, k) pairs of the next ten sparsities; none when finished."""
@@ -208,10 +238,29 @@ class GridSampler:
             self._failed_in_a_row = 0 if k in solved else self._failed_in_a_row + 1
             if self._failed_in_a_row == 3 or k == self.largest:
                 self.stopped = _unless_not_monotone("grid", self.k, self.success)
+        if self.stopped:
+            self._estimates = {
+                level: fit_threshold(self.k, self.trial, self.success, level, self.largest)
+                for level in LEVELS
+            }
+
+    def state(self) -> dict[str, Any]:
+        """Return what has been decided, as JSON data; `restore` takes it back."""
+        return {
+            "stopped": self.stopped,
+            "failed_in_a_row": self._failed_in_a_row,
+            "estimates": _as_json(self._estimates),
+        }
+
+    def restore(self, rows: Sequence[tuple[int, int, bool]], state: dict[str, Any]) -> None:
+        """Go on from a state and the (trial, k, success) rows on which it rests, in their order."""
+        self.trial, self.k, self.success = (list(column) for column in zip(*rows, strict=True))
+        self.stopped, self._failed_in_a_row = state["stopped"], state["failed_in_a_row"]
+        self._estimates = _from_json(state["estimates"])
 
     def estimate(self, level: float) -> Threshold:
-        """Return the estimate of a level from all rows."""
-        return fit_threshold(self.k, self.trial, self.success, level, self.largest)
+        """Return the estimate of a level from all rows, once it has stopped."""
+        return self._estimates[level]
 
     def solves_to_go(self) -> int:
         """Return a forecast of the solves that are still needed."""
@@ -220,6 +269,21 @@ class GridSampler:
 
     def _reached(self) -> int:
         return max(self.k, default=0)
+
+
+@cache
+def code_digest() -> str:
+    """Return the hash of the code that decides: decisions of other code are not taken up."""
+    modules = intervals.__file__, posterior.__file__, thresholds.__file__, __file__
+    return digest([Path(module).read_text("utf-8") for module in modules])
+
+
+def _as_json(estimates: dict[float, Threshold]) -> list[tuple[Any, ...]]:
+    return [astuple(found) for found in estimates.values()]
+
+
+def _from_json(estimates: list[list[Any]]) -> dict[float, Threshold]:
+    return {level: Threshold(level, *rest) for level, *rest in estimates}
 
 
 def _unless_not_monotone(reason: str, ks: ArrayLike, success: ArrayLike) -> str:

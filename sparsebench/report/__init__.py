@@ -1,1 +1,4 @@
 """From a CSV to a picture."""
+
+#: The endings of the files of every picture.
+ENDINGS = ("png", "pdf")

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from sparsebench.report import ENDINGS
 from sparsebench.system.folders import written_whole
 from sparsebench.theory import donoho_tanner_curve
 
@@ -232,7 +233,7 @@ def finish(
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as PNG and PDF, and close it."""
-    paths = [folder / f"{name}.{ending}" for ending in ("png", "pdf")]
+    paths = [folder / f"{name}.{ending}" for ending in ENDINGS]
     for path in paths:
         with written_whole(path) as part:
             figure.savefig(part, dpi=200, bbox_inches="tight", pad_inches=0.04)

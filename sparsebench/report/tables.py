@@ -170,8 +170,8 @@ def _print_workload(rows: pd.DataFrame) -> None:
         console.say(f"{row.algorithm}: {row.errors} failed: {row.message}")
 
 
-def print_report(report: Report, written: list[Path], out: Path) -> None:
-    """Say what was computed, what failed, where the time went and what was written."""
+def print_report(report: Report, written: list[Path] | None, out: Path) -> None:
+    """Say what was computed, what failed, where the time went and what was written, if asked."""
     _print_failures(report)
     if report.computed:
         core_seconds = (report.wall - report.compiling) * report.workers
@@ -195,6 +195,8 @@ def print_report(report: Report, written: list[Path], out: Path) -> None:
         )
     if written:
         console.say_written(written)
+    elif written is not None:
+        console.say("the CSVs and their pictures are as they were")
 
 
 def _print_failures(report: Report) -> None:

@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,9 +14,10 @@ from rich.console import Console
 
 from sparsebench.kernels import CACHE
 from sparsebench.registry import Choice, plugin_fingerprint
+from sparsebench.run.decisions import Decisions
 from sparsebench.run.pool import Each, Overdue, pool
 from sparsebench.run.progress import Bar, Doing
-from sparsebench.run.rows import Block, Experiment, Outcome, Outcomes
+from sparsebench.run.rows import Block, Experiment, Outcomes
 from sparsebench.run.store import Store
 from sparsebench.run.worker import (
     KERNELS,
@@ -58,7 +60,13 @@ class Report:
         for known in rows:
             self.found += len(known)
             for (algorithm, _), outcome in known.items():
-                self._count(algorithm, outcome)
+                self._count(algorithm, outcome.status, outcome.message)
+
+    def count_decided(self, algorithm: Choice, rows: Counter[tuple[str, str]]) -> None:
+        """Add the rows, by status and message, on which a decision rests that is taken up."""
+        self.found += rows.total()
+        for (status, message), times in rows.items():
+            self._count(algorithm, status, message, times)
 
     def count_solved(self, block: Block, done: Solved) -> None:
         """Add the rows of a block that has been computed, and where their time went."""
@@ -67,13 +75,13 @@ class Report:
         self.deriving += done.deriving
         self.solving += done.solving
         for (algorithm, _), outcome in zip(block.pairs, done.outcomes, strict=True):
-            self._count(algorithm, outcome)
+            self._count(algorithm, outcome.status, outcome.message)
 
-    def _count(self, algorithm: Choice, outcome: Outcome) -> None:
-        self.statuses[algorithm.label][outcome.status] += 1
-        self.undrawn += outcome.message.startswith(NO_INSTANCE)
-        if outcome.message:
-            self.messages[algorithm.label][outcome.message] += 1
+    def _count(self, algorithm: Choice, status: str, message: str, times: int = 1) -> None:
+        self.statuses[algorithm.label][status] += times
+        self.undrawn += times * message.startswith(NO_INSTANCE)
+        if message:
+            self.messages[algorithm.label][message] += times
 
     def summary(self) -> dict[str, float]:
         """Return what the store keeps of it."""
@@ -130,38 +138,40 @@ def run(
         plug-in has changed since its algorithms were chosen.
     """
     console = console or Console(stderr=True)
-    waves = experiment.waves()
-    wanted = next(waves, [])
-    workers = affordable(wanted, workers, console)
     report = Report(workers=workers)
     versions = tuple((path, plugin_fingerprint(path)) for path in plugins)
     run_id = 0
     recipe = experiment.recipe() | ({"retry": sorted(retry)} if retry else {})
     retried_before = store.first_of_unfinished(recipe) if retry else 0
+    decisions = Decisions(store, retry, retried_before, report.count_decided)
+    experiment.take_up(decisions)
+    waves = experiment.waves()
+    wanted = next(waves, [])
+    report.workers = workers = affordable(wanted, workers, console)
     if retry:  # recorded even if nothing is left to compute: it ends those that were stopped
         run_id = store.start_run(command, recipe, environment)
     compiled = False
     start = time.perf_counter()
     with Bar(experiment, console) as bar, pool(workers) as each:
-        try:
-            while True:
-                rows = [store.find(block, retry, retried_before) for block in wanted]
-                report.count_found(rows)
-                missing = _missing(wanted, rows)
-                if missing and not run_id:
-                    run_id = store.start_run(command, recipe, environment)
-                if missing and not compiled:
-                    report.compiling, compiled = compile_all(experiment.algorithms, console), True
-                bar.start_wave([block for _, block in missing])
-                for index, block, done in _solve_everywhere(missing, each, versions, device):
-                    check_stopped()  # a row that an interruption has spoilt is not stored
-                    store.add(run_id, block, done.outcomes, retry)
-                    rows[index].update(zip(block.pairs, done.outcomes, strict=True))
-                    report.count_solved(block, done)
-                    bar.finish(block, done)
-                wanted = waves.send(list(zip(wanted, rows, strict=True)))
-        except StopIteration:
-            pass
+        while wanted:
+            rows = [store.find(block, retry, retried_before) for block in wanted]
+            report.count_found(rows)
+            missing = _missing(wanted, rows)
+            if missing and not run_id:
+                run_id = store.start_run(command, recipe, environment)
+            if missing and not compiled:
+                report.compiling, compiled = compile_all(experiment.algorithms, console), True
+            bar.start_wave([block for _, block in missing])
+            for index, block, done in _solve_everywhere(missing, each, versions, device):
+                check_stopped()  # a row that an interruption has spoilt is not stored
+                store.add(run_id, block, done.outcomes, retry)
+                rows[index].update(zip(block.pairs, done.outcomes, strict=True))
+                report.count_solved(block, done)
+                bar.finish(block, done)
+            with suppress(StopIteration):
+                wanted, answered = [], list(zip(wanted, rows, strict=True))
+                wanted = waves.send(answered)
+            decisions.keep(experiment.decided())
     report.wall = time.perf_counter() - start
     if run_id:
         store.finish_run(run_id, report.summary())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sparsebench.registry import Choice, ProblemChoice
 
@@ -53,6 +56,39 @@ Wave = list[tuple[Block, Outcomes]]
 Waves = Generator[list[Block], Wave, None]
 
 
+@dataclass(frozen=True)
+class Curve:
+    """What is decided about: one algorithm at one size; `rule` names all that decides but rows."""
+
+    problem: ProblemChoice
+    seed: int
+    n: int
+    m: int
+    algorithm: Choice
+    time_limit: float
+    rule: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What has been decided about a curve, as JSON data, and the rows that it rests on.
+
+    `rows` is an array of shape (rows, 3), in the order they were looked at: the trial, k, and
+    1 for an exact recovery plus 2 for a time-out.
+    """
+
+    rows: NDArray[np.int32]
+    state: Any
+
+
+class Kept(Protocol):
+    """The decisions that a store keeps."""
+
+    def find(self, curves: Iterable[Curve]) -> dict[Curve, Decision]:
+        """Return the kept decisions of curves, if every row they rest on is there unchanged."""
+        ...
+
+
 class Experiment(Protocol):
     """Decides which rows are worth having; knows algorithms by name only."""
 
@@ -62,6 +98,14 @@ class Experiment(Protocol):
     def waves(self) -> Waves:
         """Yield blocks, receive their rows, until enough is known. A pure function of rows."""
         ...
+
+    def take_up(self, kept: Kept) -> None:
+        """Go on, before the first wave, from those decisions that are kept; none by default."""
+        return
+
+    def decided(self) -> dict[Curve, Decision]:
+        """Return what the last wave decided; none by default."""
+        return {}
 
     def solves_to_go(self) -> dict[tuple[Choice, int], int]:
         """Forecast the solves beyond the wave in progress, by (algorithm, m); none by default."""

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.registry import Choice, ProblemChoice
-from sparsebench.run.rows import Block, Outcome
+from sparsebench.run.rows import Block, Curve, Outcome
 from sparsebench.seeding import canonical
 from sparsebench.types import InputError
 
@@ -64,6 +64,12 @@ CREATE TABLE problems (
 """
     + _ROWS_4
 )
+# Beside the rows, and never needed: earlier versions pass over it.
+_DECISIONS = """
+CREATE TABLE IF NOT EXISTS decisions (
+    curve BLOB PRIMARY KEY, rows BLOB NOT NULL, state TEXT NOT NULL
+) WITHOUT ROWID
+"""
 # What brings a file of an older format up to the next one.
 _MIGRATIONS = {
     1: "ALTER TABLE rows ADD COLUMN stages TEXT NOT NULL DEFAULT ''",
@@ -149,6 +155,7 @@ class Store:
         if version[0] != FORMAT:
             self._migrate()
         if writable:
+            execute(_DECISIONS)
             execute("PRAGMA journal_mode = WAL")
 
     def _migrate(self) -> None:
@@ -169,17 +176,21 @@ class Store:
         self._connection.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """Store all of the body's changes or none; a full disk is said with the file's name."""
         try:
             with self._connection:
-                yield
+                yield self._connection
         except sqlite3.Error as error:
             raise type(error)(f"cannot write to {self.path}: {error}") from error
 
+    def execute(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Return what a query finds."""
+        return self._connection.execute(query, values)
+
     def start_run(self, command: str, recipe: Any, environment: Any) -> int:
         """Record a run and return its id."""
-        with self._transaction():
+        with self.transaction():
             cursor = self._connection.execute(
                 "INSERT INTO runs (started, command, recipe, environment) "
                 "VALUES (datetime('now'), ?, ?, ?)",
@@ -193,7 +204,7 @@ class Store:
 
     def finish_run(self, run: int, report: Any) -> None:
         """Record how a run ended."""
-        with self._transaction():
+        with self.transaction():
             self._connection.execute(
                 "UPDATE runs SET finished = datetime('now'), report = ? WHERE id = ?",
                 (canonical(report), run),
@@ -218,9 +229,9 @@ class Store:
         Rows that are there stay, unless their status is one of those `retried`.
         """
         try:
-            with self._transaction():
+            with self.transaction():
                 problem = self._enter(
-                    "problems", _problem_recipe(block), block.problem, seed=block.seed
+                    "problems", problem_recipe(block), block.problem, seed=block.seed
                 )
                 keys = [
                     (
@@ -228,7 +239,9 @@ class Store:
                         block.n,
                         block.m,
                         block.trial,
-                        self._enter("algorithms", _algorithm_recipe(block, chosen), chosen),
+                        self._enter(
+                            "algorithms", algorithm_recipe(chosen, block.time_limit), chosen
+                        ),
                         k,
                         run,
                     )
@@ -252,9 +265,9 @@ class Store:
 
         Rows whose status is `retried` count as missing, where they are of a run `before` that one.
         """
-        problem = self._id("problems", _problem_recipe(block))
+        problem = self.id_of("problems", problem_recipe(block))
         by_id = {
-            self._id("algorithms", _algorithm_recipe(block, chosen)): chosen
+            self.id_of("algorithms", algorithm_recipe(chosen, block.time_limit)): chosen
             for chosen in {chosen for chosen, _ in block.pairs}
         }
         wanted = set(block.pairs)
@@ -271,7 +284,7 @@ class Store:
                     found[by_id[algorithm], k] = outcome
         return found
 
-    def _id(self, table: str, recipe: str) -> int | None:
+    def id_of(self, table: str, recipe: str) -> int | None:
         """Return the id of a recipe, if it is known."""
         if (table, recipe) not in self._ids:
             row = self._connection.execute(
@@ -284,7 +297,7 @@ class Store:
 
     def _enter(self, table: str, recipe: str, chosen: Choice | ProblemChoice, **more: int) -> int:
         """Return the id of a recipe, which is entered if it is new."""
-        known = self._id(table, recipe)
+        known = self.id_of(table, recipe)
         if known is not None:
             return known
         columns = {"recipe": recipe, "name": chosen.name, "label": chosen.label, **more}
@@ -329,12 +342,14 @@ class Store:
         return plain_columns(frame.astype({"seconds": "float64"}))
 
 
-def _problem_recipe(block: Block) -> str:
+def problem_recipe(block: Block | Curve) -> str:
+    """Return the recipe that a problem is stored by."""
     return canonical({**block.problem.recipe, "seed": block.seed})
 
 
-def _algorithm_recipe(block: Block, chosen: Choice) -> str:
-    return canonical({**chosen.recipe, "time_limit": block.time_limit})
+def algorithm_recipe(chosen: Choice, time_limit: float) -> str:
+    """Return the recipe that an algorithm is stored by."""
+    return canonical({**chosen.recipe, "time_limit": time_limit})
 
 
 def plain_columns(frame: pd.DataFrame) -> pd.DataFrame:

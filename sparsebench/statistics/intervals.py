@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom, norm, t
+from scipy.special import ndtri, stdtrit
 
 from sparsebench.types import FloatArray, InputError, as_array, as_floats
 
@@ -34,7 +34,7 @@ def wilson(
         raise InputError(f"no trials of {count.shape} for successes of {total.shape}") from None
     if (count < 0).any() or (count > total * (1 + 1e-12)).any():
         raise InputError("successes must lie between 0 and the number of trials")
-    z2 = norm.isf(tail(confidence)) ** 2
+    z2 = ndtri(tail(confidence)) ** 2
     rate = count / np.maximum(total, 1)
     centre = (count + z2 / 2) / (total + z2)
     half = np.sqrt(z2 * (total * rate * np.maximum(1 - rate, 0) + z2 / 4)) / (total + z2)
@@ -55,7 +55,7 @@ def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[fl
     if spread == 0.0:
         lower, upper = wilson(mean * size, size, confidence)
         return mean, float(lower), float(upper)
-    half = float(t.isf(tail(confidence), size - 1)) * spread / np.sqrt(size)
+    half = -float(stdtrit(size - 1, tail(confidence))) * spread / np.sqrt(size)
     return mean, max(mean - half, 0.0), min(mean + half, 1.0)
 
 
@@ -71,6 +71,8 @@ def median_interval(
     ----------
     Conover, Practical Nonparametric Statistics, 3rd edition, Wiley 1999, section 3.2.
     """
+    from scipy.stats import binom  # whose import takes longer than that of all else here
+
     ordered = np.sort(as_sample(values), axis=0)
     size = ordered.shape[0]
     rank = int(binom.ppf(tail(confidence), size, 0.5))
@@ -97,7 +99,7 @@ def decibel_intervals(
     error, power = as_sample(errors, 1), as_sample(powers, 1)
     if error.shape != power.shape or min(error.min(), power.min()) < 0 or not power.any():
         raise InputError("errors and powers must be as many, none negative, some power positive")
-    quantile = float(t.isf(tail(confidence), max(error.size - 1, 1)))
+    quantile = -float(stdtrit(max(error.size - 1, 1), tail(confidence)))
     least = 1e-30
     ratio = max(error.sum() / power.sum(), least)
     influence = error / max(error.mean(), least * power.mean()) - power / power.mean()

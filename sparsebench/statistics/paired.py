@@ -6,9 +6,8 @@ import sys
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest, norm
+from scipy.special import ndtr, ndtri
 
 from sparsebench.statistics.intervals import CONFIDENCE, tail
 from sparsebench.statistics.thresholds import Threshold, trial_influences
@@ -61,18 +60,20 @@ def threshold_difference(
     Jaeckel, The infinitesimal jackknife, Bell Laboratories memorandum, 1972; Efron, The jackknife,
     the bootstrap and other resampling plans, SIAM 1982, doi:10.1137/1.9781611970319.
     """
+    import pandas as pd  # not for a worker, which fits but does not compare
+
     influences = pd.DataFrame(
         {"first": trial_influences(first, *rows), "second": trial_influences(second, *other_rows)}
     ).fillna(0.0)
     a, b = influences.to_numpy().T
     together = float(a @ b)
     correlation = together / float(np.sqrt((a @ a) * (b @ b))) if together else 0.0
-    width = norm.isf(tail(confidence))
+    width = -ndtri(tail(confidence))
     errors = np.array([first.half_width, second.half_width]) / width
     variance = errors @ errors - 2 * correlation * errors.prod()
     error = float(np.sqrt(max(variance, 0.0)))
     estimate = first.estimate - second.estimate
-    p_value = float(2 * norm.sf(abs(estimate) / error)) if error > 0 else 1.0
+    p_value = float(2 * ndtr(-abs(estimate) / error)) if error > 0 else 1.0
     return Difference(
         estimate, estimate - width * error, estimate + width * error, p_value, correlation
     )
@@ -85,6 +86,8 @@ def mcnemar(only_first: int, only_second: int) -> float:
     ----------
     McNemar, Psychometrika 12, 1947, doi:10.1007/BF02295996.
     """
+    from scipy.stats import binomtest  # whose import takes longer than that of all else here
+
     both = check_whole("only_first", only_first, 0, sys.maxsize)
     both += check_whole("only_second", only_second, 0, sys.maxsize)
     return float(binomtest(only_first, both).pvalue) if both else 1.0

@@ -20,17 +20,18 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression
 from scipy.special import expit, logit, xlogy
 
 from sparsebench.statistics.intervals import CONFIDENCE, as_outcomes, probability, tail
 from sparsebench.statistics.posterior import SHAPES, Posterior, posterior_of, quantiles
 from sparsebench.types import FloatArray, InputError, check_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: What is said of the coverage of an interval.
 NOMINAL, AT_LEAST, APPROXIMATE = "nominal", "at least", "approximate"
@@ -173,6 +174,8 @@ def trial_influences(
     fitted: Threshold, k: ArrayLike, trial: ArrayLike, success: ArrayLike
 ) -> pd.Series[float]:
     """Return what each trial adds to theta, to first order, under the fitted logistic curve."""
+    import pandas as pd  # not for a worker, which fits but does not compare
+
     ks, wins, trials = as_outcomes(k, success, trial)
     scores, information = _scores(ks, wins, fitted.level, fitted.estimate, fitted.scale)
     return pd.Series(scores @ np.linalg.pinv(information)[0]).groupby(trials).sum()
@@ -215,6 +218,8 @@ def monotone_p_value(k: ArrayLike, success: ArrayLike) -> float:
 
 def _rise(won: NDArray[Any], total: NDArray[Any]) -> tuple[float, FloatArray]:
     """Return the log likelihood ratio of separate rates to falling ones, and the latter."""
+    from scipy.optimize import isotonic_regression  # not needed to go on from what is known
+
     rates = won / total
     fitted = np.clip(isotonic_regression(rates, weights=total, increasing=False).x, 0, 1)
     lost = total - won
