@@ -13,10 +13,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+import scipy  # whose parts are loaded when they are first used
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import LinAlgError, cho_solve, eigvalsh, svd
-from scipy.linalg.blas import ddot
-from scipy.linalg.lapack import dpocon, dpotrf
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -25,6 +23,8 @@ IntArray = NDArray[np.intp]
 LARGEST_EXPONENT = 100
 # Entries of a block of the Gram matrix that is looked at and forgotten: 16 MiB.
 _BLOCK = 2**21
+# Entries of a vector whose squares are summed in less time than numpy is told to be silent.
+_SMALL = 2**10
 
 
 class InputError(ValueError):
@@ -116,18 +116,20 @@ class Dictionary:
         small = self.gram if n <= m else self.atoms.T @ self.atoms
         last = small.shape[0] - 1
         try:
-            top = eigvalsh(small, subset_by_index=[last, last], check_finite=False)
-        except LinAlgError:  # so on equal eigenvalues: orthonormal bases, tight frames
-            top = eigvalsh(small, driver="evd", check_finite=False)
+            top = scipy.linalg.eigvalsh(small, subset_by_index=[last, last], check_finite=False)
+        except np.linalg.LinAlgError:  # so on equal eigenvalues: orthonormal bases, tight frames
+            top = scipy.linalg.eigvalsh(small, driver="evd", check_finite=False)
         return float(top[-1])
 
     @cached_property
     def svd(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """U, s, Vᵀ of the scaled dictionary, thin: shapes (m, p), (p,), (p, n), p = min(m, n)."""
         try:
-            left, values, right = svd(self.atoms.T, full_matrices=False, check_finite=False)
-        except LinAlgError:  # divide and conquer gave up; QR iteration does not
-            left, values, right = svd(
+            left, values, right = scipy.linalg.svd(
+                self.atoms.T, full_matrices=False, check_finite=False
+            )
+        except np.linalg.LinAlgError:  # divide and conquer gave up; QR iteration does not
+            left, values, right = scipy.linalg.svd(
                 self.atoms.T, full_matrices=False, check_finite=False, lapack_driver="gesvd"
             )
         return _frozen(left), _frozen(values), _frozen(right)
@@ -140,12 +142,13 @@ class Dictionary:
         left in the worst case; by the singular values otherwise.
         """
         outer = self.atoms.T @ self.atoms
-        factor, failed = dpotrf(outer, lower=1)
+        factor, failed = scipy.linalg.lapack.dpotrf(outer, lower=1)
         if not failed:
             norm = np.abs(outer).sum(axis=0).max()
-            reciprocal, _ = dpocon(factor, norm, uplo="L")
+            reciprocal, _ = scipy.linalg.lapack.dpocon(factor, norm, uplo="L")
             if reciprocal > 1e-8:
-                return _frozen(cho_solve((factor, True), self.atoms.T, check_finite=False).T)
+                solved = scipy.linalg.cho_solve((factor, True), self.atoms.T, check_finite=False)
+                return _frozen(solved.T)
         left, values, right = self.svd
         kept = values > np.finfo(float).eps * max(self.shape) * values[0]
         return _frozen((right[kept].T / values[kept]) @ left[:, kept].T)
@@ -368,8 +371,9 @@ def all_finite(values: NDArray[Any]) -> bool:
 def _energy(values: NDArray[Any]) -> float:
     """Return the sum of the squares, infinite or NaN where an entry is."""
     flat = values.ravel(order="K")
-    if flat.dtype == np.float64 and 0 < flat.size < 2**31:
-        return float(ddot(flat, flat))  # overflows in silence, in a fifth of the time below
+    if flat.dtype == np.float64 and 0 < flat.size < _SMALL:
+        # Overflows in silence, in a fifth of the time below.
+        return float(scipy.linalg.blas.ddot(flat, flat))
     with np.errstate(over="ignore"):
         return float(np.dot(flat, flat))
 

@@ -9,6 +9,7 @@ from dataclasses import astuple
 from typing import Any
 
 import pandas as pd
+import scipy
 
 from sparsebench.experiments.sampling import FEWEST_SOLVES, LEVELS, why_no_point
 from sparsebench.registry import Choice
@@ -129,8 +130,6 @@ def _fits(rows: pd.DataFrame, largest: int) -> dict[float, tuple[Threshold, str]
 def _distances(
     mine: pd.DataFrame, theirs: pd.DataFrame, first: Choice, other: Choice
 ) -> list[dict[str, Any]]:
-    from scipy.stats import ttest_rel  # whose import takes half a second
-
     found = []
     sparsities = dict(list(theirs.groupby([*_CELL, "k"])))
     cell: Any
@@ -152,7 +151,7 @@ def _distances(
                 "difference": mean,
                 "lower": lower,
                 "upper": upper,
-                "p_value": float(ttest_rel(one, two).pvalue) if varied else 1.0,
+                "p_value": float(scipy.stats.ttest_rel(one, two).pvalue) if varied else 1.0,
             }
             | _discordant(a, b)
         )

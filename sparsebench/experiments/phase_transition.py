@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
 
 from sparsebench.experiments.sampling import (
     GRID_TRIALS,
@@ -171,7 +170,7 @@ class PhaseTransition(Experiment):
     def _grid_solves(sampler: ThresholdSampler | GridSampler) -> int:
         """Return the solves of `GRID_TRIALS` at every k up to where nearly all fail."""
         half = sampler.estimate(HALF)
-        last = half.estimate + half.scale * logit(1 - _NEARLY_ALL_FAIL)
+        last = half.estimate + half.scale * math.log((1 - _NEARLY_ALL_FAIL) / _NEARLY_ALL_FAIL)
         return GRID_TRIALS * min(max(math.ceil(last), 1), sampler.largest)
 
     def thresholds(self) -> pd.DataFrame:

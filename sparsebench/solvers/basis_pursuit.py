@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import solve_triangular
+import scipy
 
 from sparsebench.kernels.homotopy import lasso_path
 from sparsebench.registry import algorithm
@@ -124,8 +124,8 @@ def _vertex(
     q, r = np.linalg.qr(dictionary.atoms[support].T)
     if not np.diag(r).all():
         return x, np.zeros(y.size)
-    x[support] = solve_triangular(r, q.T @ y, check_finite=False)
-    nu = q @ solve_triangular(r, signs[support], trans="T", check_finite=False)
+    x[support] = scipy.linalg.solve_triangular(r, q.T @ y, check_finite=False)
+    nu = q @ scipy.linalg.solve_triangular(r, signs[support], trans="T", check_finite=False)
     return x, nu
 
 

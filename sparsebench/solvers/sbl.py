@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import blas, lapack
+import scipy
 
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended, read_off
@@ -102,13 +102,13 @@ def _posterior(
     scaled = scales[:, None] * atoms
     if active.size < y.size:
         block = scales[:, None] * dictionary.gram[np.ix_(active, active)] * scales
-        inverse = lapack.dtrtri(_factor(block, noise), lower=1)[0]
+        inverse = scipy.linalg.lapack.dtrtri(_factor(block, noise), lower=1)[0]
         means = scales * (inverse.T @ (inverse @ (scaled @ y)))
         shares = noise * np.einsum("ij,ij->j", inverse, inverse)
     else:
         factor = _factor(scaled.T @ scaled, noise)
-        images = blas.dtrsm(1.0, factor, scaled.T, lower=1)
-        means = scales * (blas.dtrsv(factor, y, lower=1) @ images)
+        images = scipy.linalg.blas.dtrsm(1.0, factor, scaled.T, lower=1)
+        means = scales * (scipy.linalg.blas.dtrsv(factor, y, lower=1) @ images)
         shares = 1.0 - np.einsum("ij,ij->j", images, images)
     return means, np.clip(shares, 0.0, 1.0)
 
@@ -117,7 +117,7 @@ def _factor(matrix: FloatArray, noise: float) -> FloatArray:
     """Return L of L Lᵀ = matrix + noise I."""
     while True:
         matrix[np.diag_indices_from(matrix)] += noise
-        factor, info = lapack.dpotrf(matrix.T, lower=1, clean=1)
+        factor, info = scipy.linalg.lapack.dpotrf(matrix.T, lower=1, clean=1)
         if not info:
             return factor
         noise *= 10.0  # rounding made it indefinite

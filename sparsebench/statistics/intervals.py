@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numbers
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import scipy  # whose parts are loaded when they are first used
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri, stdtrit
 
 from sparsebench.types import FloatArray, InputError, as_array, as_floats
 
@@ -34,7 +35,7 @@ def wilson(
         raise InputError(f"no trials of {count.shape} for successes of {total.shape}") from None
     if (count < 0).any() or (count > total * (1 + 1e-12)).any():
         raise InputError("successes must lie between 0 and the number of trials")
-    z2 = ndtri(tail(confidence)) ** 2
+    z2 = NormalDist().inv_cdf(tail(confidence)) ** 2
     rate = count / np.maximum(total, 1)
     centre = (count + z2 / 2) / (total + z2)
     half = np.sqrt(z2 * (total * rate * np.maximum(1 - rate, 0) + z2 / 4)) / (total + z2)
@@ -55,7 +56,7 @@ def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[fl
     if spread == 0.0:
         lower, upper = wilson(mean * size, size, confidence)
         return mean, float(lower), float(upper)
-    half = -float(stdtrit(size - 1, tail(confidence))) * spread / np.sqrt(size)
+    half = -float(scipy.special.stdtrit(size - 1, tail(confidence))) * spread / np.sqrt(size)
     return mean, max(mean - half, 0.0), min(mean + half, 1.0)
 
 
@@ -71,11 +72,9 @@ def median_interval(
     ----------
     Conover, Practical Nonparametric Statistics, 3rd edition, Wiley 1999, section 3.2.
     """
-    from scipy.stats import binom  # whose import takes longer than that of all else here
-
     ordered = np.sort(as_sample(values), axis=0)
     size = ordered.shape[0]
-    rank = int(binom.ppf(tail(confidence), size, 0.5))
+    rank = int(scipy.stats.binom.ppf(tail(confidence), size, 0.5))
     median = np.asarray(np.median(ordered, axis=0))
     if rank == 0:
         return median, np.full_like(median, -np.inf), np.full_like(median, np.inf)
@@ -99,7 +98,7 @@ def decibel_intervals(
     error, power = as_sample(errors, 1), as_sample(powers, 1)
     if error.shape != power.shape or min(error.min(), power.min()) < 0 or not power.any():
         raise InputError("errors and powers must be as many, none negative, some power positive")
-    quantile = -float(stdtrit(max(error.size - 1, 1), tail(confidence)))
+    quantile = -float(scipy.special.stdtrit(max(error.size - 1, 1), tail(confidence)))
     least = 1e-30
     ratio = max(error.sum() / power.sum(), least)
     influence = error / max(error.mean(), least * power.mean()) - power / power.mean()

@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri
 
 from sparsebench.statistics.intervals import CONFIDENCE, tail
 from sparsebench.statistics.thresholds import Threshold, trial_influences
@@ -68,12 +68,12 @@ def threshold_difference(
     a, b = influences.to_numpy().T
     together = float(a @ b)
     correlation = together / float(np.sqrt((a @ a) * (b @ b))) if together else 0.0
-    width = -ndtri(tail(confidence))
+    width = -scipy.special.ndtri(tail(confidence))
     errors = np.array([first.half_width, second.half_width]) / width
     variance = errors @ errors - 2 * correlation * errors.prod()
     error = float(np.sqrt(max(variance, 0.0)))
     estimate = first.estimate - second.estimate
-    p_value = float(2 * ndtr(-abs(estimate) / error)) if error > 0 else 1.0
+    p_value = float(2 * scipy.special.ndtr(-abs(estimate) / error)) if error > 0 else 1.0
     return Difference(
         estimate, estimate - width * error, estimate + width * error, p_value, correlation
     )
@@ -86,8 +86,6 @@ def mcnemar(only_first: int, only_second: int) -> float:
     ----------
     McNemar, Psychometrika 12, 1947, doi:10.1007/BF02295996.
     """
-    from scipy.stats import binomtest  # whose import takes longer than that of all else here
-
     both = check_whole("only_first", only_first, 0, sys.maxsize)
     both += check_whole("only_second", only_second, 0, sys.maxsize)
-    return float(binomtest(only_first, both).pvalue) if both else 1.0
+    return float(scipy.stats.binomtest(only_first, both).pvalue) if both else 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, log_expit, logit
+import scipy
 
 from sparsebench.types import FloatArray
 
@@ -53,7 +53,7 @@ def _edges(points: FloatArray) -> FloatArray:
 
 
 def _logistic(z: FloatArray) -> tuple[FloatArray, FloatArray]:
-    won = log_expit(z)
+    won = scipy.special.log_expit(z)
     return won, won - z
 
 
@@ -69,16 +69,16 @@ def _abrupt_start(z: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _ceiling(z: FloatArray) -> tuple[FloatArray, FloatArray]:
-    rate = (1 - _CEILING_FAILURES) * expit(z)
+    rate = (1 - _CEILING_FAILURES) * scipy.special.expit(z)
     return np.log(np.maximum(rate, 1e-300)), np.log1p(-rate)
 
 
 # Each shape: (z -> log F and log(1 - F), q -> the z where F = q).
 SHAPES = (
-    (_logistic, logit),
+    (_logistic, lambda q: scipy.special.logit(q)),
     (_abrupt_fall, lambda q: -np.log(-np.log(q))),
     (_abrupt_start, lambda q: np.log(-np.log1p(-q))),
-    (_ceiling, lambda q: logit(q / (1 - _CEILING_FAILURES))),
+    (_ceiling, lambda q: scipy.special.logit(q / (1 - _CEILING_FAILURES))),
 )
 
 
@@ -131,7 +131,7 @@ def _start(counts: _Counts, level: float, limits: list[tuple[float, float]]) -> 
     for _ in range(_SCORING_STEPS):
         scale = np.exp(point[1])
         distance = (point[0] - values) / scale
-        rate = expit(distance + logit(level))
+        rate = scipy.special.expit(distance + scipy.special.logit(level))
         slopes = np.stack([np.full(values.size, 1 / scale), -distance])
         covariance = np.linalg.inv(slopes * (rate * (1 - rate) * total) @ slopes.T + prior)
         step = covariance @ (slopes @ (won - total * rate) - prior @ (point - centre))

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit, xlogy
 
 from sparsebench.statistics.intervals import CONFIDENCE, as_outcomes, probability, tail
 from sparsebench.statistics.posterior import SHAPES, Posterior, posterior_of, quantiles
@@ -135,9 +135,14 @@ def _window(
     ks: FloatArray, wins: FloatArray, level: float, posterior: Posterior
 ) -> NDArray[np.bool_]:
     """Return which rows the final fit uses."""
-    bounds = logit(np.array(list(_WINDOWS.values())))
-    rates = np.array([np.interp(logit(level), logit(list(_WINDOWS)), bound) for bound in bounds.T])
-    high, low = posterior.theta - posterior.scale * (rates - logit(level))
+    bounds = scipy.special.logit(np.array(list(_WINDOWS.values())))
+    rates = np.array(
+        [
+            np.interp(scipy.special.logit(level), scipy.special.logit(list(_WINDOWS)), bound)
+            for bound in bounds.T
+        ]
+    )
+    high, low = posterior.theta - posterior.scale * (rates - scipy.special.logit(level))
     failures_above = np.sort(ks[(ks >= posterior.theta) & (wins == 0)])
     successes_below = np.sort(ks[(ks <= posterior.theta) & (wins == 1)])
     if failures_above.size:
@@ -186,7 +191,7 @@ def _scores(
 ) -> tuple[FloatArray, FloatArray]:
     """Return each row's score in (theta, log s) under the logistic curve, and the information."""
     distance = (ks - theta) / scale
-    rate = expit(logit(level) - distance)
+    rate = scipy.special.expit(scipy.special.logit(level) - distance)
     slopes = np.stack([np.full(ks.size, 1 / scale), distance], axis=1)
     return (wins - rate)[:, None] * slopes, slopes.T @ (slopes * (rate * (1 - rate))[:, None])
 
@@ -218,12 +223,15 @@ def monotone_p_value(k: ArrayLike, success: ArrayLike) -> float:
 
 def _rise(won: NDArray[Any], total: NDArray[Any]) -> tuple[float, FloatArray]:
     """Return the log likelihood ratio of separate rates to falling ones, and the latter."""
-    from scipy.optimize import isotonic_regression  # not needed to go on from what is known
-
     rates = won / total
-    fitted = np.clip(isotonic_regression(rates, weights=total, increasing=False).x, 0, 1)
+    fitted = np.clip(
+        scipy.optimize.isotonic_regression(rates, weights=total, increasing=False).x, 0, 1
+    )
     lost = total - won
     ratio = (
-        xlogy(won, rates) - xlogy(won, fitted) + xlogy(lost, 1 - rates) - xlogy(lost, 1 - fitted)
+        scipy.special.xlogy(won, rates)
+        - scipy.special.xlogy(won, fitted)
+        + scipy.special.xlogy(lost, 1 - rates)
+        - scipy.special.xlogy(lost, 1 - fitted)
     )
     return float(ratio.sum()), fitted

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+import scipy
 
 from sparsebench.environment import need
 from sparsebench.problems import images
@@ -254,7 +254,9 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         values = part["value"].to_numpy(float)
         mean, half = values.mean(), math.inf
         if len(values) > 1:
-            half = -stdtrit(len(values) - 1, (1 - CONFIDENCE) / 2) * values.std(ddof=1)
+            half = -scipy.special.stdtrit(len(values) - 1, (1 - CONFIDENCE) / 2) * values.std(
+                ddof=1
+            )
             half /= math.sqrt(len(values))
         answer.append(
             dict(zip(names, key, strict=True))
