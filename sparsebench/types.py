@@ -345,8 +345,9 @@ def as_floats(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> F
     InputError
         If the values are not real numbers, or one of them is masked, NaN or infinite.
     """
-    array = as_reals(values, name, order)
-    if not all_finite(array):
+    given = as_array(values, name)
+    array = as_reals(given, name, order)
+    if given.dtype.kind == "f" and not all_finite(array):
         raise InputError(f"{name} holds NaN or infinite entries: remove them first")
     return array
 

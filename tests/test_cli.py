@@ -279,6 +279,45 @@ def test_half_widths_of_presets_follow_the_size(asked):
     assert "half_widths_of" not in stated.recipe()
 
 
+def times_of(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["phase-transition", *SMALL],
+        ["support-distance", "-p", "gaussian", "--n", "32", "--ks", "2,3", "--trials", "6"],
+    ],
+)
+def test_files_that_would_be_the_same_are_left_alone(command, tmp_path, words):
+    words = [*words, "-a", "omp,htp", "-j", "1", "--out", tmp_path]
+    assert command(*words)[0] == 0
+    before = times_of(tmp_path)
+    drawn = {name for name in before if name.endswith((".png", ".pdf"))}
+    data = {name for name in before if name.endswith(".csv")}
+    _, out, _ = command(*words)
+    assert "as they were" in out
+    assert "wrote" not in out
+    after = times_of(tmp_path)
+    assert {name: after[name] for name in drawn | data} == {
+        name: before[name] for name in drawn | data
+    }
+    # One that is gone, or older than its CSV, is drawn again, and so are all after another CSV.
+    for name in sorted(drawn):
+        (tmp_path / name).unlink()
+        _, out, _ = command(*words)
+        assert f"{tmp_path / name}" in out
+        assert (tmp_path / name).is_file()
+        os.utime(tmp_path / name, (0, 0))
+        command(*words)
+        assert times_of(tmp_path)[name] > before[name]
+    before = times_of(tmp_path)
+    command(*words, "--seed", "1")
+    after = times_of(tmp_path)
+    assert all(after[name] > before[name] for name in drawn | data)
+
+
 def test_no_interval_of_the_quick_preset_is_meaningless_at_a_small_size(command, tmp_path):
     code, out, err = command(
         *("phase-transition", "--preset", "quick", "--n", "60", "-a", "omp,homotopy"),
