@@ -117,7 +117,8 @@ def fit_threshold(
         ks, trials, wins = ks[inside], trials[inside], wins[inside]
         logistic = posterior_of(ks, wins, level, largest, shapes=SHAPES[:1])
     effect = _design_effect(ks, trials, wins, level, logistic)
-    posterior = posterior_of(ks, wins, level, largest, effect)
+    known = logistic if effect == 1 else None
+    posterior = posterior_of(ks, wins, level, largest, effect, known=known)
     lower, upper = quantiles(posterior.thetas, posterior.mass, tails)
     if level < max(_WINDOWS):
         ends = [(lower, upper)] + [quantiles(*shape, tails) for shape in posterior.plausible]
