@@ -188,18 +188,12 @@ def test_unknown_iterations_are_missing_in_rows_and_in_what_is_made_of_them(tmp_
     def silent(dictionary, y, k):
         return Result(np.zeros(dictionary.shape[1]), None, "converged")
 
-    study = Study(
-        "s",
-        [
-            Point(
-                "p", 1.0, choose_problem("gaussian"), 16, 32, 2, 3,
-                {name: choose_algorithms(name)[0] for name in ("silent", "silent+htp", "omp")},
-            )
-        ],
-        0,
-        60.0,
+    point = Point(
+        "p", 1.0, choose_problem("gaussian"), 16, 32, 2, 3,
+        {name: choose_algorithms(name)[0] for name in ("silent", "silent+htp", "omp")},
     )  # fmt: skip
     for _ in range(2):  # computed, then found
+        study = Study("s", [point], 0, 60.0)
         report = execute(study, tmp_path)
         made = study.estimates().set_index("curve")
         assert made.loc[["silent", "silent+htp"], ["iterations", "flops"]].isna().all(axis=None)

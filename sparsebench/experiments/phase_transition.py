@@ -19,9 +19,11 @@ from sparsebench.experiments.sampling import (
     GridSampler,
     ThresholdSampler,
     code_digest,
+    recorded,
 )
 from sparsebench.registry import Choice, ProblemChoice
-from sparsebench.run.rows import Block, Curve, Decision, Experiment, Kept, Waves
+from sparsebench.run.pool import Each
+from sparsebench.run.rows import Block, Curve, Decision, Experiment, Kept, Wave
 from sparsebench.seeding import canonical
 from sparsebench.statistics import wilson
 from sparsebench.types import Status
@@ -138,29 +140,32 @@ class PhaseTransition(Experiment):
         rule = canonical(self._rule() | {"code": code_digest()})
         return Curve(self.problem, self.seed, self.n, m, chosen, self.time_limit, rule)
 
-    def waves(self) -> Waves:
-        """Yield the blocks that the samplers ask for and hand them the rows, until all stop."""
-        while True:
-            wanted: dict[tuple[int, int], list[tuple[Choice, int]]] = defaultdict(list)
-            for (chosen, m), sampler in self._samplers.items():
-                for trial, k in sampler.requests():
-                    wanted[m, trial].append((chosen, k))
-            if not wanted:
-                return
-            rows = yield [
-                Block(self.problem, self.seed, self.n, m, trial, tuple(pairs), self.time_limit)
-                for (m, trial), pairs in sorted(wanted.items(), key=lambda item: item[0])
-            ]
-            found: dict[tuple[Choice, int], list[tuple[int, int, bool, bool]]] = defaultdict(list)
-            for block, outcomes in rows:
-                for (chosen, k), outcome in outcomes.items():
-                    late = outcome.status == Status.TIME_OUT
-                    found[chosen, block.m].append((block.trial, k, outcome.exact, late))
-            for cell, solved in found.items():
-                solved.sort()
-                self._timed_out[cell] += [late for *_, late in solved]
-                self._samplers[cell].record([(trial, k, won) for trial, k, won, _ in solved])
-            self._decided = list(found)
+    def wanted(self) -> list[Block]:
+        """Return the blocks that the samplers ask for, none when all have stopped."""
+        wanted: dict[tuple[int, int], list[tuple[Choice, int]]] = defaultdict(list)
+        for (chosen, m), sampler in self._samplers.items():
+            for trial, k in sampler.requests():
+                wanted[m, trial].append((chosen, k))
+        return [
+            Block(self.problem, self.seed, self.n, m, trial, tuple(pairs), self.time_limit)
+            for (m, trial), pairs in sorted(wanted.items(), key=lambda item: item[0])
+        ]
+
+    def take(self, rows: Wave, each: Each) -> None:
+        """Hand the samplers their rows, and let them decide in the workers."""
+        found: dict[tuple[Choice, int], list[tuple[int, int, bool, bool]]] = defaultdict(list)
+        for block, outcomes in rows:
+            for (chosen, k), outcome in outcomes.items():
+                late = outcome.status == Status.TIME_OUT
+                found[chosen, block.m].append((block.trial, k, outcome.exact, late))
+        self._decided = list(found)
+        tasks = []
+        for cell, solved in found.items():
+            solved.sort()
+            self._timed_out[cell] += [late for *_, late in solved]
+            tasks.append((self._samplers[cell], [(trial, k, won) for trial, k, won, _ in solved]))
+        for place, sampler in each(recorded, tasks):
+            self._samplers[self._decided[place]] = sampler
 
     def solves_to_go(self) -> dict[tuple[Choice, int], int]:
         """Forecast the solves beyond the wave in progress, by (algorithm, m)."""

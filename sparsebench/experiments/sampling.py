@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -269,6 +269,15 @@ class GridSampler:
 
     def _reached(self) -> int:
         return max(self.k, default=0)
+
+
+Sampler = TypeVar("Sampler", ThresholdSampler, GridSampler)
+
+
+def recorded(sampler: Sampler, rows: list[tuple[int, int, bool]]) -> Sampler:
+    """Return a sampler that has taken its rows: what a worker is asked for."""
+    sampler.record(rows)
+    return sampler
 
 
 @cache

@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sparsebench.registry import Choice, ProblemChoice
-from sparsebench.run.rows import Block, Experiment, Outcome, Waves
+from sparsebench.run.pool import Each
+from sparsebench.run.rows import Block, Experiment, Outcome, Wave
 from sparsebench.statistics import COLUMNS, mean_interval, wilson
 from sparsebench.types import InputError, Status
 
@@ -91,8 +92,10 @@ class Study(Experiment):
             "time_limit": self.time_limit,
         }
 
-    def waves(self) -> Waves:
-        """Yield every block at once: the points are fixed."""
+    def wanted(self) -> list[Block]:
+        """Return every block at once: the points are fixed."""
+        if self._outcomes:
+            return []
         wanted: dict[tuple[ProblemChoice, int, int, int], dict[tuple[Choice, int], None]] = (
             defaultdict(dict)
         )
@@ -100,10 +103,13 @@ class Study(Experiment):
             for trial in range(point.trials):
                 pairs = wanted[point.problem, point.m, point.n, trial]
                 pairs.update(((a, point.k), None) for a in point.curves.values())
-        rows = yield [
+        return [
             Block(problem, self.seed, n, m, trial, tuple(pairs), self.time_limit)
             for (problem, m, n, trial), pairs in wanted.items()
         ]
+
+    def take(self, rows: Wave, each: Each) -> None:
+        """Take the rows."""
         for block, outcomes in rows:
             for pair, outcome in outcomes.items():
                 self._outcomes[block.problem, block.m, block.n, block.trial, *pair] = outcome

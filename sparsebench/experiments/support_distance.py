@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.registry import Choice, ProblemChoice
-from sparsebench.run.rows import Block, Experiment, Outcome, Waves
+from sparsebench.run.pool import Each
+from sparsebench.run.rows import Block, Experiment, Outcome, Wave
 from sparsebench.statistics import COLUMNS, mean_interval
 from sparsebench.types import Status
 
@@ -62,13 +63,18 @@ class SupportDistance(Experiment):
             "time_limit": self.time_limit,
         }
 
-    def waves(self) -> Waves:
-        """Yield every block at once: the grid is fixed."""
+    def wanted(self) -> list[Block]:
+        """Return every block at once: the grid is fixed."""
+        if self._outcomes:
+            return []
         pairs = tuple((chosen, k) for chosen in self.algorithms for k in self.ks)
-        rows = yield [
+        return [
             Block(self.problem, self.seed, self.n, self.m, trial, pairs, self.time_limit)
             for trial in range(self.trials)
         ]
+
+    def take(self, rows: Wave, each: Each) -> None:
+        """Take the rows."""
         for _, outcomes in rows:
             for pair, outcome in outcomes.items():
                 self._outcomes[pair].append(outcome)

@@ -6,7 +6,6 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -145,8 +144,7 @@ def run(
     retried_before = store.first_of_unfinished(recipe) if retry else 0
     decisions = Decisions(store, retry, retried_before, report.count_decided)
     experiment.take_up(decisions)
-    waves = experiment.waves()
-    wanted = next(waves, [])
+    wanted = experiment.wanted()
     report.workers = workers = affordable(wanted, workers, console)
     if retry:  # recorded even if nothing is left to compute: it ends those that were stopped
         run_id = store.start_run(command, recipe, environment)
@@ -168,10 +166,9 @@ def run(
                 rows[index].update(zip(block.pairs, done.outcomes, strict=True))
                 report.count_solved(block, done)
                 bar.finish(block, done)
-            with suppress(StopIteration):
-                wanted, answered = [], list(zip(wanted, rows, strict=True))
-                wanted = waves.send(answered)
+            experiment.take(list(zip(wanted, rows, strict=True)), each)
             decisions.keep(experiment.decided())
+            wanted = experiment.wanted()
     report.wall = time.perf_counter() - start
     if run_id:
         store.finish_run(run_id, report.summary())

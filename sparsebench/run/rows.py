@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.registry import Choice, ProblemChoice
+from sparsebench.run.pool import Each
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,6 @@ class Block:
 Outcomes = dict[tuple[Choice, int], Outcome]
 # Rows of one wave: a block and its outcomes by (algorithm, k).
 Wave = list[tuple[Block, Outcomes]]
-Waves = Generator[list[Block], Wave, None]
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,12 @@ class Experiment(Protocol):
     name: str
     algorithms: list[Choice]
 
-    def waves(self) -> Waves:
-        """Yield blocks, receive their rows, until enough is known. A pure function of rows."""
+    def wanted(self) -> list[Block]:
+        """Return the blocks of the next wave, none when enough is known: by the rows alone."""
+        ...
+
+    def take(self, rows: Wave, each: Each) -> None:
+        """Take the rows of a wave; `each` spreads what has to be worked out over the workers."""
         ...
 
     def take_up(self, kept: Kept) -> None:
