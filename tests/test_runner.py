@@ -165,6 +165,80 @@ def test_a_chain_is_one_row_with_the_cost_of_its_stages(tmp_path):
     assert options["omp.tol"] == 1e-10
 
 
+@pytest.mark.parametrize("names", ["els,els+sea,els+htp+sea", "els+htp+sea,els+sea,els"])
+def test_what_chains_and_entries_share_is_solved_once_an_instance(tmp_path, monkeypatch, names):
+    """Rows are those of each for itself, and a stage costs what it costs alone."""
+    solved = Counter()
+    real = registry.Link.solve
+
+    def counted(link, dictionary, y, k, **given):
+        solved[link.algorithm.name, y.tobytes()] += 1
+        return real(link, dictionary, y, k, **given)
+
+    monkeypatch.setattr(registry.Link, "solve", counted)
+    execute(distances(names), tmp_path / "together")
+    assert set(solved.values()) == {1, 2}  # els and htp once, sea after each of them
+    assert all(times == 1 for (name, _), times in solved.items() if name != "sea")
+    for name in names.split(","):
+        execute(distances(name), tmp_path / "alone")
+    assert rows_of(tmp_path / "together") == rows_of(tmp_path / "alone")
+    with Store(tmp_path / "together", writable=False) as store:
+        rows = store.frame().set_index(["algorithm", "k", "trial"])
+    for (name, *cell), row in rows.iterrows():
+        if name != "els":
+            stages = json.loads(row["stages"])
+            assert stages[0][2] == rows.loc[("els", *cell), "seconds"]
+            assert row["seconds"] == pytest.approx(sum(seconds for *_, seconds in stages))
+
+
+def test_links_with_other_options_are_not_shared():
+    instance = sparsebench.draw("gaussian", m=16, n=32, k=4)
+    known = {}
+    for chosen in choose_algorithms(
+        ["iht[max_iter=1]", "iht[max_iter=2]+htp", "iht[max_iter=1]+htp"]
+    ):
+        with_known = chosen.solve(instance.dictionary, instance.y, 4, known=known)
+        alone = chosen.solve(instance.dictionary, instance.y, 4)
+        np.testing.assert_array_equal(with_known.x, alone.x)
+        assert [stage.n_iter for stage in with_known.stages] == [s.n_iter for s in alone.stages]
+
+
+def test_the_limit_of_a_chain_counts_what_was_known_of_it(monkeypatch):
+    """And a time-out is the row of a chain that was solved from its beginning."""
+    begun = []
+
+    @registry.algorithm("slow", cost="n")
+    def slow(dictionary, y, k):
+        begun.append("slow")
+        return Result(np.eye(1, dictionary.shape[1])[0], 1, "converged")
+
+    @registry.algorithm("then", cost="n")
+    def then(dictionary, y, k, start=None):
+        begun.append("then")
+        return Result(np.eye(1, dictionary.shape[1])[0], 1, "converged")
+
+    allowed = []
+    real = worker.attempt
+    monkeypatch.setattr(
+        worker, "attempt", lambda solve, limit, *a: allowed.append(limit) or real(solve, limit, *a)
+    )
+    first, chain = choose_algorithms("slow,slow+then")
+    instance = sparsebench.draw("gaussian", m=16, n=32, k=2)
+    known = {}
+    worker._outcome(first, instance, 2, 60.0, False, known)
+    (spent,) = (result[0].seconds for result in known.values())
+    worker._outcome(chain, instance, 2, 60.0, False, known)
+    assert allowed == [60.0, 60.0 - spent]
+    assert begun == ["slow", "then"]
+    # What was known took longer than the limit is now: all of it is tried.
+    key = next(iter(known))
+    known = {key: (replace(known[key][0], seconds=61.0),)}
+    begun.clear()
+    worker._outcome(chain, instance, 2, 60.0, False, known)
+    assert allowed[2:] == [60.0]
+    assert begun == ["slow", "then"]
+
+
 def test_rows_of_ordered_atoms_have_distances_that_forgive(tmp_path):
     execute(distances("htp,raises", problem="deconvolution"), tmp_path)
     execute(distances("htp,raises"), tmp_path)

@@ -1,7 +1,7 @@
 """What can be run, by name: records, the grammar of choices, plug-ins, and where things run."""
 
 from sparsebench.registry.catalogue import algorithms, get_algorithm, get_problem, problems
-from sparsebench.registry.choices import Choice, Link, ProblemChoice
+from sparsebench.registry.choices import Choice, Known, Link, ProblemChoice
 from sparsebench.registry.choosing import (
     choose_algorithm,
     choose_algorithms,

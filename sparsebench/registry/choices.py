@@ -14,6 +14,8 @@ from sparsebench.registry.records import Algorithm, ProblemGenerator, flops
 from sparsebench.types import Dictionary, FloatArray, InputError, Result, Stage, Status
 
 Options = tuple[tuple[str, Option], ...]
+# What links have found on one instance, in their order, by the links themselves.
+Known = dict[tuple[Any, ...], tuple[Result, ...]]
 
 
 @dataclass(frozen=True, order=True)
@@ -117,6 +119,15 @@ class Choice:
         options = dict(sorted(options.items()))
         return {"name": self.name, "version": self.version, "options": options}
 
+    @cached_property
+    def _starts(self) -> tuple[tuple[Any, ...], ...]:
+        """What tells its first link, its first two, ... from those of other choices."""
+        keys = [
+            (link.algorithm.name, link.algorithm.version, *sorted(link.options.items()))
+            for link in self.links
+        ]
+        return tuple(tuple(keys[: i + 1]) for i in range(len(keys)))
+
     @property
     def told(self) -> tuple[str, ...]:
         """What it is told beyond A and y."""
@@ -146,10 +157,19 @@ class Choice:
         """Whether it takes a start, the true support, or a wish for a history."""
         return self.links[0].algorithm.accepts(given)
 
-    def solve(self, dictionary: Dictionary, y: FloatArray, k: int, **given: Any) -> Result:
+    def solve(
+        self,
+        dictionary: Dictionary,
+        y: FloatArray,
+        k: int,
+        *,
+        known: Known | None = None,
+        **given: Any,
+    ) -> Result:
         """Solve for one signal whose inputs have been checked, on the processor.
 
-        Each link starts from the estimate before it; their costs add up.
+        Each link starts from the estimate before it; their costs add up. Its first links are not
+        solved again where `known` has what they find on this instance; what it finds is added.
 
         Raises
         ------
@@ -159,22 +179,39 @@ class Choice:
         """
         if self.device != "cpu":
             raise InputError(f"{self.label}: on a device, solve(..., device={self.device!r})")
+        found = self._known(known)
+        for place, link in enumerate(self.links[len(found) :], len(found)):
+            if found:
+                if found[-1].status == Status.DIVERGED:
+                    break
+                given = {"start": found[-1].x}
+            found = (*found, link.solve(dictionary, y, k, **given))
+            if known is not None:
+                known[self._starts[place]] = found
+        last = found[-1]
         if len(self.links) == 1:
-            return self.links[0].solve(dictionary, y, k, **given)
-        stages: list[Stage] = []
-        history = None
-        for link in self.links:
-            result = link.solve(dictionary, y, k, **given)
-            n_iter = None if result.n_iter is None else int(result.n_iter)
-            stages.append(Stage(link.algorithm.name, n_iter, result.seconds))
-            history = history or result.history
-            given = {"start": result.x}
-            if result.status == Status.DIVERGED:
-                break
-        counts = [stage.n_iter for stage in stages]
+            return last
+        counts = [None if one.n_iter is None else int(one.n_iter) for one in found]
+        stages = [
+            Stage(link.algorithm.name, count, one.seconds)
+            for link, count, one in zip(self.links, counts, found, strict=False)
+        ]
         total = None if None in counts else sum(counts)  # type: ignore[arg-type]
-        seconds = sum(stage.seconds for stage in stages)
-        return Result(result.x, total, result.status, seconds, tuple(stages), history)
+        seconds = sum(one.seconds for one in found)
+        history = next((one.history for one in found if one.history), None)
+        return Result(last.x, total, last.status, seconds, tuple(stages), history)
+
+    def _known(self, known: Known | None) -> tuple[Result, ...]:
+        """Return what is known of as many of its first links as there is."""
+        if known:
+            for start in reversed(self._starts):
+                if start in known:
+                    return known[start]
+        return ()
+
+    def seconds_known(self, known: Known) -> float:
+        """Return the seconds of those of its first links that are known, NaN if not told."""
+        return sum(one.seconds for one in self._known(known))
 
     def compile(self) -> None:
         """Run its links on a tiny problem, so that what they compile is compiled."""

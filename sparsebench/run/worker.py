@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from sparsebench.problems import DrawError, draw_dictionary, draw_signal, is_fix
 from sparsebench.registry import (
     Algorithm,
     Choice,
+    Known,
     ProblemChoice,
     forget_plugins,
     load_plugin,
@@ -105,9 +107,10 @@ def solve_block(block: Block) -> Solved:
         compile_one(chosen)
     derived = time.perf_counter()
     outcomes = []
+    known: dict[int, Known] = defaultdict(dict)
     for step, (chosen, k) in enumerate(block.pairs):
         pool.note(step, block.time_limit)
-        outcomes.append(_outcome(chosen, instances[k], k, block.time_limit, ordered))
+        outcomes.append(_outcome(chosen, instances[k], k, block.time_limit, ordered, known[k]))
     pool.note(-1, 0.0)
     solved = time.perf_counter()
     return Solved(outcomes, drawn - start, derived - drawn, solved - derived)
@@ -167,18 +170,30 @@ def _undrawn(failure: Outcome, ordered: bool) -> Outcome:
 
 
 def _outcome(
-    chosen: Choice, instance: Instance | Outcome, k: int, time_limit: float, ordered: bool
+    chosen: Choice,
+    instance: Instance | Outcome,
+    k: int,
+    time_limit: float,
+    ordered: bool,
+    known: Known,
 ) -> Outcome:
-    """Solve one instance; whatever goes wrong becomes a failed row with its message."""
+    """Solve one instance; whatever goes wrong becomes a failed row with its message.
+
+    What is `known` of the first links of a chain is used, at the price that it had.
+    """
     if isinstance(instance, Outcome):
         return instance
     given = {"support": instance.support} if chosen.accepts("support") else {}
 
-    def solve() -> Outcome:
-        result = chosen.solve(instance.dictionary, instance.y, k, **given)
+    def solve(known: Known) -> Outcome:
+        result = chosen.solve(instance.dictionary, instance.y, k, known=known, **given)
         return measured(instance, result, ordered)
 
-    return with_near(attempt(solve, time_limit), ordered)
+    left = time_limit - chosen.seconds_known(known)
+    found = attempt(partial(solve, known), left) if left > 0 else None
+    if found is None or (left < time_limit and found.status == Status.TIME_OUT):
+        found = attempt(partial(solve, {}), time_limit)  # a row that tells the whole of it
+    return with_near(found, ordered)
 
 
 def overdue(block: Block) -> Outcome:
