@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import isotonic_regression
 from scipy.special import expit, logit, xlogy
 from scipy.stats import binom, binomtest, norm, quantile_test
 
@@ -11,6 +12,7 @@ from sparsebench.statistics import (
     mean_interval,
     median_interval,
     monotone_p_value,
+    thresholds,
     wilson,
 )
 from sparsebench.theory import donoho_tanner
@@ -367,3 +369,12 @@ def test_the_isotonic_likelihood_is_that_of_pooled_neighbours():
     rise = np.where(second > first, apart - pooled, 0.0)
     exact = probability[rise >= rise[5, 9] - 1e-9].sum()
     assert monotone_p_value(k, success) == pytest.approx(exact, rel=0.7)  # 20 draws above it
+
+
+def test_falling_rates_are_the_isotonic_fit():
+    rng = np.random.default_rng(11)
+    for _ in range(200):
+        total = rng.integers(1, 30, rng.integers(1, 40))
+        won = rng.binomial(total, rng.choice([0.0, 0.3, 0.8, 1.0], total.size))
+        reference = isotonic_regression(won / total, weights=total, increasing=False).x
+        np.testing.assert_allclose(thresholds._falling(won, total), reference, atol=1e-12)

@@ -16,6 +16,8 @@ end_with_parent()  # and its copies with it
 os.environ.update(THREADS)  # before numpy is imported
 
 import numpy as np  # noqa: E402
+import scipy.linalg  # noqa: E402
+import scipy.special  # noqa: E402, F401
 
 from sparsebench.registry import Choice, choose_algorithms  # noqa: E402
 from sparsebench.run.worker import KERNELS, compile_one  # noqa: E402

@@ -225,9 +225,7 @@ def monotone_p_value(k: ArrayLike, success: ArrayLike) -> float:
 def _rise(won: NDArray[Any], total: NDArray[Any]) -> tuple[float, FloatArray]:
     """Return the log likelihood ratio of separate rates to falling ones, and the latter."""
     rates = won / total
-    fitted = np.clip(
-        scipy.optimize.isotonic_regression(rates, weights=total, increasing=False).x, 0, 1
-    )
+    fitted = _falling(won, total)
     lost = total - won
     ratio = (
         scipy.special.xlogy(won, rates)
@@ -236,3 +234,17 @@ def _rise(won: NDArray[Any], total: NDArray[Any]) -> tuple[float, FloatArray]:
         - scipy.special.xlogy(lost, 1 - fitted)
     )
     return float(ratio.sum()), fitted
+
+
+def _falling(won: NDArray[Any], total: NDArray[Any]) -> FloatArray:
+    """Return the rates that nowhere rise and fit best: neighbours that do are pooled."""
+    pools: list[tuple[float, float, int]] = []
+    for wins, size in zip(won.tolist(), total.tolist(), strict=True):
+        count = 1
+        while pools and pools[-1][0] * size <= wins * pools[-1][1]:
+            before = pools.pop()
+            wins, size, count = wins + before[0], size + before[1], count + before[2]
+        pools.append((wins, size, count))
+    sums, sizes, counts = np.array(pools).T
+    fitted: FloatArray = np.repeat(sums / sizes, counts.astype(int))
+    return fitted
