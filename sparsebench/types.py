@@ -1,7 +1,8 @@
 """The nouns of the package: `Dictionary`, `Instance`, `Result` and `Status`.
 
 A long file, since the checks of what a caller passed stand below them: a `Dictionary` is made with
-these, and they raise its `InputError`.
+these, and they raise its `InputError`. scipy is loaded where a quantity first needs it: the help of
+the command line, which needs names alone, does not wait for it.
 """
 
 from __future__ import annotations
@@ -9,14 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import numpy as np
+from numpy.linalg import LinAlgError
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import LinAlgError, cho_solve, eigvalsh, svd
-from scipy.linalg.blas import ddot
-from scipy.linalg.lapack import dpocon, dpotrf
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -50,6 +49,10 @@ class Status(StrEnum):
     def failed(self) -> bool:
         """Whether no estimate was returned at all."""
         return self in (Status.DIVERGED, Status.ERROR, Status.TIME_OUT)
+
+
+#: What is said of the coverage of an interval.
+NOMINAL, AT_LEAST, APPROXIMATE = "nominal", "at least", "approximate"
 
 
 class Dictionary:
@@ -112,6 +115,8 @@ class Dictionary:
     @cached_property
     def squared_spectral_norm(self) -> float:
         """The largest eigenvalue of AᵀA, written L or ||A||² in step rules."""
+        from scipy.linalg import eigvalsh
+
         m, n = self.shape
         small = self.gram if n <= m else self.atoms.T @ self.atoms
         last = small.shape[0] - 1
@@ -124,6 +129,8 @@ class Dictionary:
     @cached_property
     def svd(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """U, s, Vᵀ of the scaled dictionary, thin: shapes (m, p), (p,), (p, n), p = min(m, n)."""
+        from scipy.linalg import svd
+
         try:
             left, values, right = svd(self.atoms.T, full_matrices=False, check_finite=False)
         except LinAlgError:  # divide and conquer gave up; QR iteration does not
@@ -139,6 +146,9 @@ class Dictionary:
         By Cholesky of AAᵀ where its condition number is below 1e8, so that half of the digits are
         left in the worst case; by the singular values otherwise.
         """
+        from scipy.linalg import cho_solve
+        from scipy.linalg.lapack import dpocon, dpotrf
+
         outer = self.atoms.T @ self.atoms
         factor, failed = dpotrf(outer, lower=1)
         if not failed:
@@ -369,9 +379,16 @@ def _energy(values: NDArray[Any]) -> float:
     """Return the sum of the squares, infinite or NaN where an entry is."""
     flat = values.ravel(order="K")
     if flat.dtype == np.float64 and 0 < flat.size < 2**31:
-        return float(ddot(flat, flat))  # overflows in silence, in a fifth of the time below
+        return float(_ddot()(flat, flat))  # overflows in silence, in a fifth of the time below
     with np.errstate(over="ignore"):
         return float(np.dot(flat, flat))
+
+
+@cache
+def _ddot() -> Any:
+    from scipy.linalg.blas import ddot
+
+    return ddot
 
 
 def exponent_to_order_one(values: FloatArray) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sparsebench.registry import Choice, choose_algorithms, load_plugin, nearest_name
+from sparsebench.registry import Choice, choose_algorithms, devices, load_plugin, nearest_name
 from sparsebench.report import console
 from sparsebench.system.resources import default_workers
 from sparsebench.types import InputError, Status, check_whole
@@ -116,9 +116,21 @@ def wanted_algorithms(
 ) -> list[Choice]:
     """Return the chosen algorithms: by default the usual ones and whatever the plug-ins add."""
     if patterns:
-        return choose_algorithms(patterns)
+        return algorithms_named(patterns)
     own = [name for path in plugin or () for name in load_plugin(path)]
-    return choose_algorithms([usual, *own])
+    return algorithms_named([usual, *own])
+
+
+def algorithms_named(patterns: str | list[str]) -> list[Choice]:
+    """Return the algorithms that patterns select; the first call loads all of them."""
+    from sparsebench import solvers as solvers  # registers them
+
+    return choose_algorithms(patterns)
+
+
+def check_device(name: str, precision: str) -> None:
+    """Refuse a device that is not there, and a precision that it has not."""
+    devices.check_precision(devices.resolve(name), precision)
 
 
 def at_least_one(option: str, value: int | None, default: int = 0) -> int:

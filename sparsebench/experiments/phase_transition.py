@@ -12,14 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from sparsebench.experiments.sampling import (
-    GRID_TRIALS,
-    HALF,
-    LEVELS,
-    RULE_VERSION,
-    GridSampler,
-    ThresholdSampler,
-)
+from sparsebench.experiments.levels import GRID_TRIALS, HALF, LEVELS
+from sparsebench.experiments.sampling import RULE_VERSION, GridSampler, ThresholdSampler
 from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.run.rows import Block, Waves
 from sparsebench.statistics import wilson

@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sparsebench.experiments.levels import HALF, LEVELS, NEARLY_ALL, NOT_MONOTONE
 from sparsebench.statistics import Threshold, fit_threshold, monotone_p_value
 
-#: The success rates whose sparsities are looked for.
-NEARLY_ALL, HALF = LEVELS = (0.95, 0.5)
-#: Most trials an algorithm and m of a diagram at full size, and trials at every k of a full grid.
-MOST_TRIALS, GRID_TRIALS = 700, 1000
 #: Fewer solves than this say nothing of a threshold.
 FEWEST_SOLVES = 40
 #: Changes whenever the rule below does; part of the recipe of a run.
@@ -28,8 +25,6 @@ _OFFSETS = {NEARLY_ALL: (-0.6, 0.6, -0.2, 0.2), HALF: (0.8, -0.8)}
 # the success rate does not fall steadily with k, and there is no one point.
 _CHECKED, _CHECKS = 16, 4
 _RISING = 1e-3
-#: Why sampling stopped, where the success rate falls, rises and falls again with k.
-NOT_MONOTONE = "not monotone"
 # Sparsities a wave of the uniform grid, so that a dictionary is not drawn anew for each.
 _GRID_WAVE = 10
 

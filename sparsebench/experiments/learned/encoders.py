@@ -18,6 +18,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from sparsebench.environment import need
+from sparsebench.experiments.presets import VARIANTS
 from sparsebench.problems import images
 from sparsebench.registry import nearest_name
 from sparsebench.run.pool import pool
@@ -53,24 +54,6 @@ PUBLISHED: dict[tuple[str, str], dict[str, tuple[float, float, float]]] = {
     },
 }
 PUBLISHED_SIZES = (128, 256, 512)
-#: What the sensitivity runs change in the data, and in the training, one at a time.
-VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "default": ({}, {}),
-    "dictionary of random images": ({"dictionary": "patches"}, {}),
-    "Gaussian dictionary": ({"dictionary": "gaussian"}, {}),
-    "||D|| = .99, step 1": ({"scaling": "spectral"}, {}),
-    "published theta, lambda^½": ({"proximal": False}, {}),
-    "l1 weight 1": ({"l1_weight": 1.0}, {}),
-    "l1 weight .25": ({"l1_weight": 0.25}, {}),
-    "sigma / 10 an epoch": ({}, {"phases": "per epoch"}),
-    "sigma .2 throughout": ({}, {"phases": ((0.6, 1.0, 0.2), (0.4, 0.1, 0.2))}),
-    "sigma .02 throughout": ({}, {"phases": ((0.6, 1.0, 0.02), (0.4, 0.1, 0.02))}),
-    "constant rate": ({}, {"phases": ((0.8, 1.0, 0.2), (0.2, 1.0, 0.02))}),
-    "Adam 3e-4": ({}, {"rate": 3e-4}),
-    "SGD .01": ({}, {"optimiser": "sgd", "rate": 0.01}),
-    "SGD .01, ||D|| = .99, step 1": ({"scaling": "spectral"}, {"optimiser": "sgd", "rate": 0.01}),
-    "SGD .01, signals of norm sqrt(m)": ({}, {"optimiser": "sgd", "rate": 0.01, "unit": False}),
-}
 _ITERATIONS = (1, 2, 3, 4, 5, 10)
 # Places in the tables.
 _PLACES = {
