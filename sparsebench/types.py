@@ -1,8 +1,8 @@
 """The nouns of the package: `Dictionary`, `Instance`, `Result` and `Status`.
 
-A long file, since the checks of what a caller passed stand below them: a `Dictionary` is made with
-these, and they raise its `InputError`. scipy is loaded where a quantity first needs it: the help of
-the command line, which needs names alone, does not wait for it.
+A long file, since the checks of the arrays that a caller passed stand below them: a `Dictionary` is
+made with these. scipy is loaded where a quantity first needs it: a list of problems, say, does not
+wait for it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ import numpy as np
 from numpy.linalg import LinAlgError
 from numpy.typing import ArrayLike, NDArray
 
+from sparsebench.errors import InputError as InputError
+from sparsebench.errors import check_whole as check_whole
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
@@ -24,14 +27,6 @@ IntArray = NDArray[np.intp]
 LARGEST_EXPONENT = 100
 # Entries of a block of the Gram matrix that is looked at and forgotten: 16 MiB.
 _BLOCK = 2**21
-
-
-class InputError(ValueError):
-    """What a caller passed cannot be used; the message is one line that says what to do."""
-
-    def __init__(self, message: str) -> None:
-        # What it quotes may have several.
-        super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
 
 class Status(StrEnum):
@@ -405,13 +400,3 @@ def _frozen(array: FloatArray) -> FloatArray:
     """Make an array read-only: it is shared by every algorithm that meets it."""
     array.flags.writeable = False
     return array
-
-
-def check_whole(name: str, value: object, low: int, high: int) -> int:
-    """Return `value` as an int, refusing what is not a whole number in low .. high."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InputError(f"{name} must be a whole number, not {value!r}")
-    if not low <= value <= high:
-        limit = f"at least {low}" if value < low else f"at most {high:,}"
-        raise InputError(f"{name} must be {limit}, not {value}")
-    return int(value)

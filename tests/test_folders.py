@@ -218,7 +218,7 @@ def test_a_folder_that_is_named_and_cannot_be_written_is_one_line(machine):
         SPARSEBENCH_CACHE=closed,
     )
     assert ended.stderr.splitlines()[-1] == (
-        f"sparsebench.types.InputError: cannot write to {closed} (Permission denied): "
+        f"sparsebench.errors.InputError: cannot write to {closed} (Permission denied): "
         "set SPARSEBENCH_CACHE to another folder"
     )
 

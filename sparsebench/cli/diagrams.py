@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sparsebench import problems
 from sparsebench.cli import options, results
 from sparsebench.cli.application import command
+from sparsebench.errors import InputError, check_seed, check_sizes
 from sparsebench.experiments import presets
-from sparsebench.registry import Choice, choose_problem, on_device
-from sparsebench.types import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from sparsebench.registry import Choice
 
 Ratios = Annotated[
     str | None,
@@ -78,14 +78,13 @@ def phase_transition(
         raise InputError(f"--grid is a number of trials up to {options.LARGEST:,}, not {grid}")
     max_trials = options.at_least_one("--max-trials", max_trials, chosen["max_trials"])
     time_limit = options.positive_seconds("--time-limit", time_limit)
-    problems.check_seed(seed)
+    check_seed(seed)
     workers, statuses = options.worker_count(jobs), options.read_statuses(retry)
     options.check_device(device, precision)
     options.load_files(plugin)
-    generator = choose_problem(problem or chosen["problem"])
-    placed, device = on_device(
-        options.wanted_algorithms(algorithms, plugin, chosen["algorithms"]), device, precision
-    )
+    generator = options.problem_named(problem or chosen["problem"])
+    wanted = options.wanted_algorithms(algorithms, plugin, chosen["algorithms"])
+    placed, device = options.placed(wanted, device, precision)
     from sparsebench.experiments.phase_transition import PhaseTransition
     from sparsebench.report import tables
     from sparsebench.run.worker import first_coherence
@@ -159,18 +158,16 @@ def support_distance(
     sparsities = options.read_whole_numbers("--ks", ks) if ks else chosen["ks"]
     trials = options.at_least_one("--trials", trials, chosen["trials"])
     time_limit = options.positive_seconds("--time-limit", time_limit)
-    problems.check_seed(seed)
+    check_seed(seed)
     workers, statuses = options.worker_count(jobs), options.read_statuses(retry)
     options.check_device(device, precision)
     options.load_files(plugin)
-    generator = choose_problem(problem or chosen["problem"])
-    m = problems.default_measurements(generator, n) if m is None else m
-    options.at_least_one("--m", m)
+    generator = options.problem_named(problem or chosen["problem"])
+    m = options.measurements(m, generator, n)
     for k in sparsities:
-        problems.check_sizes(m, n, k)
-    placed, device = on_device(
-        options.wanted_algorithms(algorithms, plugin, chosen["algorithms"]), device, precision
-    )
+        check_sizes(m, n, k)
+    wanted = options.wanted_algorithms(algorithms, plugin, chosen["algorithms"])
+    placed, device = options.placed(wanted, device, precision)
     from sparsebench.experiments.support_distance import SupportDistance
     from sparsebench.report import tables
     from sparsebench.run.worker import first_coherence

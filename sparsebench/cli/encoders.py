@@ -9,11 +9,10 @@ import typer
 
 from sparsebench.cli import options, results
 from sparsebench.cli.application import command
+from sparsebench.errors import InputError, check_whole, nearest_name
 from sparsebench.experiments import presets
-from sparsebench.registry import nearest_name
 from sparsebench.report import console
 from sparsebench.system.stopping import when_stopped
-from sparsebench.types import InputError, check_whole
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,15 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from sparsebench import problems
 from sparsebench.cli import options, results
 from sparsebench.cli.application import command
+from sparsebench.errors import check_seed, check_sizes, check_whole
 from sparsebench.experiments import presets
 from sparsebench.experiments.workloads import choose_workloads
-from sparsebench.registry import choose_problem
 from sparsebench.report import console
 from sparsebench.system.stopping import when_stopped
-from sparsebench.types import check_whole
 
 
 @command(
@@ -45,20 +43,21 @@ def instance(
     n = options.at_least_one("--n", n, preset["n"])
     trial = check_whole("--trial", trial, 0, 10**9)
     window = check_whole("--window", min(preset["window"], n) if window is None else window, 1, n)
-    problems.check_seed(seed)
+    check_seed(seed)
     options.load_files(plugin)
-    generator = choose_problem(problem or preset["problem"])
-    m = problems.default_measurements(generator, n) if m is None else m
+    generator = options.problem_named(problem or preset["problem"])
+    m = options.measurements(m, generator, n)
     k = preset["k"] if k is None else k
-    problems.check_sizes(m, n, k)
+    check_sizes(m, n, k)
     sizes = {"n": n, "m": m, "k": k, "trial": trial, "seed": seed, "window": window}
     chosen = options.wanted_algorithms(algorithms, plugin, preset["algorithms"])
-    problems.draw_dictionary(generator, m, n, trial, seed)  # refuses sizes it cannot have
-    results.check_out(out)
     from sparsebench.experiments.instance import solutions
+    from sparsebench.problems import draw_dictionary
     from sparsebench.report import tables
     from sparsebench.run.engine import compile_all
 
+    draw_dictionary(generator, m, n, trial, seed)  # refuses sizes it cannot have
+    results.check_out(out)
     compile_all(chosen, console.news)
     found = solutions(generator, chosen, **sizes)
     recipe = {
@@ -90,7 +89,7 @@ def exploration(
     preset = presets.EXPLORATION
     trials = options.at_least_one("--trials", trials, preset["trials"])
     workers = options.worker_count(jobs)
-    problems.check_seed(seed)
+    check_seed(seed)
     options.load_files(plugin)
     chosen = options.wanted_algorithms(algorithms, None, preset["algorithms"])
     from sparsebench.experiments.exploration import SizedProblem, check_explorations, explore
@@ -159,7 +158,7 @@ def timing(
     repeats = options.at_least_one("--repeats", repeats)
     budget = options.positive_seconds("--budget", budget)
     workloads = choose_workloads(workload or ())
-    problems.check_seed(seed)
+    check_seed(seed)
     options.load_files(plugin)
     from sparsebench.experiments.timing import run, usual_algorithms
     from sparsebench.report import tables

@@ -5,18 +5,19 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sparsebench import problems
 from sparsebench.cli import options
 from sparsebench.cli.application import command
+from sparsebench.errors import InputError, nearest_name
 from sparsebench.experiments import presets
-from sparsebench.registry import FAMILIES, Algorithm, nearest_name, split
 from sparsebench.report import console
 from sparsebench.system.folders import written_whole
-from sparsebench.types import InputError
+
+if TYPE_CHECKING:
+    from sparsebench.registry import Algorithm
 
 # Names, each with what is said about it.
 _Entries = Iterator[tuple[str, ...]]
@@ -60,11 +61,15 @@ def _algorithms() -> _Entries:
 
 
 def _problems() -> _Entries:
+    from sparsebench import problems
+
     for entry in problems.problems():
         yield entry.name, f"options {_options_text(entry.options)}", entry.summary, entry.source
 
 
 def _presets() -> _Entries:
+    from sparsebench.registry import split
+
     for main_figure, known in (
         ("phase-transition", presets.PHASE_TRANSITION),
         ("support-distance", presets.SUPPORT_DISTANCE),
@@ -108,6 +113,8 @@ def _print_entries(title: str, entries: _Entries) -> None:
 
 def algorithm_table() -> str:
     """Return the Markdown table of the package's algorithms: what, told, start, cost, source."""
+    from sparsebench.registry import FAMILIES
+
     lines = [
         "| algorithm | what it is | told | may continue another | flops an iteration | source |",
         "|---|---|---|---|---|---|",

@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sparsebench import __version__
 from sparsebench.cli.application import stop
-from sparsebench.environment import describe
-from sparsebench.registry import devices
 from sparsebench.report import console
 from sparsebench.run.pool import WorkerDied
-from sparsebench.run.rows import Experiment
-from sparsebench.seeding import digest
 from sparsebench.system.folders import check_writable, written_whole
 from sparsebench.system.stopping import when_stopped
 
@@ -24,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sparsebench.run.engine import Report
+    from sparsebench.run.rows import Experiment
 
 
 def run_stored(
@@ -35,6 +32,8 @@ def run_stored(
     retry: Sequence[str] = (),
 ) -> Report:
     """Run an experiment through the store of a folder."""
+    from sparsebench.environment import describe
+    from sparsebench.registry import devices
     from sparsebench.run.engine import run
     from sparsebench.run.store import Store
 
@@ -78,6 +77,8 @@ def publish(frame: pd.DataFrame, recipe: Any, path: Path) -> list[Path]:
 def write_csv(frame: pd.DataFrame, path: Path, recipe: Any = None) -> None:
     """Write a CSV, with what made its rows where a recipe is given: hash, version and command."""
     if recipe is not None:
+        from sparsebench.seeding import digest
+
         command = _command_line(_deciding(sys.argv[1:]))
         frame = frame.assign(recipe=digest(recipe), version=__version__, command=command)
     with written_whole(path) as part:

@@ -9,11 +9,9 @@ import typer
 
 from sparsebench.cli import options, results
 from sparsebench.cli.application import command
+from sparsebench.errors import InputError, check_seed, nearest_name
 from sparsebench.experiments import presets, studies
-from sparsebench.problems import check_seed
-from sparsebench.registry import nearest_name
 from sparsebench.report import console
-from sparsebench.types import InputError
 
 
 @command(

@@ -9,10 +9,8 @@ import typer
 
 from sparsebench.cli import options, results
 from sparsebench.cli.application import command
-from sparsebench.environment import need
+from sparsebench.errors import check_seed, check_sizes
 from sparsebench.experiments import presets
-from sparsebench.problems import check_seed, check_sizes
-from sparsebench.registry import choose_problem
 from sparsebench.report import console
 from sparsebench.system.stopping import when_stopped
 
@@ -124,6 +122,8 @@ def unrolling(
 
 def _learned(threads: int | None) -> Any:
     """Return the module of training, or say what must be installed for it."""
+    from sparsebench.environment import need
+
     torch = need("torch", "torch")
     from sparsebench.learned import weights
 
@@ -144,7 +144,7 @@ def _settings(
 ) -> dict[str, Any]:
     """Return the settings of a preset with what was stated on the command line, checked."""
     settings = dict(options.preset_named(known, preset))
-    settings["problem"] = choose_problem(problem or settings["problem"])
+    settings["problem"] = options.problem_named(problem or settings["problem"])
     for name, value in (("m", m), ("n", n), ("depth", depth)):
         if value is not None:
             settings[name] = options.at_least_one(f"--{name}", value)

@@ -6,8 +6,7 @@ import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sparsebench.registry import nearest_name, split
-from sparsebench.types import InputError
+from sparsebench.errors import InputError, nearest_name
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ def choose_workloads(selection: Iterable[str]) -> list[Workload]:
     InputError
         If one matches nothing.
     """
+    from sparsebench.registry import split
+
     names = [workload.name for workload in WORKLOADS]
     wanted = [part for text in selection for part in split(text)] or ["*"]
     for part in wanted:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from sparsebench.errors import InputError, nearest_name
 from sparsebench.experiments.levels import NOT_MONOTONE
 from sparsebench.experiments.studies import STUDIES
-from sparsebench.registry import nearest_name
 from sparsebench.report import diagrams, exploration, learned, multiples, spikes
 from sparsebench.report.picture import Picture
-from sparsebench.types import APPROXIMATE, AT_LEAST, InputError
+from sparsebench.types import APPROXIMATE, AT_LEAST
 
 
 def _encoder_summary(rows: pd.DataFrame) -> pd.DataFrame:

@@ -18,14 +18,13 @@ import pandas as pd
 from scipy.stats import t as student
 
 from sparsebench.environment import need
+from sparsebench.errors import InputError, nearest_name
 from sparsebench.experiments.presets import VARIANTS
 from sparsebench.problems import images
-from sparsebench.registry import nearest_name
 from sparsebench.run.pool import pool
 from sparsebench.seeding import digest
 from sparsebench.statistics import CONFIDENCE
 from sparsebench.system.folders import cache_folder
-from sparsebench.types import InputError
 
 if TYPE_CHECKING:  # torch is loaded when something runs
     from sparsebench.learned.encoders import Data, Method, Teaching

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sparsebench.registry import nearest_name
-from sparsebench.types import InputError
+from sparsebench.errors import InputError, nearest_name
 
 # Of a picture: the label of its x axis, and what `report.multiples` is told of it beside.
 Axis = tuple[str, dict[str, Any]]

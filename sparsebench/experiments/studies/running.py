@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from sparsebench import solvers as solvers  # registers the algorithms
+from sparsebench import problems as problems  # registers them
+from sparsebench import solvers as solvers  # and the algorithms
 from sparsebench.experiments.levels import LEVELS
 from sparsebench.experiments.phase_transition import PhaseTransition
 from sparsebench.experiments.studies.kinds import STUDIES, FullGrid, Sweep, size_named
