@@ -1,4 +1,4 @@
-"""All that surrounds a solve: instances, blocks of the runner, the store, figures, the import."""
+"""All that surrounds a solve: instances, blocks of the runner, the store, figures, the start."""
 
 import io
 import subprocess
@@ -167,8 +167,17 @@ class Figure:
         phase_transition(self.points, 0.95, "footer", self.folder, "figure")
 
 
+# `python -m sparsebench`, without its output.
+_COMMAND = """
+import contextlib, io, runpy, sys
+sys.argv = ["sparsebench", *{words!r}]
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    runpy.run_module("sparsebench", run_name="__main__", alter_sys=True)
+"""
+
+
 class Import:
-    """Seconds of `import sparsebench` in a fresh process."""
+    """Seconds of `import sparsebench` in a fresh process, and of a help, with what that imports."""
 
     version = "1"
 
@@ -177,6 +186,15 @@ class Import:
 
     def timeraw_import_solvers(self):
         return "import sparsebench.solvers"
+
+    def timeraw_help(self):
+        return _COMMAND.format(words=["--help"])
+
+    def timeraw_help_of_a_command(self):
+        return _COMMAND.format(words=["phase-transition", "--help"])
+
+    def timeraw_list(self):
+        return _COMMAND.format(words=["list"])
 
 
 class Rerun:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparsebench import batched as batched
+    from sparsebench.errors import InputError as InputError
     from sparsebench.problems.drawing import draw as draw
     from sparsebench.registry.catalogue import algorithms as algorithms
     from sparsebench.registry.declaring import algorithm as algorithm
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from sparsebench.registry.plugins import load_plugin as load_plugin
     from sparsebench.solvers.solving import solve as solve
     from sparsebench.types import Dictionary as Dictionary
-    from sparsebench.types import InputError as InputError
     from sparsebench.types import Instance as Instance
     from sparsebench.types import Result as Result
     from sparsebench.types import Status as Status
@@ -34,7 +34,7 @@ _HOMES = {
     "algorithms": "solvers",
     "Dictionary": "types",
     "draw": "problems",
-    "InputError": "types",
+    "InputError": "errors",
     "Instance": "types",
     "load_plugin": "registry",
     "problem": "registry",

@@ -1,7 +1,6 @@
 """``python -m sparsebench``."""
 
 import os
-import sys
 
 
 def main() -> None:
@@ -10,14 +9,9 @@ def main() -> None:
     from sparsebench.system.stopping import stoppable
 
     os.environ.update(THREADS)
-    with stoppable():  # while numba is imported, too
-        from sparsebench.types import InputError
+    with stoppable():  # while packages are imported, too
+        from sparsebench.cli import run
 
-        try:
-            from sparsebench.cli import run
-        except InputError as error:  # no folder for compiled kernels
-            print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
         run()
 
 

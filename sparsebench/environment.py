@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sparsebench import __version__
+from sparsebench.errors import InputError
 from sparsebench.system.resources import processor
-from sparsebench.types import InputError
 
 _PACKAGES = ("numpy", "scipy", "numba", "joblib", "pandas")
 

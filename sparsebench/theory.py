@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from sparsebench.types import InputError
+from sparsebench.errors import InputError
 
 
 @cache

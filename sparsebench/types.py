@@ -1,7 +1,7 @@
 """The nouns of the package: `Dictionary`, `Instance`, `Result` and `Status`.
 
-A long file, since the checks of what a caller passed stand below them: a `Dictionary` is made with
-these, and they raise its `InputError`.
+A long file, since the checks of the arrays that a caller passed stand below them: a `Dictionary` is
+made with these.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import numpy as np
 import scipy  # whose parts are loaded when they are first used
 from numpy.typing import ArrayLike, NDArray
 
+from sparsebench.errors import InputError as InputError
+from sparsebench.errors import check_whole as check_whole
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
@@ -25,14 +28,6 @@ LARGEST_EXPONENT = 100
 _BLOCK = 2**21
 # Entries of a vector whose squares are summed in less time than numpy is told to be silent.
 _SMALL = 2**10
-
-
-class InputError(ValueError):
-    """What a caller passed cannot be used; the message is one line that says what to do."""
-
-    def __init__(self, message: str) -> None:
-        # What it quotes may have several.
-        super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
 
 class Status(StrEnum):
@@ -50,6 +45,10 @@ class Status(StrEnum):
     def failed(self) -> bool:
         """Whether no estimate was returned at all."""
         return self in (Status.DIVERGED, Status.ERROR, Status.TIME_OUT)
+
+
+#: What is said of the coverage of an interval.
+NOMINAL, AT_LEAST, APPROXIMATE = "nominal", "at least", "approximate"
 
 
 class Dictionary:
@@ -393,13 +392,3 @@ def _frozen(array: FloatArray) -> FloatArray:
     """Make an array read-only: it is shared by every algorithm that meets it."""
     array.flags.writeable = False
     return array
-
-
-def check_whole(name: str, value: object, low: int, high: int) -> int:
-    """Return `value` as an int, refusing what is not a whole number in low .. high."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InputError(f"{name} must be a whole number, not {value!r}")
-    if not low <= value <= high:
-        limit = f"at least {low}" if value < low else f"at most {high:,}"
-        raise InputError(f"{name} must be {limit}, not {value}")
-    return int(value)

@@ -9,7 +9,8 @@ from sparsebench.system.processes import THREADS
 for _name in THREADS:  # the processes of `pytest -n` share the cores
     os.environ.setdefault(_name, "1")
 
-import sparsebench  # noqa: E402
+import sparsebench.problems  # noqa: E402  # registers them, as `solvers` the algorithms
+import sparsebench.solvers  # noqa: E402
 from sparsebench.registry.calls import compile_kernels  # noqa: E402
 
 

@@ -12,7 +12,7 @@ from scipy.stats import binom, ttest_rel
 
 from sparsebench import cli
 from sparsebench.experiments.comparison import compare
-from sparsebench.experiments.sampling import NOT_MONOTONE
+from sparsebench.experiments.levels import NOT_MONOTONE
 from sparsebench.registry import choose_algorithms, choose_problem
 from sparsebench.run.rows import Block, Outcome
 from sparsebench.run.store import Store

@@ -244,7 +244,9 @@ def test_the_digest_is_of_the_code_that_decides(monkeypatch):
     monkeypatch.setattr(Path, "read_text", lambda p, *a: seen.append(p.name) or read(p, *a))
     sampling.code_digest.cache_clear()
     before = sampling.code_digest()
-    assert sorted(seen) == ["intervals.py", "posterior.py", "sampling.py", "thresholds.py"]
+    assert sorted(seen) == [
+        *("intervals.py", "levels.py", "posterior.py", "sampling.py", "thresholds.py")
+    ]
     monkeypatch.setattr(Path, "read_text", lambda p, *a: read(p, *a) + "#")
     sampling.code_digest.cache_clear()
     assert sampling.code_digest() != before

@@ -1,5 +1,6 @@
 """The figure of an exploration: medians of what solves record, held after they end."""
 
+import multiprocessing
 import sys
 
 import numpy as np
@@ -13,6 +14,8 @@ from sparsebench.experiments import presets
 from sparsebench.experiments.exploration import SizedProblem, explore
 from sparsebench.registry import choose_algorithms
 from sparsebench.report.exploration import exploration
+from sparsebench.run import pool
+from sparsebench.system import processes
 from sparsebench.types import InputError, Result, Status
 
 TRIALS = 7
@@ -59,9 +62,16 @@ def test_medians_and_quartiles_of_the_histories():
                 np.testing.assert_allclose(rows["upper"], values.max(axis=0), atol=1e-14)
 
 
-def test_two_workers_give_the_rows_of_one():
+@pytest.mark.parametrize("copied", [True, False])
+def test_two_workers_give_the_rows_of_one(copied, monkeypatch):
+    """Copies of one process, or fresh interpreters, as where there are no safe copies."""
+    pool._end()  # those that another test has left
+    if not copied:
+        fresh = multiprocessing.get_context("spawn")
+        monkeypatch.setattr(processes, "_way_to_start", lambda: fresh)
     names = "sea[max_iter=30],omp+sea[max_iter=30]"
     assert explored(names).equals(explored(names, workers=2))
+    pool._end()
 
 
 def test_a_failed_solve_explored_nothing():

@@ -90,9 +90,9 @@ def machine():
 
 def test_without_a_folder_to_write_the_first_command_runs(machine):
     machine.close(machine.home)
-    ended = machine.run("-m", "sparsebench", "list", "problems")
+    ended = machine.run("-m", "sparsebench", "list", "algorithms")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert "deconvolution" in ended.stdout
+    assert "homotopy" in ended.stdout
     assert stat.S_IMODE(machine.private.stat().st_mode) == 0o700
 
 
@@ -207,7 +207,7 @@ def test_a_folder_that_is_named_and_cannot_be_written_is_one_line(machine):
     closed = machine.root / "closed"
     closed.mkdir()
     machine.close(closed)
-    ended = machine.run("-m", "sparsebench", "list", "problems", NUMBA_CACHE_DIR=closed)
+    ended = machine.run("-m", "sparsebench", "list", "algorithms", NUMBA_CACHE_DIR=closed)
     assert ended.returncode == 2
     assert ended.stderr == (
         f"error: NUMBA_CACHE_DIR names {closed}, which cannot be written: name another folder\n"
@@ -218,7 +218,7 @@ def test_a_folder_that_is_named_and_cannot_be_written_is_one_line(machine):
         SPARSEBENCH_CACHE=closed,
     )
     assert ended.stderr.splitlines()[-1] == (
-        f"sparsebench.types.InputError: cannot write to {closed} (Permission denied): "
+        f"sparsebench.errors.InputError: cannot write to {closed} (Permission denied): "
         "set SPARSEBENCH_CACHE to another folder"
     )
 

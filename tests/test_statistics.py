@@ -6,7 +6,8 @@ from scipy.optimize import isotonic_regression
 from scipy.special import expit, logit, xlogy
 from scipy.stats import binom, binomtest, norm, quantile_test
 
-from sparsebench.experiments.sampling import LEVELS, NOT_MONOTONE, GridSampler, ThresholdSampler
+from sparsebench.experiments.levels import LEVELS, NOT_MONOTONE
+from sparsebench.experiments.sampling import GridSampler, ThresholdSampler
 from sparsebench.statistics import (
     fit_threshold,
     mean_interval,

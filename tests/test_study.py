@@ -13,7 +13,8 @@ from scipy.stats import t
 import sparsebench
 from sparsebench import cli, registry
 from sparsebench.experiments import studies
-from sparsebench.experiments.sampling import NOT_MONOTONE
+from sparsebench.experiments.levels import NOT_MONOTONE
+from sparsebench.experiments.studies import running
 from sparsebench.experiments.study import Point, Study
 from sparsebench.registry import Link, choose_algorithms, choose_problem, flops
 from sparsebench.report import diagrams, figures, multiples
@@ -188,7 +189,7 @@ def test_every_study_is_whole():
     for name, study in studies.STUDIES.items():
         assert set(study.sizes) == {"quick", "paper"}
         for preset in study.sizes:
-            for experiment in studies.experiments(name, preset, 0, 60.0):
+            for experiment in running.experiments(name, preset, 0, 60.0):
                 json.dumps(experiment.recipe())
                 for point in getattr(experiment, "points", ()):
                     assert 1 <= point.k <= point.m
@@ -196,7 +197,7 @@ def test_every_study_is_whole():
     assert set(studies.STUDIES) <= set(figures._PICTURES)
     x = {
         p.x: dict(p.problem.options)["snr"]
-        for p in studies.experiments("noise-level", "paper", 0, 60.0)[0].points
+        for p in running.experiments("noise-level", "paper", 0, 60.0)[0].points
     }
     assert x[0] == np.inf
     assert all(10 ** (-snr / 20) == pytest.approx(level) for level, snr in x.items() if level)
@@ -243,7 +244,7 @@ def test_studies_of_thresholds(command, tmp_path, monkeypatch, name):
     np.testing.assert_allclose(rows["x"], expected, rtol=1e-5)
     assert ((rows["lower"] <= rows["estimate"]) & (rows["estimate"] <= rows["upper"])).all()
     # k/m, as the diagram draws it for the same recipe
-    thresholds = studies.experiments(name, "quick", 0, 60.0)[0]
+    thresholds = running.experiments(name, "quick", 0, 60.0)[0]
     with Store(tmp_path) as store:
         engine.run(thresholds, store, workers=1, command="", environment={})
     table = thresholds.thresholds().set_index(["algorithm", "m", "level"])

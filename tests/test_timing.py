@@ -11,8 +11,8 @@ from pages import check_columns
 
 import sparsebench
 from sparsebench import cli, registry
-from sparsebench.experiments import timing
-from sparsebench.experiments.timing import Workload
+from sparsebench.experiments import timing, workloads
+from sparsebench.experiments.workloads import Workload
 from sparsebench.registry import algorithm, choose_algorithms, flops, get_algorithm
 from sparsebench.report import tables
 from sparsebench.types import InputError, Result, Status
@@ -24,7 +24,7 @@ RATE = 1e6
 
 @pytest.fixture(autouse=True)
 def small_and_clean(monkeypatch):
-    monkeypatch.setattr(timing, "WORKLOADS", (TINY, MANY))
+    monkeypatch.setattr(workloads, "WORKLOADS", (TINY, MANY))
     monkeypatch.setattr(timing, "dgemm_rate", lambda: RATE)
     known = set(registry.ALGORITHMS)
     yield

@@ -11,10 +11,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from sparsebench import __version__
+from sparsebench.errors import InputError
 from sparsebench.report import console
 from sparsebench.run.pool import WorkerDied
 from sparsebench.system.folders import settle_matplotlib
-from sparsebench.types import InputError
 
 app = typer.Typer(
     no_args_is_help=True,

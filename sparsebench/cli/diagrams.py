@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 
-from sparsebench import problems
 from sparsebench.cli import options, results
 from sparsebench.cli.application import command
+from sparsebench.errors import InputError, check_seed, check_sizes
 from sparsebench.experiments import presets
-from sparsebench.experiments.phase_transition import PhaseTransition
-from sparsebench.experiments.support_distance import SupportDistance
-from sparsebench.registry import Choice, choose_problem, on_device
-from sparsebench.report import tables
-from sparsebench.run.worker import first_coherence
-from sparsebench.types import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sparsebench.registry import Choice
 
 Ratios = Annotated[
     str | None,
@@ -73,33 +71,38 @@ def phase_transition(
 ) -> None:
     """Draw the diagram: up to which sparsity does each algorithm recover the support?"""
     chosen = options.preset_named(presets.PHASE_TRANSITION, preset)
-    options.load_files(plugin)
     n = options.at_least_one("--n", n, chosen["n"])
     parts = chosen["ratios"] if ratios is None else options.read_ratios(ratios)
     half_widths, share_of_m = _targets(chosen, half_width, n)
     if not 0 <= grid <= options.LARGEST:
         raise InputError(f"--grid is a number of trials up to {options.LARGEST:,}, not {grid}")
-    placed, device = on_device(
-        options.wanted_algorithms(algorithms, plugin, chosen["algorithms"]), device, precision
-    )
+    max_trials = options.at_least_one("--max-trials", max_trials, chosen["max_trials"])
+    time_limit = options.positive_seconds("--time-limit", time_limit)
+    check_seed(seed)
+    workers, statuses = options.worker_count(jobs), options.read_statuses(retry)
+    options.check_device(device, precision)
+    options.load_files(plugin)
+    generator = options.problem_named(problem or chosen["problem"])
+    wanted = options.wanted_algorithms(algorithms, plugin, chosen["algorithms"])
+    placed, device = options.placed(wanted, device, precision)
+    from sparsebench.experiments.phase_transition import PhaseTransition
+    from sparsebench.report import tables
+    from sparsebench.run.worker import first_coherence
+
     experiment = PhaseTransition(
         algorithms=placed,
-        problem=choose_problem(problem or chosen["problem"]),
+        problem=generator,
         n=n,
         ms=sorted({max(1, round(part * n)) for part in parts}),
         half_widths=half_widths,
-        max_trials=options.at_least_one("--max-trials", max_trials, chosen["max_trials"]),
+        max_trials=max_trials,
         grid=grid,
         seed=seed,
-        time_limit=options.positive_seconds("--time-limit", time_limit),
+        time_limit=time_limit,
         share_of_m=share_of_m,
     )
-    problems.check_seed(seed)
-    coherences = [
-        first_coherence(experiment.problem, m, n, seed, experiment.time_limit)
-        for m in experiment.ms
-    ]
-    report = results.run_stored(experiment, out, jobs, plugin, device, retry)
+    coherences = [first_coherence(generator, m, n, seed, time_limit) for m in experiment.ms]
+    report = results.run_stored(experiment, out, workers, plugin, device, statuses)
     thresholds = _told(experiment.thresholds(), experiment.algorithms)
     cells = out / "cells.csv"
     written = [cells] if results.write_csv(experiment.cells(), cells) else []
@@ -153,28 +156,36 @@ def support_distance(
 ) -> None:
     """Draw the mean support distance of each algorithm against the sparsity k."""
     chosen = options.preset_named(presets.SUPPORT_DISTANCE, preset)
-    options.load_files(plugin)
     n = options.at_least_one("--n", n, chosen["n"])
-    generator = choose_problem(problem or chosen["problem"])
-    m = problems.default_measurements(generator, n) if m is None else m
-    placed, device = on_device(
-        options.wanted_algorithms(algorithms, plugin, chosen["algorithms"]), device, precision
-    )
+    sparsities = options.read_whole_numbers("--ks", ks) if ks else chosen["ks"]
+    trials = options.at_least_one("--trials", trials, chosen["trials"])
+    time_limit = options.positive_seconds("--time-limit", time_limit)
+    check_seed(seed)
+    workers, statuses = options.worker_count(jobs), options.read_statuses(retry)
+    options.check_device(device, precision)
+    options.load_files(plugin)
+    generator = options.problem_named(problem or chosen["problem"])
+    m = options.measurements(m, generator, n)
+    for k in sparsities:
+        check_sizes(m, n, k)
+    wanted = options.wanted_algorithms(algorithms, plugin, chosen["algorithms"])
+    placed, device = options.placed(wanted, device, precision)
+    from sparsebench.experiments.support_distance import SupportDistance
+    from sparsebench.report import tables
+    from sparsebench.run.worker import first_coherence
+
     experiment = SupportDistance(
         algorithms=placed,
         problem=generator,
         n=n,
-        m=options.at_least_one("--m", m),
-        ks=options.read_whole_numbers("--ks", ks) if ks else chosen["ks"],
-        trials=options.at_least_one("--trials", trials, chosen["trials"]),
+        m=m,
+        ks=sparsities,
+        trials=trials,
         seed=seed,
-        time_limit=options.positive_seconds("--time-limit", time_limit),
+        time_limit=time_limit,
     )
-    for k in experiment.ks:
-        problems.check_sizes(m, n, k)
-    problems.check_seed(seed)
-    coherence = first_coherence(generator, experiment.m, n, seed, experiment.time_limit)
-    report = results.run_stored(experiment, out, jobs, plugin, device, retry)
+    coherence = first_coherence(generator, m, n, seed, time_limit)
+    report = results.run_stored(experiment, out, workers, plugin, device, statuses)
     distances = _told(experiment.distances(), experiment.algorithms)
     names = ("support-distance",)
     written = results.publish(distances, experiment.recipe(), out / "distances.csv", names)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from sparsebench.cli import options, results
 from sparsebench.cli.application import command
+from sparsebench.errors import InputError, check_whole, nearest_name
 from sparsebench.experiments import presets
-from sparsebench.experiments.learned.encoders import EncoderComparison, run, summary
-from sparsebench.report import console, encoder_tables
-from sparsebench.run.progress import Lines, moving_bar, time_left
+from sparsebench.report import console
 from sparsebench.system.stopping import when_stopped
-from sparsebench.types import check_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sparsebench.experiments.learned.encoders import EncoderComparison
 
 
 @command(
@@ -45,22 +46,27 @@ def encoders(
 ) -> None:
     """Train deep l0 encoders on images, beside the iterations they unroll: three tables."""
     chosen = options.preset_named(presets.ENCODERS, preset)
+    if images is not None and images not in presets.ENCODER_SIZES:
+        raise InputError(nearest_name(images, presets.ENCODER_SIZES, "image set"))
     changes: dict[str, Any] = {
         "images": images,
-        "ps": tuple(options.read_whole_numbers("--p", p)) if p else None,
-        "size": size,
+        "ps": _atoms(p) if p else None,
+        "size": None if size is None else options.at_least_one("--size", size),
         "seeds": None if seeds is None else tuple(range(check_whole("--seeds", seeds, 2, 1000))),
         "epochs": None if epochs is None else options.at_least_one("--epochs", epochs),
         "training": None if training is None else check_whole("--training", training, 0, 10**9),
         "test": None if test is None else check_whole("--test", test, 0, 10**9),
     }
     if images is not None and images != chosen["images"] and size is None:
-        changes["size"] = presets.ENCODER_SIZES.get(images)
+        changes["size"] = presets.ENCODER_SIZES[images]
+    workers = options.worker_count(jobs)
+    results.check_out(out)
+    from sparsebench.experiments.learned.encoders import EncoderComparison, summary
+    from sparsebench.report import encoder_tables
+
     plan = EncoderComparison(
         **chosen | {key: value for key, value in changes.items() if value is not None}
     )
-    workers = options.worker_count(jobs)
-    results.check_out(out)
     rows = _computed(plan, workers)
     stem = "encoders-sensitivity" if len(plan.variants) > 1 else "encoders"
     written = results.publish(rows, plan.recipe(), out / f"{stem}.csv")
@@ -68,8 +74,18 @@ def encoders(
     console.say_written(written)
 
 
+def _atoms(text: str) -> tuple[int, ...]:
+    """Read dictionary sizes."""
+    return tuple(check_whole("--p", p, 2, 100_000) for p in options.read_whole_numbers("--p", text))
+
+
 def _computed(plan: EncoderComparison, workers: int) -> pd.DataFrame:
     """Run a plan under a progress bar."""
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    from sparsebench.experiments.learned.encoders import run
+    from sparsebench.run.progress import Lines, moving_bar, time_left
+
     lines, begin = Lines(console.news), time.perf_counter()
     when_stopped("stopped; what was computed is kept, and the same command continues")
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()

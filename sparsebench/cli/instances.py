@@ -7,20 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from sparsebench import problems
 from sparsebench.cli import options, results
 from sparsebench.cli.application import command
+from sparsebench.errors import check_seed, check_sizes, check_whole
 from sparsebench.experiments import presets
-from sparsebench.experiments.exploration import SizedProblem, check_explorations, explore
-from sparsebench.experiments.instance import solutions
-from sparsebench.experiments.timing import choose_workloads, usual_algorithms
-from sparsebench.experiments.timing import run as run_timing
-from sparsebench.registry import choose_problem
-from sparsebench.report import console, tables
-from sparsebench.run.engine import compile_all
-from sparsebench.run.progress import Doing
+from sparsebench.experiments.workloads import choose_workloads
+from sparsebench.report import console
 from sparsebench.system.stopping import when_stopped
-from sparsebench.types import check_whole
 
 
 @command(
@@ -47,25 +40,23 @@ def instance(
 ) -> None:
     """Draw one instance: the signal, the true spikes and what each algorithm finds."""
     preset = presets.INSTANCE
-    options.load_files(plugin)
-    generator = choose_problem(problem or preset["problem"])
     n = options.at_least_one("--n", n, preset["n"])
-    m = problems.default_measurements(generator, n) if m is None else m
+    trial = check_whole("--trial", trial, 0, 10**9)
+    window = check_whole("--window", min(preset["window"], n) if window is None else window, 1, n)
+    check_seed(seed)
+    options.load_files(plugin)
+    generator = options.problem_named(problem or preset["problem"])
+    m = options.measurements(m, generator, n)
     k = preset["k"] if k is None else k
-    problems.check_sizes(m, n, k)
-    problems.check_seed(seed)
+    check_sizes(m, n, k)
+    sizes = {"n": n, "m": m, "k": k, "trial": trial, "seed": seed, "window": window}
     chosen = options.wanted_algorithms(algorithms, plugin, preset["algorithms"])
-    sizes = {
-        "n": n,
-        "m": m,
-        "k": k,
-        "trial": check_whole("--trial", trial, 0, 10**9),
-        "seed": seed,
-        "window": check_whole(
-            "--window", min(preset["window"], n) if window is None else window, 1, n
-        ),
-    }
-    problems.draw_dictionary(generator, m, n, sizes["trial"], seed)  # refuses sizes it cannot have
+    from sparsebench.experiments.instance import solutions
+    from sparsebench.problems import draw_dictionary
+    from sparsebench.report import tables
+    from sparsebench.run.engine import compile_all
+
+    draw_dictionary(generator, m, n, trial, seed)  # refuses sizes it cannot have
     results.check_out(out)
     compile_all(chosen, console.news)
     found = solutions(generator, chosen, **sizes)
@@ -96,12 +87,16 @@ def exploration(
 ) -> None:
     """Draw how many supports an exploration meets, and its best residual, as iterations pass."""
     preset = presets.EXPLORATION
-    options.load_files(plugin)
-    chosen = options.wanted_algorithms(algorithms, None, preset["algorithms"])
-    workloads = [SizedProblem(*sizes) for sizes in preset["workloads"]]
     trials = options.at_least_one("--trials", trials, preset["trials"])
     workers = options.worker_count(jobs)
-    problems.check_seed(seed)
+    check_seed(seed)
+    options.load_files(plugin)
+    chosen = options.wanted_algorithms(algorithms, None, preset["algorithms"])
+    from sparsebench.experiments.exploration import SizedProblem, check_explorations, explore
+    from sparsebench.run.engine import compile_all
+    from sparsebench.run.progress import Doing
+
+    workloads = [SizedProblem(*sizes) for sizes in preset["workloads"]]
     check_explorations(chosen, trials)
     results.check_out(out)
     when_stopped("stopped; the same command begins anew")
@@ -160,20 +155,18 @@ def timing(
     quiet: options.Quiet = False,
 ) -> None:
     """Time the algorithms, and the published packages that are installed, on one thread."""
-    options.load_files(plugin)
-    chosen = options.wanted_algorithms(algorithms, plugin, ",".join(usual_algorithms()))
+    repeats = options.at_least_one("--repeats", repeats)
+    budget = options.positive_seconds("--budget", budget)
     workloads = choose_workloads(workload or ())
-    problems.check_seed(seed)
+    check_seed(seed)
+    options.load_files(plugin)
+    from sparsebench.experiments.timing import run, usual_algorithms
+    from sparsebench.report import tables
+
+    chosen = options.wanted_algorithms(algorithms, plugin, ",".join(usual_algorithms()))
     results.check_out(out)
     when_stopped("stopped; the same command begins anew")
-    rows = run_timing(
-        chosen,
-        workloads,
-        repeats=options.at_least_one("--repeats", repeats),
-        budget=options.positive_seconds("--budget", budget),
-        seed=seed,
-        console=console.news,
-    )
+    rows = run(chosen, workloads, repeats=repeats, budget=budget, seed=seed, console=console.news)
     results.write_csv(rows, out / "timing.csv")
     tables.print_timing(rows)
     console.say_written([out / "timing.csv"])

@@ -5,19 +5,19 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sparsebench import problems, solvers
 from sparsebench.cli import options
 from sparsebench.cli.application import command
+from sparsebench.errors import InputError, nearest_name
 from sparsebench.experiments import presets
-from sparsebench.registry import FAMILIES, nearest_name, split
-from sparsebench.report import console, tables
-from sparsebench.run.store import Store, plain_columns
+from sparsebench.report import console
 from sparsebench.system.folders import written_whole
-from sparsebench.types import InputError
+
+if TYPE_CHECKING:
+    from sparsebench.registry import Algorithm
 
 # Names, each with what is said about it.
 _Entries = Iterator[tuple[str, ...]]
@@ -32,21 +32,27 @@ def list_names(
     ] = False,
 ) -> None:
     """List algorithms, problems and presets, with their options and what they are told."""
+    kinds = {"algorithms": _algorithms, "problems": _problems, "presets": _presets}
+    if what not in ("all", *kinds):
+        raise InputError(nearest_name(what, ("all", *kinds), "list"))
     options.load_files(plugin)
     if markdown:
         console.say(algorithm_table())
         return
-    kinds = {"algorithms": _algorithms, "problems": _problems, "presets": _presets}
-    if what not in ("all", *kinds):
-        raise InputError(nearest_name(what, ("all", *kinds), "list"))
     for kind in kinds if what == "all" else [what]:
         _print_entries(kind, kinds[kind]())
         if kind == "algorithms":
             _print_lacking()
 
 
+def _all_algorithms() -> list[Algorithm]:
+    from sparsebench import solvers  # numba takes longer than all else
+
+    return solvers.algorithms()
+
+
 def _algorithms() -> _Entries:
-    for entry in solvers.algorithms():
+    for entry in _all_algorithms():
         about = f"{entry.family}; told {', '.join(entry.told)}"
         if entry.options:
             about += f"; options {_options_text(entry.options)}"
@@ -55,11 +61,15 @@ def _algorithms() -> _Entries:
 
 
 def _problems() -> _Entries:
+    from sparsebench import problems
+
     for entry in problems.problems():
         yield entry.name, f"options {_options_text(entry.options)}", entry.summary, entry.source
 
 
 def _presets() -> _Entries:
+    from sparsebench.registry import split
+
     for main_figure, known in (
         ("phase-transition", presets.PHASE_TRANSITION),
         ("support-distance", presets.SUPPORT_DISTANCE),
@@ -73,7 +83,7 @@ def _presets() -> _Entries:
 
 def _print_lacking() -> None:
     """Say which algorithms need what is not installed."""
-    lacking = [entry for entry in solvers.algorithms() if entry.needs]
+    lacking = [entry for entry in _all_algorithms() if entry.needs]
     for needs in dict.fromkeys(entry.needs for entry in lacking):
         names = ", ".join(entry.name for entry in lacking if entry.needs == needs)
         console.say(_filled(f"not installed: {names}: needs {needs}", "", "  "))
@@ -103,11 +113,13 @@ def _print_entries(title: str, entries: _Entries) -> None:
 
 def algorithm_table() -> str:
     """Return the Markdown table of the package's algorithms: what, told, start, cost, source."""
+    from sparsebench.registry import FAMILIES
+
     lines = [
         "| algorithm | what it is | told | may continue another | flops an iteration | source |",
         "|---|---|---|---|---|---|",
     ]
-    entries = [e for e in solvers.algorithms() if e.family != "plug-in"]
+    entries = [e for e in _all_algorithms() if e.family != "plug-in"]
     for entry in sorted(entries, key=lambda e: FAMILIES.index(e.family)):
         cost = entry.cost.replace("**3", "³").replace("**2", "²").replace("*", "")
         what = entry.summary.rstrip(".").replace("|", "\\|")
@@ -121,6 +133,9 @@ def algorithm_table() -> str:
 @command("status")
 def status(out: options.Out = options.RESULTS) -> None:
     """Show what a folder of results holds."""
+    from sparsebench.report import tables
+    from sparsebench.run.store import Store
+
     with Store(out, writable=False) as store:
         summary = store.summary()
         tables.print_stored(summary)
@@ -139,6 +154,8 @@ def export(
     """Write every trial row of a folder of results to one file."""
     if not file.name.endswith((".csv", ".csv.gz", ".parquet")):
         raise InputError(f"cannot write {file.name}: end its name in .csv, .csv.gz or .parquet")
+    from sparsebench.run.store import Store, plain_columns
+
     with Store(out, writable=False) as store:
         rows = plain_columns(store.frame())
     try:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import warnings
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sparsebench.registry import Choice, choose_algorithms, load_plugin, nearest_name
+from sparsebench.errors import InputError, check_whole, nearest_name
 from sparsebench.report import console
 from sparsebench.system.resources import default_workers
-from sparsebench.types import InputError, Status, check_whole
+
+if TYPE_CHECKING:
+    from sparsebench.registry import Choice, ProblemChoice
 
 # The largest size or number of trials that is taken.
 LARGEST = 1_000_000
@@ -103,7 +105,11 @@ def preset_named(known: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
 
 def load_files(plugin: list[Path] | None) -> None:
     """Load the files of plug-ins, and print their warnings."""
-    for path in plugin or ():
+    if not plugin:
+        return
+    from sparsebench.registry import load_plugin
+
+    for path in plugin:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             load_plugin(path)
@@ -116,9 +122,48 @@ def wanted_algorithms(
 ) -> list[Choice]:
     """Return the chosen algorithms: by default the usual ones and whatever the plug-ins add."""
     if patterns:
-        return choose_algorithms(patterns)
+        return algorithms_named(patterns)
+    from sparsebench.registry import load_plugin
+
     own = [name for path in plugin or () for name in load_plugin(path)]
-    return choose_algorithms([usual, *own])
+    return algorithms_named([usual, *own])
+
+
+def algorithms_named(patterns: str | list[str]) -> list[Choice]:
+    """Return the algorithms that patterns select; the first call loads all of them."""
+    from sparsebench import solvers as solvers  # registers them
+    from sparsebench.registry import choose_algorithms
+
+    return choose_algorithms(patterns)
+
+
+def problem_named(text: str) -> ProblemChoice:
+    """Return the problem that a text names; the first call loads all of them."""
+    from sparsebench import problems as problems  # registers them
+    from sparsebench.registry import choose_problem
+
+    return choose_problem(text)
+
+
+def measurements(m: int | None, problem: ProblemChoice, n: int) -> int:
+    """Check a number of measurements, by default what the problem says."""
+    from sparsebench.problems import default_measurements
+
+    return at_least_one("--m", default_measurements(problem, n) if m is None else m)
+
+
+def check_device(name: str, precision: str) -> None:
+    """Refuse a device that is not there, and a precision that it has not."""
+    from sparsebench.registry import devices
+
+    devices.check_precision(devices.resolve(name), precision)
+
+
+def placed(chosen: list[Choice], device: str, precision: str) -> tuple[list[Choice], str]:
+    """Return the algorithms as they run on a device, and which of the devices it is."""
+    from sparsebench.registry import on_device
+
+    return on_device(chosen, device, precision)
 
 
 def at_least_one(option: str, value: int | None, default: int = 0) -> int:
@@ -180,6 +225,6 @@ def read_statuses(retry: str | None) -> list[str]:
     """Read which rows are computed anew: of statuses that a machine may be to blame for."""
     statuses = [] if retry is None else retry.split(",")
     for one in statuses:
-        if one not in (Status.TIME_OUT, Status.ERROR):
+        if one not in ("time-out", "error"):
             raise InputError(f"--retry takes time-out, error or time-out,error, not {retry!r}")
     return statuses

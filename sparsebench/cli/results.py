@@ -7,36 +7,36 @@ import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from sparsebench import __version__
 from sparsebench.cli.application import stop
-from sparsebench.cli.options import read_statuses, worker_count
-from sparsebench.environment import describe
-from sparsebench.registry import devices
 from sparsebench.report import ENDINGS, console
-from sparsebench.run.engine import Report, run
 from sparsebench.run.pool import WorkerDied
-from sparsebench.run.rows import Experiment
-from sparsebench.run.store import Store
-from sparsebench.seeding import digest
 from sparsebench.system.folders import check_writable, written_whole
 from sparsebench.system.stopping import when_stopped
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sparsebench.run.engine import Report
+    from sparsebench.run.rows import Experiment
 
 
 def run_stored(
     experiment: Experiment,
     out: Path,
-    jobs: int | None,
+    workers: int,
     plugin: list[Path] | None,
     device: str = "cpu",
-    retry: str | None = None,
+    retry: Sequence[str] = (),
 ) -> Report:
     """Run an experiment through the store of a folder."""
-    statuses = read_statuses(retry)
-    workers = worker_count(jobs)
+    from sparsebench.environment import describe
+    from sparsebench.registry import devices
+    from sparsebench.run.engine import run
+    from sparsebench.run.store import Store
+
     with Store(out) as store:
         when_stopped(
             f"stopped; finished blocks are kept in {store.path}; the same command continues"
@@ -51,7 +51,7 @@ def run_stored(
                 plugins=[str(path) for path in plugin or ()],
                 console=console.news,
                 device=device,
-                retry=statuses,
+                retry=retry,
             )
         except WorkerDied as error:
             stop(
@@ -92,6 +92,8 @@ def write_csv(frame: pd.DataFrame, path: Path, recipe: Any = None) -> bool:
         Whether it is another than what was there, which is left alone otherwise.
     """
     if recipe is not None:
+        from sparsebench.seeding import digest
+
         command = _command_line(_deciding(sys.argv[1:]))
         frame = frame.assign(recipe=digest(recipe), version=__version__, command=command)
     text = frame.to_csv(index=False, float_format="%.6g").encode()

@@ -9,13 +9,9 @@ import typer
 
 from sparsebench.cli import options, results
 from sparsebench.cli.application import command
+from sparsebench.errors import InputError, check_seed, nearest_name
 from sparsebench.experiments import presets, studies
-from sparsebench.experiments.comparison import compare
-from sparsebench.problems import check_seed
-from sparsebench.registry import choose_algorithms, nearest_name
-from sparsebench.report import console, tables
-from sparsebench.run.store import Store
-from sparsebench.types import InputError
+from sparsebench.report import console
 
 
 @command(
@@ -34,15 +30,20 @@ def study(
     quiet: options.Quiet = False,
 ) -> None:
     """Run a study through the store, write its CSV, and draw it."""
-    experiments = studies.experiments(
-        name, preset, seed, options.positive_seconds("--time-limit", time_limit)
-    )
+    studies.size_named(name, preset)  # refuses what there is not
+    time_limit = options.positive_seconds("--time-limit", time_limit)
+    check_seed(seed)
+    workers, statuses = options.worker_count(jobs), options.read_statuses(retry)
+    from sparsebench.experiments.studies import running
+    from sparsebench.report import tables
+
+    experiments = running.experiments(name, preset, seed, time_limit)
     for experiment in experiments:  # what the last one cannot have is said before any runs
         check_seed(experiment.seed)
-    reports = [results.run_stored(one, out, jobs, None, retry=retry) for one in experiments]
+    reports = [results.run_stored(one, out, workers, None, retry=statuses) for one in experiments]
     recipes = [experiment.recipe() for experiment in experiments]
     recipe = recipes[0] if len(recipes) == 1 else recipes
-    written = results.publish(studies.estimates(name, experiments), recipe, out / f"{name}.csv")
+    written = results.publish(running.estimates(name, experiments), recipe, out / f"{name}.csv")
     for report in reports[:-1]:
         tables.print_report(report, None, out)
     tables.print_report(reports[-1], written, out)
@@ -88,18 +89,21 @@ def compare_algorithms(
     """Compare algorithms on the instances that a folder of results holds: paired differences."""
     if by not in ("threshold", "distance"):
         raise InputError(nearest_name(by, ("threshold", "distance"), "--by"))
+    time_limit = options.positive_seconds("--time-limit", time_limit)
     options.load_files(plugin)
-    one = [chosen.on(device, precision) for chosen in choose_algorithms(first)]
+    one = [chosen.on(device, precision) for chosen in options.algorithms_named(first)]
     if len(one) != 1:
         raise InputError(f"name one algorithm first, not the {len(one)} that {first!r} selects")
-    rest = [chosen.on(device, precision) for chosen in choose_algorithms(others)]
+    rest = [chosen.on(device, precision) for chosen in options.algorithms_named(others)]
     rest = [other for other in rest if other != one[0]]
     if not rest:
         raise InputError(f"name an algorithm to compare {one[0].label} with")
+    from sparsebench.experiments.comparison import compare
+    from sparsebench.report import tables
+    from sparsebench.run.store import Store
+
     with Store(out, writable=False) as store:
-        found = compare(
-            store.frame(), one[0], rest, by, options.positive_seconds("--time-limit", time_limit)
-        )
+        found = compare(store.frame(), one[0], rest, by, time_limit)
     data = out / f"comparison-{by}.csv"
     results.write_csv(found, data)
     groups = ["other", "problem", "problem_version", "seed", "n"]

@@ -6,16 +6,12 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from sparsebench.cli import options, results
 from sparsebench.cli.application import command
-from sparsebench.environment import need
+from sparsebench.errors import check_seed, check_sizes
 from sparsebench.experiments import presets
-from sparsebench.problems import check_seed, check_sizes
-from sparsebench.registry import choose_problem
 from sparsebench.report import console
-from sparsebench.run.progress import Doing, Lines, moving_bar, time_left
 from sparsebench.system.stopping import when_stopped
 
 if TYPE_CHECKING:
@@ -92,6 +88,7 @@ def unrolling(
     settings = _settings(presets.UNROLLING, preset, problem, m, n, depth, steps, patience, seed)
     weights = _learned(jobs)
     from sparsebench.experiments.learned.unrolling import Shift, Unrolling, learning_curves
+    from sparsebench.run.progress import Doing
 
     names = [name.strip() for name in (networks or settings["networks"]).split(",") if name.strip()]
     experiment = Unrolling(
@@ -125,6 +122,8 @@ def unrolling(
 
 def _learned(threads: int | None) -> Any:
     """Return the module of training, or say what must be installed for it."""
+    from sparsebench.environment import need
+
     torch = need("torch", "torch")
     from sparsebench.learned import weights
 
@@ -145,7 +144,7 @@ def _settings(
 ) -> dict[str, Any]:
     """Return the settings of a preset with what was stated on the command line, checked."""
     settings = dict(options.preset_named(known, preset))
-    settings["problem"] = choose_problem(problem or settings["problem"])
+    settings["problem"] = options.problem_named(problem or settings["problem"])
     for name, value in (("m", m), ("n", n), ("depth", depth)):
         if value is not None:
             settings[name] = options.at_least_one(f"--{name}", value)
@@ -159,6 +158,10 @@ def _settings(
 
 def _fit(weights: Any, recipe: Recipe) -> Trained:
     """Train a network under a progress bar, or take it from the cache; say what was done."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+
+    from sparsebench.run.progress import Lines, moving_bar, time_left
+
     begin, lines = time.perf_counter(), Lines(console.news)
     when_stopped("stopped; the last checkpoint is kept, and the same command continues")
     what, state_now = TextColumn("training {task.description}"), TextColumn("{task.fields[state]}")

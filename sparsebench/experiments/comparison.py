@@ -11,19 +11,18 @@ from typing import Any
 import pandas as pd
 import scipy
 
-from sparsebench.experiments.sampling import FEWEST_SOLVES, LEVELS, why_no_point
+from sparsebench.experiments.levels import LEVELS
+from sparsebench.experiments.sampling import FEWEST_SOLVES, why_no_point
 from sparsebench.registry import Choice
 from sparsebench.seeding import canonical
 from sparsebench.statistics import (
-    APPROXIMATE,
-    NOMINAL,
     Threshold,
     fit_threshold,
     mcnemar,
     mean_interval,
     threshold_difference,
 )
-from sparsebench.types import InputError
+from sparsebench.types import APPROXIMATE, NOMINAL, InputError
 
 _CELL = ["problem_recipe", "problem_label", "seed", "n", "m"]
 

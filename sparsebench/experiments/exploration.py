@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sparsebench import solvers as solvers  # registers the algorithms, in a worker too
 from sparsebench.problems import draw_dictionary, draw_signal
 from sparsebench.registry import Choice, choose_problem, load_plugin
 from sparsebench.run.pool import pool

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sparsebench.experiments.levels import GRID_TRIALS, HALF, LEVELS
 from sparsebench.experiments.sampling import (
-    GRID_TRIALS,
-    HALF,
-    LEVELS,
     RULE_VERSION,
     GridSampler,
     ThresholdSampler,

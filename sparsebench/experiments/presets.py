@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sparsebench.experiments.learned.encoders import VARIANTS
-from sparsebench.experiments.sampling import GRID_TRIALS, HALF, LEVELS, MOST_TRIALS, NEARLY_ALL
+from sparsebench.experiments.levels import GRID_TRIALS, HALF, LEVELS, MOST_TRIALS, NEARLY_ALL
 
 # A few of each kind, for a first look.
 _FEW = "omp,iht,niht,htp,nhtp,sea,omp+sea,homotopy"
@@ -111,6 +110,25 @@ _DIGITS = {
     "penalty": 0.5,
     "seeds": (0, 1, 2),
     "epochs": 60,
+}
+
+#: What the sensitivity runs change in the data, and in the training, one at a time.
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "default": ({}, {}),
+    "dictionary of random images": ({"dictionary": "patches"}, {}),
+    "Gaussian dictionary": ({"dictionary": "gaussian"}, {}),
+    "||D|| = .99, step 1": ({"scaling": "spectral"}, {}),
+    "published theta, lambda^½": ({"proximal": False}, {}),
+    "l1 weight 1": ({"l1_weight": 1.0}, {}),
+    "l1 weight .25": ({"l1_weight": 0.25}, {}),
+    "sigma / 10 an epoch": ({}, {"phases": "per epoch"}),
+    "sigma .2 throughout": ({}, {"phases": ((0.6, 1.0, 0.2), (0.4, 0.1, 0.2))}),
+    "sigma .02 throughout": ({}, {"phases": ((0.6, 1.0, 0.02), (0.4, 0.1, 0.02))}),
+    "constant rate": ({}, {"phases": ((0.8, 1.0, 0.2), (0.2, 1.0, 0.02))}),
+    "Adam 3e-4": ({}, {"rate": 3e-4}),
+    "SGD .01": ({}, {"optimiser": "sgd", "rate": 0.01}),
+    "SGD .01, ||D|| = .99, step 1": ({"scaling": "spectral"}, {"optimiser": "sgd", "rate": 0.01}),
+    "SGD .01, signals of norm sqrt(m)": ({}, {"optimiser": "sgd", "rate": 0.01, "unit": False}),
 }
 
 #: Settings of `encoders`: lambda = .5, M = 32 and the three p of `paper` are given (Wang, Ling and

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sparsebench.experiments import levels
+from sparsebench.experiments.levels import HALF, LEVELS, NEARLY_ALL, NOT_MONOTONE
 from sparsebench.seeding import digest
 from sparsebench.statistics import (
     Threshold,
@@ -21,10 +23,6 @@ from sparsebench.statistics import (
     thresholds,
 )
 
-#: The success rates whose sparsities are looked for.
-NEARLY_ALL, HALF = LEVELS = (0.95, 0.5)
-#: Most trials an algorithm and m of a diagram at full size, and trials at every k of a full grid.
-MOST_TRIALS, GRID_TRIALS = 700, 1000
 #: Fewer solves than this say nothing of a threshold.
 FEWEST_SOLVES = 40
 #: Changes whenever the rule below does; part of the recipe of a run.
@@ -40,8 +38,6 @@ _OFFSETS = {NEARLY_ALL: (-0.6, 0.6, -0.2, 0.2), HALF: (0.8, -0.8)}
 # the success rate does not fall steadily with k, and there is no one point.
 _CHECKED, _CHECKS = 16, 4
 _RISING = 1e-3
-#: Why sampling stopped, where the success rate falls, rises and falls again with k.
-NOT_MONOTONE = "not monotone"
 # Sparsities a wave of the uniform grid, so that a dictionary is not drawn anew for each.
 _GRID_WAVE = 10
 
@@ -283,8 +279,9 @@ def recorded(sampler: Sampler, rows: list[tuple[int, int, bool]]) -> Sampler:
 @cache
 def code_digest() -> str:
     """Return the hash of the code that decides: decisions of other code are not taken up."""
-    modules = intervals.__file__, posterior.__file__, thresholds.__file__, __file__
-    return digest([Path(module).read_text("utf-8") for module in modules])
+    modules = levels, intervals, posterior, thresholds
+    files = *(str(module.__file__) for module in modules), __file__
+    return digest([Path(file).read_text("utf-8") for file in files])
 
 
 def _as_json(estimates: dict[float, Threshold]) -> list[tuple[Any, ...]]:

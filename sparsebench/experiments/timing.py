@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fnmatch
 import operator
 import time
 import timeit
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,37 +16,17 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from sparsebench.experiments.study import mean_count
+from sparsebench.experiments.workloads import Workload
 from sparsebench.metrics import exact_recovery, relative_residual, support_distance
 from sparsebench.problems import draw_dictionary, draw_signal
-from sparsebench.registry import Choice, algorithms, choose_problem, nearest_name, split
+from sparsebench.registry import Choice, algorithms, choose_problem
 from sparsebench.run.guard import attempt
 from sparsebench.run.progress import Doing
 from sparsebench.run.rows import Outcome
 from sparsebench.seeding import generator
 from sparsebench.solvers import solve
 from sparsebench.solvers.peers import PEERS, TOGETHER, solve_together
-from sparsebench.types import Dictionary, FloatArray, InputError, Result, Status
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What is solved: `instances` dictionaries, and on each one or several signals at a time."""
-
-    name: str
-    problem: str
-    m: int
-    n: int
-    k: int
-    instances: int = 10
-    signals: int = 1
-
-
-WORKLOADS = (
-    Workload("gaussian", "gaussian", 250, 500, 50),
-    Workload("gaussian-2000", "gaussian", 1000, 2000, 100, instances=3),
-    Workload("deconvolution", "deconvolution[width=3]", 500, 500, 20),
-    Workload("batch", "gaussian[columns=unit]", 256, 512, 32, instances=1, signals=1000),
-)
+from sparsebench.types import Dictionary, FloatArray, Result, Status
 
 # Solves a turn, of which the fastest counts: up to this many, while they take less than this.
 _SOLVES_A_TURN = 5
@@ -67,22 +46,6 @@ def usual_algorithms() -> list[str]:
         and "training" not in entry.told
         and not entry.accepts("support")
     ]
-
-
-def choose_workloads(selection: Iterable[str]) -> list[Workload]:
-    """Return the workloads that names or patterns select, in the order of `WORKLOADS`.
-
-    Raises
-    ------
-    InputError
-        If one matches nothing.
-    """
-    names = [workload.name for workload in WORKLOADS]
-    wanted = [part for text in selection for part in split(text)] or ["*"]
-    for part in wanted:
-        if not fnmatch.filter(names, part):
-            raise InputError(nearest_name(part, names, "workload"))
-    return [w for w in WORKLOADS if any(fnmatch.fnmatchcase(w.name, part) for part in wanted)]
 
 
 def run(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparsebench.errors import InputError, nearest_name
 from sparsebench.learned.networks import (
     AdaptiveNetwork,
     HyperNetwork,
@@ -16,8 +17,7 @@ from sparsebench.learned.networks import (
     ResidualNetwork,
     Unrolled,
 )
-from sparsebench.registry import Option, nearest_name
-from sparsebench.types import InputError
+from sparsebench.registry import Option
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sparsebench.errors import InputError, check_seed
 from sparsebench.learned.catalogue import blueprint
 from sparsebench.learned.networks import Unrolled
 from sparsebench.learned.training import (
@@ -25,11 +26,11 @@ from sparsebench.learned.training import (
     search,
     train,
 )
-from sparsebench.problems import check_seed, draw_batch, draw_dictionary
+from sparsebench.problems import draw_batch, draw_dictionary
 from sparsebench.registry import ProblemChoice
 from sparsebench.seeding import canonical, digest
 from sparsebench.system.folders import cache_folder, check_cache, written_whole
-from sparsebench.types import Dictionary, InputError
+from sparsebench.types import Dictionary
 
 _FORMAT = 2
 _SHORT = 12

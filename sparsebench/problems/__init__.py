@@ -4,8 +4,6 @@ from sparsebench.problems import deconvolution, digits, gaussian, lista, super_r
 from sparsebench.problems.drawing import (
     DrawError,
     add_noise,
-    check_seed,
-    check_sizes,
     default_measurements,
     draw,
     draw_batch,

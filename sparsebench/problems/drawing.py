@@ -9,21 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from sparsebench.errors import LARGEST_INTEGER, InputError, check_seed, check_sizes, check_whole
 from sparsebench.registry import ProblemChoice, choose_problem
 from sparsebench.seeding import generator
-from sparsebench.types import (
-    Dictionary,
-    FloatArray,
-    InputError,
-    Instance,
-    all_finite,
-    as_floats,
-    check_whole,
-)
-
-# A store keeps whole numbers in 64 bits; larger dictionaries than this do not fit into memory.
-_LARGEST_INTEGER = 2**63 - 1
-_MOST_ATOMS = 1_000_000
+from sparsebench.types import Dictionary, FloatArray, Instance, all_finite, as_floats
 
 
 class DrawError(InputError):
@@ -58,7 +47,7 @@ def draw(
     """
     chosen = choose_problem(problem, options)
     check_sizes(m, n, k)
-    trial = check_whole("trial", trial, 0, _LARGEST_INTEGER)
+    trial = check_whole("trial", trial, 0, LARGEST_INTEGER)
     check_seed(seed)
     m, n, k, seed = int(m), int(n), int(k), int(seed)
     dictionary = draw_dictionary(chosen, m, n, trial, seed)
@@ -177,25 +166,6 @@ def default_measurements(chosen: ProblemChoice, n: int) -> int:
         with _running(chosen, "say how many measurements"):
             return int(source.measurements(n))
     return n if is_fixed(chosen) else max(1, n // 2)
-
-
-def check_sizes(m: int, n: int, k: int) -> None:
-    """Refuse sizes that no instance can have.
-
-    Raises
-    ------
-    InputError
-        Unless m, n, k are whole numbers with n >= 1 and 1 <= k <= min(m, n).
-    """
-    for name, value in (("m", m), ("n", n), ("k", k)):
-        check_whole(name, value, 1, _MOST_ATOMS)
-    if k > min(m, n):
-        raise InputError(f"k = {k} exceeds min(m, n) = {min(m, n)}")
-
-
-def check_seed(seed: int) -> None:
-    """Refuse a root seed that is not a whole number of 64 bits."""
-    check_whole("seed", seed, -_LARGEST_INTEGER, _LARGEST_INTEGER)
 
 
 def _recipe(chosen: ProblemChoice, m: int, n: int, trial: int, seed: int) -> dict[str, Any]:

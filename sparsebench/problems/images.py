@@ -18,11 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.environment import need
+from sparsebench.errors import InputError, nearest_name
 from sparsebench.learned import dictionary_learning as learning
-from sparsebench.registry import nearest_name
 from sparsebench.seeding import digest, generator
 from sparsebench.system.folders import cache_folder, check_cache, written_whole
-from sparsebench.types import InputError
 
 Floats = NDArray[Any]
 

@@ -9,7 +9,7 @@ from sparsebench.registry.choosing import (
     on_device,
 )
 from sparsebench.registry.declaring import ALGORITHMS, FAMILIES, PROBLEMS, algorithm, problem
-from sparsebench.registry.grammar import Option, nearest_name, parse_links, split
+from sparsebench.registry.grammar import Option, parse_links, split
 from sparsebench.registry.plugins import (
     ENTRY_POINT_GROUP,
     forget_plugins,

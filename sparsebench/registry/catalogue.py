@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sparsebench.errors import InputError, nearest
 from sparsebench.registry.declaring import ALGORITHMS, PROBLEMS
-from sparsebench.registry.grammar import nearest, text_only
+from sparsebench.registry.grammar import text_only
 from sparsebench.registry.plugins import load_entry_points
 from sparsebench.registry.records import Algorithm, ProblemGenerator
-from sparsebench.types import InputError
 
 
 def algorithms() -> list[Algorithm]:

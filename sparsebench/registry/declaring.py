@@ -11,9 +11,10 @@ from functools import cache
 from importlib import import_module
 from typing import Any, TypeVar
 
-from sparsebench.registry.grammar import Option, nearest
+from sparsebench.errors import InputError, nearest
+from sparsebench.registry.grammar import Option
 from sparsebench.registry.records import Algorithm, ProblemGenerator
-from sparsebench.types import Dictionary, InputError
+from sparsebench.types import Dictionary
 
 FAMILIES = (
     "greedy",

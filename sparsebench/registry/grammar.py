@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import numbers
 import re
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sparsebench.types import InputError, check_whole
+from sparsebench.errors import InputError, check_whole, nearest
 
 Option = str | int | float | bool
 
@@ -47,19 +45,6 @@ def text_only(text: Any) -> str:
     if not isinstance(text, str):
         raise InputError(f"a name is a text such as 'omp' or 'htp[step=1.8/L]', not {text!r}")
     return text
-
-
-def nearest(name: str, known: Sequence[str], kind: str) -> str:
-    """Return the end of an error message about an unknown name: the nearest, or all there are."""
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"the {kind} are {', '.join(known)}" if known else f"there are no {kind}"
-
-
-def nearest_name(name: str, known: Iterable[str], kind: str) -> str:
-    """Return the line "unknown <kind> ...; did you mean ...?" for an error message."""
-    return f"unknown {kind} {name!r}; {nearest(name, sorted(known), kind + 's')}"
 
 
 def filled(owner: str, defaults: dict[str, Option], given: dict[str, Any]) -> dict[str, Option]:

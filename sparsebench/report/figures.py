@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from sparsebench.experiments.learned import encoders
-from sparsebench.experiments.sampling import NOT_MONOTONE
+from sparsebench.errors import InputError, nearest_name
+from sparsebench.experiments.levels import NOT_MONOTONE
 from sparsebench.experiments.studies import STUDIES
-from sparsebench.registry import nearest_name
 from sparsebench.report import diagrams, exploration, learned, multiples, spikes
 from sparsebench.report.picture import Picture
-from sparsebench.statistics import APPROXIMATE, AT_LEAST
-from sparsebench.types import InputError
+from sparsebench.types import APPROXIMATE, AT_LEAST
+
+
+def _encoder_summary(rows: pd.DataFrame) -> pd.DataFrame:
+    from sparsebench.experiments.learned.encoders import summary  # scipy.stats takes half a second
+
+    return summary(rows)
+
 
 _PRODUCTS = ("products with an m × n matrix", {"scale": "whole"})
 _STUDIES = {name: multiples.study(study.axes) for name, study in STUDIES.items() if study.axes}
@@ -26,7 +31,7 @@ _PICTURES: dict[str, Picture] = {
     "instance": spikes.INSTANCE,
     "exploration": exploration.EXPLORATION,
     "full-grid": multiples.FULL_GRID,
-    **learned.pictures(encoders.summary),
+    **learned.pictures(_encoder_summary),
     "history": diagrams.HISTORY,
     **_STUDIES,
 }

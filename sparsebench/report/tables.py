@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich import box
 from rich.table import Table
 
 from sparsebench.environment import describe
-from sparsebench.experiments.phase_transition import PhaseTransition
-from sparsebench.experiments.sampling import GRID_TRIALS, LEVELS, NEARLY_ALL, NOT_MONOTONE
-from sparsebench.experiments.support_distance import SupportDistance
+from sparsebench.experiments.levels import GRID_TRIALS, LEVELS, NEARLY_ALL, NOT_MONOTONE
 from sparsebench.problems import is_fixed
 from sparsebench.report import console
-from sparsebench.run.engine import Report
-from sparsebench.statistics import APPROXIMATE, AT_LEAST
-from sparsebench.types import Status
+from sparsebench.types import APPROXIMATE, AT_LEAST, Status
+
+if TYPE_CHECKING:  # a table of what is stored needs nothing that runs
+    from sparsebench.experiments.phase_transition import PhaseTransition
+    from sparsebench.experiments.support_distance import SupportDistance
+    from sparsebench.run.engine import Report
 
 # A difference is called clear below this p-value.
 _CLEAR = 0.01

@@ -8,9 +8,6 @@ from sparsebench.statistics.intervals import mean_interval as mean_interval
 from sparsebench.statistics.intervals import median_interval as median_interval
 from sparsebench.statistics.intervals import wilson as wilson
 from sparsebench.statistics.paired import mcnemar, threshold_difference
-from sparsebench.statistics.thresholds import APPROXIMATE as APPROXIMATE
-from sparsebench.statistics.thresholds import AT_LEAST as AT_LEAST
-from sparsebench.statistics.thresholds import NOMINAL as NOMINAL
 from sparsebench.statistics.thresholds import Threshold as Threshold
 from sparsebench.statistics.thresholds import fit_threshold as fit_threshold
 from sparsebench.statistics.thresholds import monotone_p_value as monotone_p_value

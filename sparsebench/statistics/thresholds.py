@@ -28,13 +28,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsebench.statistics.intervals import CONFIDENCE, as_outcomes, probability, tail
 from sparsebench.statistics.posterior import SHAPES, Posterior, posterior_of, quantiles
-from sparsebench.types import FloatArray, InputError, check_whole
+from sparsebench.types import APPROXIMATE, AT_LEAST, NOMINAL, FloatArray, InputError, check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What is said of the coverage of an interval.
-NOMINAL, AT_LEAST, APPROXIMATE = "nominal", "at least", "approximate"
 # Rates that bound the window of the final fit, by level; between these levels, on their logits.
 _WINDOWS = {0.05: (0.002, 0.8), 0.5: (0.04, 0.96), 0.95: (0.2, 0.998)}
 # Scales (in k) below this are those of a steep fall.

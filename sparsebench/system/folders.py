@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from sparsebench.types import InputError
+from sparsebench.errors import InputError
 
 
 def cache_folder() -> Path:

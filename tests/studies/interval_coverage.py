@@ -30,7 +30,8 @@ from scipy.special import expit
 from scipy.stats import norm
 from test_statistics import CURVES, level_of, sample
 
-from sparsebench.experiments.sampling import LEVELS, ThresholdSampler
+from sparsebench.experiments.levels import LEVELS
+from sparsebench.experiments.sampling import ThresholdSampler
 from sparsebench.statistics import threshold_difference, wilson
 
 HALF_WIDTHS = (1.0, 2.0)

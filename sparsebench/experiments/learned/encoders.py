@@ -18,13 +18,13 @@ import pandas as pd
 import scipy
 
 from sparsebench.environment import need
+from sparsebench.errors import InputError, nearest_name
+from sparsebench.experiments.presets import VARIANTS
 from sparsebench.problems import images
-from sparsebench.registry import nearest_name
 from sparsebench.run.pool import pool
 from sparsebench.seeding import digest
 from sparsebench.statistics import CONFIDENCE
 from sparsebench.system.folders import cache_folder
-from sparsebench.types import InputError
 
 if TYPE_CHECKING:  # torch is loaded when something runs
     from sparsebench.learned.encoders import Data, Method, Teaching
@@ -53,24 +53,6 @@ PUBLISHED: dict[tuple[str, str], dict[str, tuple[float, float, float]]] = {
     },
 }
 PUBLISHED_SIZES = (128, 256, 512)
-#: What the sensitivity runs change in the data, and in the training, one at a time.
-VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "default": ({}, {}),
-    "dictionary of random images": ({"dictionary": "patches"}, {}),
-    "Gaussian dictionary": ({"dictionary": "gaussian"}, {}),
-    "||D|| = .99, step 1": ({"scaling": "spectral"}, {}),
-    "published theta, lambda^½": ({"proximal": False}, {}),
-    "l1 weight 1": ({"l1_weight": 1.0}, {}),
-    "l1 weight .25": ({"l1_weight": 0.25}, {}),
-    "sigma / 10 an epoch": ({}, {"phases": "per epoch"}),
-    "sigma .2 throughout": ({}, {"phases": ((0.6, 1.0, 0.2), (0.4, 0.1, 0.2))}),
-    "sigma .02 throughout": ({}, {"phases": ((0.6, 1.0, 0.02), (0.4, 0.1, 0.02))}),
-    "constant rate": ({}, {"phases": ((0.8, 1.0, 0.2), (0.2, 1.0, 0.02))}),
-    "Adam 3e-4": ({}, {"rate": 3e-4}),
-    "SGD .01": ({}, {"optimiser": "sgd", "rate": 0.01}),
-    "SGD .01, ||D|| = .99, step 1": ({"scaling": "spectral"}, {"optimiser": "sgd", "rate": 0.01}),
-    "SGD .01, signals of norm sqrt(m)": ({}, {"optimiser": "sgd", "rate": 0.01, "unit": False}),
-}
 _ITERATIONS = (1, 2, 3, 4, 5, 10)
 # Places in the tables.
 _PLACES = {

@@ -2,4 +2,4 @@
 
 from sparsebench.experiments.studies import sweeps as sweeps
 from sparsebench.experiments.studies import thresholds as thresholds
-from sparsebench.experiments.studies.kinds import STUDIES, estimates, experiments
+from sparsebench.experiments.studies.kinds import STUDIES, size_named

@@ -1,6 +1,6 @@
 """Studies of thresholds: steps, sizes, and the adaptive sampling beside a full grid."""
 
-from sparsebench.experiments.sampling import GRID_TRIALS, HALF, LEVELS, MOST_TRIALS, NEARLY_ALL
+from sparsebench.experiments.levels import GRID_TRIALS, HALF, LEVELS, MOST_TRIALS, NEARLY_ALL
 from sparsebench.experiments.studies.kinds import STUDIES, FullGrid, Thresholds, named
 
 STUDIES |= {
