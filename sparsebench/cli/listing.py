@@ -15,6 +15,7 @@ from sparsebench.cli.application import command
 from sparsebench.experiments import presets
 from sparsebench.registry import FAMILIES, nearest_name, split
 from sparsebench.report import console, tables
+from sparsebench.run.export import write_rows
 from sparsebench.run.store import Store, plain_columns
 from sparsebench.system.folders import written_whole
 from sparsebench.types import InputError
@@ -146,7 +147,7 @@ def export(
             if file.suffix == ".parquet":
                 rows.to_parquet(part, index=False)
             else:
-                rows.to_csv(part, index=False)
+                write_rows(rows, part)
     except ImportError:
         raise InputError("parquet needs pyarrow: pip install pyarrow, or write .csv") from None
     except OSError as error:

@@ -10,11 +10,11 @@ import typer
 from sparsebench.cli import options, results
 from sparsebench.cli.application import command
 from sparsebench.experiments import presets, studies
-from sparsebench.experiments.comparison import compare
+from sparsebench.experiments.comparison import COMPARED, compare
 from sparsebench.problems import check_seed
 from sparsebench.registry import choose_algorithms, nearest_name
 from sparsebench.report import console, tables
-from sparsebench.run.store import Store
+from sparsebench.run.store import Store, algorithm_recipe
 from sparsebench.types import InputError
 
 
@@ -96,10 +96,10 @@ def compare_algorithms(
     rest = [other for other in rest if other != one[0]]
     if not rest:
         raise InputError(f"name an algorithm to compare {one[0].label} with")
+    limit = options.positive_seconds("--time-limit", time_limit)
+    recipes = [algorithm_recipe(chosen, limit) for chosen in (*one, *rest)]
     with Store(out, writable=False) as store:
-        found = compare(
-            store.frame(), one[0], rest, by, options.positive_seconds("--time-limit", time_limit)
-        )
+        found = compare(store.frame(COMPARED, recipes), one[0], rest, by, limit)
     data = out / f"comparison-{by}.csv"
     results.write_csv(found, data)
     groups = ["other", "problem", "problem_version", "seed", "n"]

@@ -15,9 +15,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sparsebench.registry import Choice, ProblemChoice
+from sparsebench.run.pages import read_columns
 from sparsebench.run.rows import Block, Outcome
 from sparsebench.seeding import canonical
 from sparsebench.types import InputError
@@ -71,6 +74,19 @@ _MIGRATIONS = {
     # A column cannot lose its NOT NULL in place.
     3: f"ALTER TABLE rows RENAME TO older; {_ROWS_4}"
     f"INSERT INTO rows ({_COLUMNS_4}) SELECT {_COLUMNS_4} FROM older; DROP TABLE older",
+}
+
+
+_KEY = ("problem", "n", "m", "trial", "algorithm", "k")
+# The columns of a frame: from which table, and what it is called there.
+FRAME = {
+    "algorithm": ("algorithms", "name"),
+    "algorithm_recipe": ("algorithms", "recipe"),
+    "problem": ("problems", "name"),
+    "problem_label": ("problems", "label"),
+    "problem_recipe": ("problems", "recipe"),
+    "seed": ("problems", "seed"),
+    **{name: ("rows", name) for name in ("m", "n", "k", "trial", *_OUTCOME_4.split(", "), "run")},
 }
 
 
@@ -228,7 +244,9 @@ class Store:
                         block.n,
                         block.m,
                         block.trial,
-                        self._enter("algorithms", _algorithm_recipe(block, chosen), chosen),
+                        self._enter(
+                            "algorithms", algorithm_recipe(chosen, block.time_limit), chosen
+                        ),
                         k,
                         run,
                     )
@@ -254,7 +272,7 @@ class Store:
         """
         problem = self._id("problems", _problem_recipe(block))
         by_id = {
-            self._id("algorithms", _algorithm_recipe(block, chosen)): chosen
+            self._id("algorithms", algorithm_recipe(chosen, block.time_limit)): chosen
             for chosen in {chosen for chosen, _ in block.pairs}
         }
         wanted = set(block.pairs)
@@ -294,20 +312,71 @@ class Store:
         )
         return self._enter(table, recipe, chosen, **more)
 
-    def frame(self) -> pd.DataFrame:
-        """Return every row, with the names and recipes of its problem and algorithm."""
-        frame = pd.read_sql_query(
-            "SELECT a.name AS algorithm, a.recipe AS algorithm_recipe, p.name AS problem, "
-            "p.label AS problem_label, p.recipe AS problem_recipe, p.seed, r.m, r.n, r.k, r.trial, "
-            "r.support_distance, r.exact, r.relative_error, r.relative_residual, r.n_iter, "
-            "r.status, r.message, r.seconds, r.stages, r.near_1, r.near_2, r.run FROM rows r "
-            "JOIN algorithms a ON a.id = r.algorithm JOIN problems p ON p.id = r.problem "
-            "ORDER BY p.recipe, r.n, r.m, a.recipe, r.k, r.trial",
-            self._connection,
+    def frame(
+        self, columns: Sequence[str] | None = None, algorithms: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Return the rows, with the names and recipes of their problem and algorithm.
+
+        They are sorted by problem recipe, n, m, algorithm recipe, k and trial.
+
+        Parameters
+        ----------
+        columns : sequence of str, optional
+            Those that are read; all of `FRAME` by default.
+        algorithms : sequence of str, optional
+            Recipes, of which alone rows are read; all by default.
+
+        Returns
+        -------
+        DataFrame
+            Texts are categories, which are sorted and may have no row; `exact` is bool, `n_iter`
+            Int64 with NA where it is not known, other numbers are int64 or float64 with NaN.
+        """
+        columns = list(FRAME if columns is None else columns)
+        needed = {*_KEY, *(name for name in columns if FRAME[name][0] == "rows")}
+        kept = None if algorithms is None else [self._id("algorithms", one) for one in algorithms]
+        read = read_columns(self._connection, "rows", needed, "algorithm", kept)
+        ranks = {table: self._named(table, "recipe") for table in ("algorithms", "problems")}
+        order = _order(
+            [
+                read["trial"].values,
+                read["k"].values,
+                ranks["algorithms"][0][read["algorithm"].values],
+                read["m"].values,
+                read["n"].values,
+                ranks["problems"][0][read["problem"].values],
+            ]
         )
-        measured = ("relative_error", "relative_residual", "seconds", "near_1", "near_2")
-        types = {"exact": "bool", "n_iter": "Int64", **dict.fromkeys(measured, "float64")}
-        return frame.astype(types)
+        ids = {table: read.pop(table[:-1]).values[order] for table in ranks}
+        made: dict[str, Any] = {}
+        for name in columns:
+            table, source = FRAME[name]
+            if table != "rows":
+                codes, known = self._named(table, source)
+                if name == "seed":
+                    made[name] = np.array(known, np.int64)[codes[ids[table]]]
+                else:
+                    made[name] = _category(codes[ids[table]], known)
+                continue
+            found = read.pop(name)
+            values = found.values[order]
+            if found.texts is not None:
+                made[name] = _category(values, found.texts)
+            elif name == "n_iter" and found.missing is not None:
+                made[name] = pd.arrays.IntegerArray(values, found.missing[order])
+            else:
+                made[name] = values.astype(bool) if name == "exact" else values
+        return pd.DataFrame(made, copy=False)
+
+    def _named(self, table: str, source: str) -> tuple[NDArray[Any], list[Any]]:
+        """Return a column of the algorithms or problems: a place in its sorted values by id."""
+        rows = self._connection.execute(f"SELECT id, {source} FROM {table}").fetchall()
+        values = sorted({value for _, value in rows})
+        rank = {value: code for code, value in enumerate(values)}
+        codes = np.zeros(max((number for number, _ in rows), default=0) + 1, _code_type(values))
+        for number, value in rows:
+            codes[number] = rank[value]
+        return codes, values
 
     def runs(self) -> pd.DataFrame:
         """Return the runs: when, which command, which recipe, on what."""
@@ -333,17 +402,48 @@ def _problem_recipe(block: Block) -> str:
     return canonical({**block.problem.recipe, "seed": block.seed})
 
 
-def _algorithm_recipe(block: Block, chosen: Choice) -> str:
-    return canonical({**chosen.recipe, "time_limit": block.time_limit})
+def algorithm_recipe(chosen: Choice, time_limit: float) -> str:
+    """Return the recipe under which rows of a choice and time limit are stored."""
+    return canonical({**chosen.recipe, "time_limit": time_limit})
+
+
+def _category(codes: NDArray[Any], texts: Sequence[str]) -> Any:
+    return pd.Categorical.from_codes(
+        codes.astype(_code_type(texts), copy=False), pd.Index(texts, dtype=str)
+    )
+
+
+def _code_type(values: Sequence[Any]) -> Any:
+    return np.min_scalar_type(-len(values) - 1)
+
+
+def _order(keys: Sequence[NDArray[Any]]) -> NDArray[np.intp]:
+    """Return the order of rows by these keys, the last one first."""
+    total, span = np.zeros(len(keys[0]), np.int64), 1
+    for key in keys:
+        if not len(key):
+            break
+        low, width = int(key.min()), int(key.max()) - int(key.min()) + 1
+        if span * width >= 2**63:
+            return np.lexsort(keys)
+        total += (key.astype(np.int64) - low) * span
+        span *= width
+    return np.argsort(total)  # no two rows have one key
 
 
 def plain_columns(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with recipes spelled out as options, versions and time limit."""
     for kind in ("algorithm", "problem"):
-        texts = frame.pop(f"{kind}_recipe")
-        recipes = {text: json.loads(text) for text in texts.unique()}
-        frame[f"{kind}_options"] = [json.dumps(recipes[text]["options"]) for text in texts]
-        frame[f"{kind}_version"] = [recipes[text]["version"] for text in texts]
+        texts = pd.Categorical(frame.pop(f"{kind}_recipe"))
+        recipes = [json.loads(text) for text in texts.categories]
+        spelled = {
+            f"{kind}_options": [json.dumps(recipe["options"]) for recipe in recipes],
+            f"{kind}_version": [recipe["version"] for recipe in recipes],
+        }
+        for name, values in spelled.items():
+            known = sorted(set(values))
+            codes = np.array([known.index(value) for value in values], np.int32)
+            frame[name] = _category(codes[texts.codes], known)
         if kind == "algorithm":
-            frame["time_limit"] = [recipes[text]["time_limit"] for text in texts]
+            frame["time_limit"] = np.array([one["time_limit"] for one in recipes])[texts.codes]
     return frame
