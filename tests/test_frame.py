@@ -282,3 +282,13 @@ def test_a_comparison_of_its_rows_alone_is_that_of_all(tmp_path):
         assert limited.empty
         with pytest.raises(InputError, match="are of --time-limit 60, not 5"):
             compare(limited, omp, [sp], "threshold", 5.0)
+
+
+def test_a_record_shorter_than_its_padded_header_at_the_end_of_the_file_is_read():
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT) WITHOUT ROWID")
+    connection.execute("INSERT INTO t VALUES (5, 'x')")
+    connection.commit()
+    found = read_columns(connection, "t", ["a", "b"])
+    assert list(zip(*map(plain, found.values()), strict=True)) == [(5, "x")]
+    connection.close()

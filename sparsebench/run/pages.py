@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -95,9 +96,8 @@ def _image(connection: sqlite3.Connection) -> Bytes:
     except (AttributeError, MemoryError, sqlite3.Error):  # not built in, or above 2 GB
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "copy.db")
-            copy = sqlite3.connect(path)
-            connection.backup(copy)
-            copy.close()
+            with closing(sqlite3.connect(path)) as copy:
+                connection.backup(copy)
             return np.fromfile(path, np.uint8)
 
 
