@@ -292,3 +292,9 @@ def test_a_record_shorter_than_its_padded_header_at_the_end_of_the_file_is_read(
     found = read_columns(connection, "t", ["a", "b"])
     assert list(zip(*map(plain, found.values()), strict=True)) == [(5, "x")]
     connection.close()
+
+
+def test_a_zero_with_a_sign_and_a_number_that_is_not_known_are_written_as_pandas_does(tmp_path):
+    frame = pd.DataFrame({"x": [0.0, -0.0, np.nan, -0.0], "exact": [True, False, True, True]})
+    write_rows(frame, tmp_path / "rows.csv")
+    assert (tmp_path / "rows.csv").read_bytes() == frame.to_csv(index=False).encode()
