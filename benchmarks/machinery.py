@@ -110,7 +110,7 @@ class Run:
 
 
 class Reading:
-    """Reading a store of a million rows."""
+    """Reading a store of a million rows, and the whole command that writes them to a file."""
 
     version = "1"
     timeout = 600
@@ -140,6 +140,16 @@ class Reading:
 
     def peakmem_frame(self, folder):
         self.time_frame(folder)
+
+    def _export(self, folder, name):
+        command = [sys.executable, "-m", "sparsebench", "export", name, "--out", "."]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+    def time_export_csv(self, folder):
+        self._export(folder, "rows.csv")
+
+    def time_export_parquet(self, folder):
+        self._export(folder, "rows.parquet")
 
 
 class Figure:

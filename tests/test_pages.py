@@ -1,6 +1,7 @@
 """The documents: links lead somewhere, every page is reached, every column is explained."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pages
@@ -9,6 +10,9 @@ from typer.main import get_command
 
 from sparsebench.cli.application import app
 from sparsebench.experiments.studies import STUDIES
+from sparsebench.registry import choose_algorithms, choose_problem
+from sparsebench.run.rows import Block, Outcome
+from sparsebench.run.store import Store
 
 FIGURES = pages.ROOT / "figures"
 # Columns that the committed figures, of an earlier version, have not.
@@ -109,8 +113,19 @@ def test_the_commands_of_the_readme_are_read():
     assert plugin in found
 
 
-def test_the_python_of_the_page_runs():
-    (code,) = pages.blocks(pages.ROOT / "docs" / "python.md", "python")
+def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
+    solving, reading = pages.blocks(pages.ROOT / "docs" / "python.md", "python")
     names = {}
-    exec(code, names)
+    exec(solving, names)
     assert np.array_equal(np.flatnonzero(names["result"].x), names["instance"].support)
+    monkeypatch.chdir(tmp_path)
+    problem, pairs = choose_problem("gaussian"), [(one, 3) for one in choose_algorithms("omp,sp")]
+    with Store(Path("results")) as store:
+        outcomes = [Outcome(0.0, exact, 0.0, 0.0, 1, "", "", 0.0) for exact in (True, False)]
+        store.add(
+            store.start_run("", {}, {}), Block(problem, 0, 9, 5, 0, tuple(pairs), 1.0), outcomes
+        )
+    exec(reading, names)
+    found = names["few"].groupby(["algorithm", "k"], observed=True)["exact"].mean()
+    assert found.to_dict() == {("omp", 3): 1.0, ("sp", 3): 0.0}
+    assert len(names["rows"]) == 2

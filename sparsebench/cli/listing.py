@@ -154,7 +154,9 @@ def export(
     """Write every trial row of a folder of results to one file."""
     if not file.name.endswith((".csv", ".csv.gz", ".parquet")):
         raise InputError(f"cannot write {file.name}: end its name in .csv, .csv.gz or .parquet")
-    from sparsebench.run.store import Store, plain_columns
+    from sparsebench.run.export import write_rows
+    from sparsebench.run.frames import plain_columns
+    from sparsebench.run.store import Store
 
     with Store(out, writable=False) as store:
         rows = plain_columns(store.frame())
@@ -163,7 +165,7 @@ def export(
             if file.suffix == ".parquet":
                 rows.to_parquet(part, index=False)
             else:
-                rows.to_csv(part, index=False)
+                write_rows(rows, part)
     except ImportError:
         raise InputError("parquet needs pyarrow: pip install pyarrow, or write .csv") from None
     except OSError as error:

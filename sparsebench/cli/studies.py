@@ -98,12 +98,13 @@ def compare_algorithms(
     rest = [other for other in rest if other != one[0]]
     if not rest:
         raise InputError(f"name an algorithm to compare {one[0].label} with")
-    from sparsebench.experiments.comparison import compare
+    from sparsebench.experiments.comparison import COMPARED, compare
     from sparsebench.report import tables
-    from sparsebench.run.store import Store
+    from sparsebench.run.store import Store, algorithm_recipe
 
+    recipes = [algorithm_recipe(chosen, time_limit) for chosen in (*one, *rest)]
     with Store(out, writable=False) as store:
-        found = compare(store.frame(), one[0], rest, by, time_limit)
+        found = compare(store.frame(COMPARED, recipes), one[0], rest, by, time_limit)
     data = out / f"comparison-{by}.csv"
     results.write_csv(found, data)
     groups = ["other", "problem", "problem_version", "seed", "n"]

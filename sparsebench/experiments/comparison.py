@@ -14,7 +14,7 @@ import scipy
 from sparsebench.experiments.levels import LEVELS
 from sparsebench.experiments.sampling import FEWEST_SOLVES, why_no_point
 from sparsebench.registry import Choice
-from sparsebench.seeding import canonical
+from sparsebench.run.store import algorithm_recipe
 from sparsebench.statistics import (
     Threshold,
     fit_threshold,
@@ -25,6 +25,8 @@ from sparsebench.statistics import (
 from sparsebench.types import APPROXIMATE, NOMINAL, InputError
 
 _CELL = ["problem_recipe", "problem_label", "seed", "n", "m"]
+# The columns that are looked at.
+COMPARED = ["algorithm_recipe", *_CELL, "k", "trial", "exact", "support_distance"]
 
 
 def compare(
@@ -37,7 +39,7 @@ def compare(
     Parameters
     ----------
     rows : DataFrame
-        As `Store.frame` returns them.
+        As `Store.frame` returns them: `COMPARED`, of these algorithms at least.
     first : Choice
     others : sequence of Choice
     by : {"threshold", "distance"}
@@ -86,9 +88,9 @@ def _thresholds(
 ) -> list[dict[str, Any]]:
     """Compare the thresholds of every cell; `fits` keeps those of the first algorithm."""
     found = []
-    cells = dict(list(theirs.groupby(_CELL)))
+    cells = dict(list(theirs.groupby(_CELL, observed=True)))
     cell: Any
-    for cell, a in mine.groupby(_CELL):
+    for cell, a in mine.groupby(_CELL, observed=True):
         b = cells.get(cell)
         if b is None or min(len(a), len(b)) < FEWEST_SOLVES:
             continue
@@ -130,9 +132,9 @@ def _distances(
     mine: pd.DataFrame, theirs: pd.DataFrame, first: Choice, other: Choice
 ) -> list[dict[str, Any]]:
     found = []
-    sparsities = dict(list(theirs.groupby([*_CELL, "k"])))
+    sparsities = dict(list(theirs.groupby([*_CELL, "k"], observed=True)))
     cell: Any
-    for cell, a in mine.groupby([*_CELL, "k"]):
+    for cell, a in mine.groupby([*_CELL, "k"], observed=True):
         b = sparsities.get(cell)
         both = None if b is None else a.merge(b, on="trial", suffixes=("", "_other"))
         if b is None or both is None or len(both) < 2:
@@ -194,10 +196,13 @@ def _rows_of(rows: pd.DataFrame, chosen: Choice, time_limit: float) -> pd.DataFr
         If there are none: it says which time limits or versions there are.
     """
     wanted = {**chosen.recipe, "time_limit": time_limit}
-    found = rows[rows["algorithm_recipe"] == canonical(wanted)]
+    found = rows[rows["algorithm_recipe"] == algorithm_recipe(chosen, time_limit)]
     if not found.empty:
         return found
-    known = [json.loads(text) for text in rows["algorithm_recipe"].unique()]
+    # The categories name all that are stored, be their rows read or not.
+    known = [
+        json.loads(text) for text in rows["algorithm_recipe"].astype("category").cat.categories
+    ]
     limits = {r["time_limit"] for r in known if {**r, "time_limit": time_limit} == wanted}
     if limits:
         there = ", ".join(f"{limit:g}" for limit in sorted(limits))

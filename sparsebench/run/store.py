@@ -6,21 +6,21 @@ killed at any moment loses the blocks in flight and nothing else.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.run.rows import Block, Curve, Outcome
 from sparsebench.seeding import canonical
 from sparsebench.types import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 4
 FILE_NAME = "results.db"
@@ -307,39 +307,25 @@ class Store:
         )
         return self._enter(table, recipe, chosen, **more)
 
-    def frame(self) -> pd.DataFrame:
-        """Return every row, with the names and recipes of its problem and algorithm."""
-        frame = pd.read_sql_query(
-            "SELECT a.name AS algorithm, a.recipe AS algorithm_recipe, p.name AS problem, "
-            "p.label AS problem_label, p.recipe AS problem_recipe, p.seed, r.m, r.n, r.k, r.trial, "
-            "r.support_distance, r.exact, r.relative_error, r.relative_residual, r.n_iter, "
-            "r.status, r.message, r.seconds, r.stages, r.near_1, r.near_2, r.run FROM rows r "
-            "JOIN algorithms a ON a.id = r.algorithm JOIN problems p ON p.id = r.problem "
-            "ORDER BY p.recipe, r.n, r.m, a.recipe, r.k, r.trial",
-            self._connection,
-        )
-        measured = ("relative_error", "relative_residual", "seconds", "near_1", "near_2")
-        types = {"exact": "bool", "n_iter": "Int64", **dict.fromkeys(measured, "float64")}
-        return frame.astype(types)
+    def frame(
+        self, columns: Sequence[str] | None = None, algorithms: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Return the rows, or some columns of those of some algorithms: see `frames.read_frame`."""
+        from sparsebench.run.frames import read_frame  # with pandas, which a run does not need
+
+        return read_frame(self._connection, columns, algorithms)
 
     def runs(self) -> pd.DataFrame:
         """Return the runs: when, which command, which recipe, on what."""
-        return pd.read_sql_query("SELECT * FROM runs ORDER BY id", self._connection)
+        from sparsebench.run.frames import runs
+
+        return runs(self._connection)
 
     def summary(self) -> pd.DataFrame:
         """Return rows, failures and seconds by recipes; NaN where no seconds are known."""
-        frame = pd.read_sql_query(
-            "SELECT p.label AS problem, p.recipe AS problem_recipe, p.seed, a.label AS algorithm, "
-            "a.recipe AS algorithm_recipe, count(*) AS rows, "
-            "sum(r.exact) AS exact, "
-            "sum(r.status IN ('error', 'time-out', 'diverged')) AS failures, "
-            "sum(r.status = 'time-out') AS time_outs, "
-            "sum(r.seconds) AS seconds FROM rows r JOIN algorithms a ON a.id = r.algorithm "
-            "JOIN problems p ON p.id = r.problem GROUP BY r.problem, r.algorithm "
-            "ORDER BY p.label, p.recipe, a.label, a.recipe",
-            self._connection,
-        )
-        return plain_columns(frame.astype({"seconds": "float64"}))
+        from sparsebench.run.frames import summary
+
+        return summary(self._connection)
 
 
 def problem_recipe(block: Block | Curve) -> str:
@@ -350,15 +336,3 @@ def problem_recipe(block: Block | Curve) -> str:
 def algorithm_recipe(chosen: Choice, time_limit: float) -> str:
     """Return the recipe that an algorithm is stored by."""
     return canonical({**chosen.recipe, "time_limit": time_limit})
-
-
-def plain_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with recipes spelled out as options, versions and time limit."""
-    for kind in ("algorithm", "problem"):
-        texts = frame.pop(f"{kind}_recipe")
-        recipes = {text: json.loads(text) for text in texts.unique()}
-        frame[f"{kind}_options"] = [json.dumps(recipes[text]["options"]) for text in texts]
-        frame[f"{kind}_version"] = [recipes[text]["version"] for text in texts]
-        if kind == "algorithm":
-            frame["time_limit"] = [recipes[text]["time_limit"] for text in texts]
-    return frame
