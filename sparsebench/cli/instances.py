@@ -15,7 +15,7 @@ from sparsebench.experiments.exploration import SizedProblem, check_explorations
 from sparsebench.experiments.instance import solutions
 from sparsebench.experiments.timing import choose_workloads, usual_algorithms
 from sparsebench.experiments.timing import run as run_timing
-from sparsebench.registry import choose_problem
+from sparsebench.registry import choose_problem, plugin_fingerprint
 from sparsebench.report import console, tables
 from sparsebench.run.engine import compile_all
 from sparsebench.run.progress import Doing
@@ -67,7 +67,7 @@ def instance(
     }
     problems.draw_dictionary(generator, m, n, sizes["trial"], seed)  # refuses sizes it cannot have
     results.check_out(out)
-    compile_all(chosen, console.news)
+    compile_all(chosen, 1, (), console.news)
     found = solutions(generator, chosen, **sizes)
     recipe = {
         "experiment": "instance",
@@ -105,7 +105,8 @@ def exploration(
     check_explorations(chosen, trials)
     results.check_out(out)
     when_stopped("stopped; the same command begins anew")
-    compile_all(chosen, console.news)
+    versions = tuple((str(path), plugin_fingerprint(str(path))) for path in plugin or ())
+    compile_all(chosen, workers, versions, console.news)
     with Doing(console.news, "exploring") as doing:
         found = explore(
             chosen,
