@@ -1,6 +1,7 @@
 """All that surrounds a solve: instances, blocks of the runner, the store, figures, the start."""
 
 import io
+import os
 import subprocess
 import sys
 import tempfile
@@ -222,3 +223,42 @@ class Rerun:
     def time_command(self, folder):
         words = "-m", "sparsebench", "phase-transition", "--preset", "quick", "-o", folder
         subprocess.run([sys.executable, *words], check=True, capture_output=True)
+
+
+class FirstCompile:
+    """Compiling the kernels of the quick preset, as its first run does."""
+
+    version = "1"
+    unit = "s"
+    timeout = 600
+    number = repeat = rounds = 1
+
+    def track_seconds(self):
+        """Of a fresh process with an empty cache."""
+        code = (
+            "from inspect import signature\n"
+            "from importlib import import_module\n"
+            "from rich.console import Console\n"
+            "def found(name, *homes):\n"
+            "    for home in homes:\n"
+            "        try:\n"
+            "            return getattr(import_module('sparsebench.' + home), name)\n"
+            "        except (ModuleNotFoundError, AttributeError):\n"
+            "            pass\n"
+            "import sparsebench.solvers\n"
+            "from sparsebench.registry import choose_algorithms\n"
+            "compile_all = found('compile_all', 'run.engine', 'runner')\n"
+            "compile_all = compile_all or found('_compile_all', 'runner')\n"
+            "chosen = choose_algorithms('omp,iht,niht,htp,nhtp,sea,omp+sea,homotopy')\n"
+            "more = (2, ()) if 'workers' in signature(compile_all).parameters else ()\n"
+            "print(compile_all(chosen, *more, Console(quiet=True)))\n"
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            ended = subprocess.run(
+                [sys.executable, "-c", code],
+                env=os.environ | {"NUMBA_CACHE_DIR": folder},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+        return float(ended.stdout)

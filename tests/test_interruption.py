@@ -177,7 +177,7 @@ def test_a_run_that_is_asked_to_end_leaves_whole_rows_and_no_process(tmp_path, n
     [("SIGTERM", 2, "swallows_once"), ("SIGHUP", 2, "swallows"), ("SIGINT", 1, "swallows_once")],
 )
 def test_an_interruption_that_somebody_swallows_is_none_the_less_one(tmp_path, name, jobs, plugin):
-    """While algorithms are compiled, in this process."""
+    """While algorithms are compiled, in a worker or in this process."""
     run = Run(tmp_path, f"{plugin},quick", jobs).holding()
     run.ask(name)
     status, err = run.end()

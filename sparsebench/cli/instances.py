@@ -58,7 +58,7 @@ def instance(
 
     draw_dictionary(generator, m, n, trial, seed)  # refuses sizes it cannot have
     results.check_out(out)
-    compile_all(chosen, console.news)
+    compile_all(chosen, 1, (), console.news)
     found = solutions(generator, chosen, **sizes)
     recipe = {
         "experiment": "instance",
@@ -93,6 +93,7 @@ def exploration(
     options.load_files(plugin)
     chosen = options.wanted_algorithms(algorithms, None, preset["algorithms"])
     from sparsebench.experiments.exploration import SizedProblem, check_explorations, explore
+    from sparsebench.registry import plugin_fingerprint
     from sparsebench.run.engine import compile_all
     from sparsebench.run.progress import Doing
 
@@ -100,7 +101,8 @@ def exploration(
     check_explorations(chosen, trials)
     results.check_out(out)
     when_stopped("stopped; the same command begins anew")
-    compile_all(chosen, console.news)
+    versions = tuple((str(path), plugin_fingerprint(str(path))) for path in plugin or ())
+    compile_all(chosen, workers, versions, console.news)
     with Doing(console.news, "exploring") as doing:
         found = explore(
             chosen,

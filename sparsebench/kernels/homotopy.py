@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import SMALLEST_PIVOT, residual
 
@@ -62,7 +62,7 @@ def lasso_path(atoms, gram, y, level, orthogonal, max_iter):
     correlation = correlate(atoms, y)
     entering = np.argmax(np.abs(correlation))
     current = start = abs(correlation[entering])
-    size, leaving, left = 0, -1, 0.0
+    size, leaving, left = np.intp(0), np.intp(-1), 0.0
     for step in range(1, max_iter + 1):
         if interrupted():
             break
@@ -74,7 +74,7 @@ def lasso_path(atoms, gram, y, level, orthogonal, max_iter):
                     values[i] = x[support[i]]
                 _forward(factor, 0, size, support, signs, image)
                 residual(atoms, y, support, size, values, remainder)
-                correlation[:] = correlate(atoms, remainder)
+                copy(correlate(atoms, remainder), correlation)
             if orthogonal and not _append_orthogonal(atoms, entering, factor, basis, size):
                 dependent[entering] = True
             else:
@@ -87,7 +87,7 @@ def lasso_path(atoms, gram, y, level, orthogonal, max_iter):
             remainder[:] = 0.0
             for i in range(size):
                 remainder += image[i] * basis[i]  # A_S d
-            slope[:] = correlate(atoms, remainder)
+            copy(correlate(atoms, remainder), slope)
         else:
             negative_gradient(gram, nothing, support, along, size, slope)
             slope *= -1.0
@@ -174,7 +174,7 @@ def _append(gram, support, entering, factor, size):
 def _append_orthogonal(atoms, entering, factor, basis, size):
     """Add the row of an atom to L and its direction to the basis; False if it is dependent."""
     own, direction = factor[size], basis[size]
-    direction[:] = atoms[entering]
+    copy(atoms[entering], direction)
     before = np.sqrt(dot(direction, direction))
     own[:size] = 0.0
     for _ in range(2):
@@ -195,7 +195,7 @@ def _remove(factor, basis, support, first, size):
     """Take atom `first` out of the factor and the basis, leaving `size`, by plane rotations."""
     for i in range(first, size):
         support[i] = support[i + 1]
-        factor[i, : i + 2] = factor[i + 1, : i + 2]
+        copy(factor[i + 1, : i + 2], factor[i])
     cosines, sines = np.empty(size), np.empty(size)
     for i in range(first, size):
         own = factor[i]
@@ -229,7 +229,7 @@ def _forward(factor, first, size, support, signs, image):
 @njit(cache=True, fastmath={"reassoc", "contract"})
 def _backward(factor, size, image, along):
     """Write L⁻ᵀ `image` to `along`."""
-    along[:size] = image[:size]
+    copy(image[:size], along)
     for i in range(size - 1, -1, -1):
         own = factor[i]
         value = along[i] / own[i]

@@ -9,7 +9,7 @@ refined with such residuals until it no longer moves.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
 from sparsebench.kernels.gram import copy, dot, subtract
 
@@ -21,6 +21,20 @@ SETTLED = 1e-15
 MOST_CORRECTIONS = 6
 # With it singular values are cut off exactly where numpy.linalg.lstsq does.
 EPSILON = 2.220446049250313e-16
+
+# LAPACK's gelsd as numba's own np.linalg.lstsq calls it, which takes 5 s more to compile: it is
+# given (kind, m, n, columns of b, a, m, b, rows of b, singular values, cut-off, rank).
+_sizes, _floats = types.intp, types.CPointer(types.float64)
+_gelsd = types.ExternalFunction(
+    "numba_ez_gelsd",
+    types.intc(
+        types.char,
+        *(_sizes, _sizes, _sizes),
+        *(_floats, _sizes, _floats, _sizes, _floats),
+        *(types.float64, types.CPointer(types.intp)),
+    ),
+)
+_DOUBLE = ord("d")
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
@@ -94,13 +108,19 @@ def orthogonal_least_squares(atoms, y, support, k, coefficients):
 
     Slow and always right: also for dependent atoms and for more atoms than measurements.
     """
-    block = np.empty((y.shape[0], k))
+    m = y.shape[0]
+    longest = max(m, k)
+    block, solution = np.empty((k, m)), np.empty(longest)
     for j in range(k):
-        atom = atoms[support[j]]
-        for i in range(y.shape[0]):
-            block[i, j] = atom[i]
-    solution = np.linalg.lstsq(block, y, EPSILON * max(block.shape))[0]
-    copy(solution, coefficients)
+        copy(atoms[support[j]], block[j])
+    copy(y, solution)
+    singular, rank = np.empty(min(m, k)), np.empty(1, dtype=np.intp)
+    cut, data, right, sizes = EPSILON * longest, block.ctypes, solution.ctypes, singular.ctypes
+    failed = _gelsd(_DOUBLE, m, k, 1, data, m, right, longest, sizes, cut, rank.ctypes)
+    # Arrays live until they are named for the last time, which a pointer to their data is not.
+    if failed or min(block.size, singular.size, rank.size) == 0:
+        raise ValueError("no singular values: the iteration did not converge")
+    copy(solution[:k], coefficients)
 
 
 @njit(cache=True)
@@ -201,7 +221,7 @@ def polished(atoms, gram, y, support, k, n):
     Cholesky of the Gram block, then refinement; the orthogonal solve where the pivot test fails
     or the refinement does not settle.
     """
-    return refined(atoms, gram, y, support, k, n, np.empty((k, k)), False)
+    return refined(atoms, gram, y, support, k, n, np.empty((k, k)), np.bool_(False))
 
 
 @njit(cache=True)

@@ -86,6 +86,20 @@ def top_k(values, k, guess, scratch, support):
 
 
 @njit(cache=True)
+def sort(indices, size):
+    """Sort ``indices[:size]`` in place by insertion: few, or nearly sorted.
+
+    numba takes 2 s to compile its own.
+    """
+    for i in range(1, size):
+        index, j = indices[i], i
+        while j > 0 and indices[j - 1] > index:
+            indices[j] = indices[j - 1]
+            j -= 1
+        indices[j] = index
+
+
+@njit(cache=True)
 def largest_magnitude(values):
     """Return the index of the largest ``|values|``, without NaN; the lowest one among equals.
 

@@ -122,8 +122,6 @@ def compile_kernels(entry: Algorithm, options: dict[str, Any]) -> None:
     atoms = np.vander(np.linspace(-1.0, 1.0, 4), 8)
     # What goes wrong here goes wrong there, where it is a row with its message.
     with contextlib.suppress(Exception, SystemExit):
-        if entry.several is not None:
-            entry.several(Dictionary(atoms), atoms.T[:2].copy(), 2, **options)
         given = {"support": np.array([1, 6])} if entry.accepts("support") else {}
         call(entry, options, Dictionary(atoms), atoms[:, 1] + atoms[:, 6], 2, **given)
 

@@ -23,11 +23,12 @@ from sparsebench.run.worker import (
     NO_INSTANCE,
     Solved,
     Versions,
-    compile_one,
+    compile_for_all,
     memory_needed,
     overdue,
     solve_one,
 )
+from sparsebench.system.locks import LOCKS
 from sparsebench.system.resources import available_memory
 from sparsebench.system.stopping import check_stopped
 
@@ -158,7 +159,8 @@ def run(
             if missing and not run_id:
                 run_id = store.start_run(command, recipe, environment)
             if missing and not compiled:
-                report.compiling, compiled = compile_all(experiment.algorithms, console), True
+                report.compiling = compile_all(experiment.algorithms, workers, versions, console)
+                compiled = True
             bar.start_wave([block for _, block in missing])
             for index, block, done in _solve_everywhere(missing, each, versions, device):
                 check_stopped()  # a row that an interruption has spoilt is not stored
@@ -207,19 +209,31 @@ def affordable(blocks: Sequence[Block], workers: int, console: Console) -> int:
     return fewer
 
 
-def compile_all(algorithms: Sequence[Choice], console: Console) -> float:
-    """Compile the kernels here, so that workers load them from disk; return the seconds."""
+def compile_all(
+    algorithms: Sequence[Choice], workers: int, plugins: Versions, console: Console
+) -> float:
+    """Compile the kernels in the workers, which share them by numba's cache; return the seconds."""
     start = time.perf_counter()
-    what = "compiling kernels (once; cached from then on)"
-    with Doing(console, what) as doing:
-        for chosen in algorithms:
-            check_stopped()
-            if not chosen.plain:
-                compile_one(chosen)
-                doing.update(what)
-    os.environ[KERNELS] = ",".join(chosen.label for chosen in algorithms if not chosen.plain)
+    ahead = [chosen for chosen in algorithms if not chosen.plain and chosen.device == "cpu"]
+    os.environ[KERNELS] = ",".join(chosen.label for chosen in ahead)
+    ahead.sort(key=lambda chosen: len(chosen.links))  # what the links of a chain share comes first
+    count, spent = len(ahead), 0.0
+
+    def now() -> str:
+        names = ", ".join(chosen.label for chosen in ahead[:workers])
+        done = f"{count - len(ahead)} of {count} done"
+        return f"compiling kernels (once; cached from then on): {names} ({done})"
+
+    workers = min(workers, count) if LOCKS else 1
+    with Doing(console, now()) as doing, pool(max(workers, 1)) as each:
+        tasks = list(ahead)
+        for place, seconds in each(compile_for_all, [(chosen, plugins) for chosen in tasks]):
+            ahead.remove(tasks[place])
+            spent += seconds
+            if ahead:
+                doing.update(now())
     seconds = time.perf_counter() - start
-    if seconds > 3:
+    if spent > 3:
         where = f"in {CACHE}, or the folder that NUMBA_CACHE_DIR names" if CACHE else "from now on"
         console.print(f"compiled kernels in {seconds:.0f} s; cached {where}", soft_wrap=True)
     return seconds

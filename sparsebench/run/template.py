@@ -18,6 +18,7 @@ os.environ.update(THREADS)  # before numpy is imported
 import numpy as np  # noqa: E402
 import scipy.linalg  # noqa: E402
 import scipy.special  # noqa: E402, F401
+from numba.core import event  # noqa: E402
 
 from sparsebench.registry import Choice, choose_algorithms  # noqa: E402
 from sparsebench.run.worker import KERNELS, compile_one  # noqa: E402
@@ -32,10 +33,25 @@ def _is_ours(chosen: Choice) -> bool:
     )
 
 
+class _Absent(BaseException):
+    """Raised where a kernel would have to be compiled."""
+
+
+class _Refusal(event.Listener):
+    """Lets nothing be compiled here, one kernel after the other: the workers do that at once."""
+
+    def on_start(self, _: event.Event) -> None:
+        raise _Absent
+
+    def on_end(self, _: event.Event) -> None:
+        pass
+
+
 with suppress(Exception):  # what goes wrong here goes wrong in a worker, where it is told
     for chosen in choose_algorithms(os.environ[KERNELS]):
         if _is_ours(chosen):
-            compile_one(chosen)
+            with suppress(_Absent), event.install_listener("numba:compile", _Refusal()):
+                compile_one(chosen)
 # A copy of this state would give every worker the same numbers.
 os.register_at_fork(after_in_child=np.random.seed)
 gc.collect()

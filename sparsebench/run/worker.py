@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from sparsebench import solvers as solvers  # registers the algorithms
+from sparsebench.kernels.turns import in_turns
 from sparsebench.problems import DrawError, draw_dictionary, draw_signal, is_fixed, is_ordered
 from sparsebench.registry import (
     Algorithm,
@@ -52,13 +53,26 @@ class Solved:
 
 def solve_one(block: Block, plugins: Versions) -> Solved:
     """Solve a block in a worker, which loads the plug-ins in the versions of the run."""
+    _load(plugins)
+    return solve_block(block)
+
+
+def compile_for_all(chosen: Choice, plugins: Versions) -> float:
+    """Compile the kernels of a choice unless another worker has, or does; return the seconds."""
+    _load(plugins)
+    start = time.perf_counter()
+    with in_turns() if pool.serving else nullcontext():
+        compile_one(chosen)
+    return time.perf_counter() - start
+
+
+def _load(plugins: Versions) -> None:
     if pool.serving:
         forget_plugins(but=[path for path, _ in plugins])  # those of the run it worked for before
     for path, version in plugins:
         if plugin_fingerprint(path) != version:
             raise InputError(f"{path} changed during the run; run the same command again")
         load_plugin(path)
-    return solve_block(block)
 
 
 @cache

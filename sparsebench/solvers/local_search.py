@@ -17,7 +17,7 @@ from sparsebench.kernels.exchange import (
 from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, residual
-from sparsebench.kernels.selection import fingerprint
+from sparsebench.kernels.selection import fingerprint, sort
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, CYCLED, ITERATION_LIMIT, ended_on
 from sparsebench.solvers.omp import omp
@@ -198,7 +198,7 @@ def _ompr(atoms, gram, y, k, first, step, max_iter, tol):
                 return best_support, iteration, CONVERGED
             support = support.copy()
             support[out] = entering
-        support.sort()
+        sort(support, support.size)
         mark = fingerprint(support, support.size)
         for last in range(iteration):
             if visited[last] == mark:

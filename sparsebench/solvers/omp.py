@@ -10,7 +10,7 @@ from numba import njit
 from sparsebench.kernels.gram import copy, correlate, dot, subtract
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import SMALLEST_PIVOT, refined
-from sparsebench.kernels.selection import largest, largest_magnitude
+from sparsebench.kernels.selection import largest, largest_magnitude, sort
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import fitted_alone
 from sparsebench.types import Dictionary, FloatArray, IntArray, Result, Status, aligned_empty
@@ -128,7 +128,7 @@ def _select_several(atoms, gram, signals, k, tol, squared_norms, images):
         )
         if size == _INTERRUPTED:
             break
-        estimates[b] = refined(atoms, gram, y, support, size, n, factor, held)
+        copy(refined(atoms, gram, y, support, size, n, factor, held), estimates[b])
         sizes[b] = size
     return estimates, sizes
 
@@ -143,8 +143,7 @@ def _choose(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
     if size != _DEPENDENT:
         return size, True
     size = select_orthogonal(atoms, y, tol, squared_norms.shape[0] > 0, support)
-    if size > 0:
-        support[:size].sort()
+    sort(support, size)
     return size, False
 
 

@@ -9,7 +9,7 @@ from sparsebench.kernels.exchange import fallen
 from sparsebench.kernels.gram import correlate, dot, negative_gradient
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, residual
-from sparsebench.kernels.selection import largest
+from sparsebench.kernels.selection import largest, sort
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended_on
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
@@ -94,7 +94,7 @@ def _splicing(atoms, gram, norms, y, support, c_max, max_iter, tol):
         for count in range(1, min(c_max, k, n - k) + 1):
             trial = support.copy()
             trial[leaving[:count]] = entering[:count]
-            trial.sort()
+            sort(trial, k)
             least_squares(atoms, gram, correlations, y, trial, k, factor, trial_coefficients)
             trial_squared = residual(atoms, y, trial, k, trial_coefficients, remainder)
             if trial_squared < best:

@@ -10,6 +10,7 @@ shared page divided among those that share it (PSS). Medians of the rounds; Linu
 """
 
 import argparse
+import inspect
 import json
 import multiprocessing
 import os
@@ -80,7 +81,8 @@ def look():
 
     problem, algorithms = choose_problem("gaussian"), choose_algorithms([ALGORITHMS])
     compile_all = getattr(runner, "compile_all", None) or runner._compile_all
-    compile_all(algorithms, Console(quiet=True))
+    in_workers = "workers" in inspect.signature(compile_all).parameters
+    compile_all(algorithms, *((1, ()) if in_workers else ()), Console(quiet=True))
 
     def block(n, m, trial, ks):
         pairs = tuple((chosen, k) for chosen in algorithms for k in ks)
