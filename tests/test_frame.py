@@ -12,6 +12,7 @@ import pytest
 from sparsebench import problems, solvers  # noqa: F401 (they fill the registry)
 from sparsebench.experiments.comparison import COMPARED, compare
 from sparsebench.registry import choose_algorithms, choose_problem
+from sparsebench.run import pages
 from sparsebench.run.export import write_rows
 from sparsebench.run.frames import COLUMNS, plain_columns
 from sparsebench.run.pages import read_columns
@@ -299,3 +300,10 @@ def test_a_zero_with_a_sign_and_a_number_that_is_not_known_are_written_as_pandas
     frame = pd.DataFrame({"x": [0.0, -0.0, np.nan, -0.0], "exact": [True, False, True, True]})
     write_rows(frame, tmp_path / "rows.csv")
     assert (tmp_path / "rows.csv").read_bytes() == frame.to_csv(index=False).encode()
+
+
+def test_rows_that_are_not_met_are_an_error(store, monkeypatch):
+    records = pages._records
+    monkeypatch.setattr(pages, "_records", lambda *a: [(d, at[1:]) for d, at in records(*a)])
+    with pytest.raises(sqlite3.DatabaseError, match="rows of the table rows can be read"):
+        store.frame()

@@ -64,6 +64,7 @@ def read_columns(
             "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)
         ).fetchone()
         described = connection.execute(f"PRAGMA table_info({table})").fetchall()
+        (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
         data = _image(connection)
     finally:
         connection.rollback()
@@ -72,6 +73,9 @@ def read_columns(
     kinds = {name: kind for _, name, kind, *_ in described}
     place = {name: i for i, name in enumerate(kinds)}
     parts = [_Records(*part) for part in _records(data, root)]
+    found = sum(len(part.at) for part in parts)
+    if found != count:
+        raise sqlite3.DatabaseError(f"{found} of {count} rows of the table {table} can be read")
     if among is not None:
         wanted = [value for value in among if value is not None]
         for part in parts:
