@@ -227,6 +227,7 @@ def compile_all(
     workers = min(workers, count) if LOCKS else 1
     with Doing(console, now()) as doing, pool(max(workers, 1)) as each:
         tasks = list(ahead)
+        doing.update(now())
         for place, seconds in each(compile_for_all, [(chosen, plugins) for chosen in tasks]):
             ahead.remove(tasks[place])
             spent += seconds

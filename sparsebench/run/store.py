@@ -9,8 +9,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import fields
 from itertools import takewhile
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ _OUTCOME_4 = (
     "stages, near_1, near_2"
 )
 _COLUMNS_4 = f"problem, n, m, trial, algorithm, k, run, {_OUTCOME_4}"
+# Not `astuple`, which copies every value.
+_values = attrgetter(*(field.name for field in fields(Outcome)))
 # What a row that is computed anew takes from the new one: all but its key.
 _NEW = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS_4.split(", ")[6:])
 _SCHEMA = (
@@ -252,7 +255,7 @@ class Store:
                     f"INSERT INTO rows ({_COLUMNS_4}) VALUES ({','.join('?' * 18)}) "
                     f"ON CONFLICT (problem, n, m, trial, algorithm, k) DO UPDATE SET {_NEW} "
                     f"WHERE rows.status IN ({','.join('?' * len(retried))})",
-                    [key + astuple(o) + (*retried,) for key, o in zip(keys, outcomes, strict=True)],
+                    [key + _values(o) + (*retried,) for key, o in zip(keys, outcomes, strict=True)],
                 )
         except BaseException:
             self._ids.clear()  # those entered here have been taken back
