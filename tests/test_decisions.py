@@ -264,3 +264,22 @@ def test_a_state_goes_through_json_unchanged():
     other.restore(rows, json.loads(json.dumps(sampler.state())))
     assert other == sampler
     assert other.requests() == sampler.requests()
+
+
+@pytest.mark.parametrize("message", ["", "it's said, with 'quotes'", "another"])
+def test_statuses_and_messages_of_taken_up_rows_are_counted(tmp_path, message):
+    """As where every row is looked at one by one."""
+    _, computed = execute(tmp_path)
+    status = "error" if message else "cycle"
+    with closing(sqlite3.connect(tmp_path / "results.db")) as connection, connection:
+        connection.execute(
+            "UPDATE rows SET status = ?, message = ? WHERE exact = 0 AND trial < 2",
+            (status, message),
+        )
+    change(tmp_path, "DELETE FROM decisions")
+    _, one_by_one = execute(tmp_path)
+    _, together = execute(tmp_path)
+    assert one_by_one.statuses != computed.statuses
+    assert together.statuses == one_by_one.statuses
+    assert together.messages == one_by_one.messages
+    assert together.found == one_by_one.found

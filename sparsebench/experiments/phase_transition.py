@@ -209,16 +209,19 @@ class PhaseTransition(Experiment):
 
     def cells(self) -> pd.DataFrame:
         """Return one row a sampled cell (algorithm, m, k): the success rate, Wilson's interval."""
-        parts = []
+        columns: dict[str, list[Any]] = defaultdict(list)
         for (chosen, m), sampler in self._samplers.items():
             ks, index = np.unique(sampler.k, return_inverse=True)
-            trials = np.bincount(index)
-            won, late = (
-                np.bincount(index, weights=flags).astype(int)
-                for flags in (sampler.success, self._timed_out[chosen, m])
-            )
-            lower, upper = wilson(won, trials)
-            columns = {"k": ks, "estimate": won / trials, "lower": lower, "upper": upper}
-            named = {"algorithm": chosen.label, "problem": self.problem.label, "m": m, "n": self.n}
-            parts.append(pd.DataFrame(named | columns | {"trials": trials, "time_outs": late}))
-        return pd.concat(parts, ignore_index=True)
+            columns["algorithm"] += [chosen.label] * ks.size
+            columns["m"] += [m] * ks.size
+            columns["k"] += ks.tolist()
+            columns["trials"] += np.bincount(index).tolist()
+            flags = {"won": sampler.success, "time_outs": self._timed_out[chosen, m]}
+            for name, values in flags.items():
+                columns[name] += np.bincount(index, weights=values).astype(int).tolist()
+        won, trials = np.array(columns.pop("won")), np.array(columns["trials"])
+        lower, upper = wilson(won, trials)
+        intervals = {"estimate": won / trials, "lower": lower, "upper": upper}
+        frame = pd.DataFrame(columns | intervals).assign(problem=self.problem.label, n=self.n)
+        names = "algorithm", "problem", "m", "n", "k", *intervals, "trials", "time_outs"
+        return frame[list(names)]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,31 @@ from sparsebench.registry import Choice
 from sparsebench.run.rows import Curve, Decision
 from sparsebench.run.store import Store, algorithm_recipe, problem_recipe
 from sparsebench.seeding import canonical, digest
+from sparsebench.types import Status
 
 # Told of the rows of a decision that is taken up: how often each (status, message) is among them.
 Told = Callable[[Choice, Counter[tuple[str, str]]], None]
-# Of the rows of one algorithm at one size: trial and k as one number, ascending; the third column
-# of `Decision.rows`; whether they count as missing; status and message.
-_Rows = tuple[NDArray[Any], NDArray[Any], NDArray[Any], list[tuple[str, str]]]
+# A row of each status without a message, and in SQL its place among these; -1 for others.
+_PLAIN = {(str(status), ""): place for place, status in enumerate(Status)}
+_CODE = (
+    "CASE WHEN message = '' THEN CASE status "
+    + " ".join(f"WHEN '{status}' THEN {place}" for (status, _), place in _PLAIN.items())
+    + " ELSE -1 END ELSE -1 END"
+)
+
+
+class _Rows(NamedTuple):
+    """The rows of one algorithm at one size.
+
+    Trial and k as one number, ascending; the third column of `Decision.rows`; whether they count as
+    missing; the place of their status and message in `pairs`.
+    """
+
+    codes: NDArray[Any]
+    flags: NDArray[Any]
+    missing: NDArray[Any]
+    said: NDArray[Any]
+    pairs: dict[tuple[str, str], int]
 
 
 class Decisions:
@@ -62,7 +82,9 @@ class Decisions:
                     places = _places(decision, rows)
                     if places is not None:
                         found[curve] = decision
-                        self._told(curve.algorithm, Counter(rows[3][place] for place in places))
+                        times = np.bincount(rows.said[places], minlength=len(rows.pairs)).tolist()
+                        counts = Counter(dict(zip(rows.pairs, times, strict=True)))
+                        self._told(curve.algorithm, +counts)  # those that are there
         return found
 
     def keep(self, decided: dict[Curve, Decision]) -> None:
@@ -89,38 +111,38 @@ class Decisions:
         return Decision(rows, json.loads(kept[1]))
 
     def _rows(self, size: tuple[Any, ...]) -> dict[int, _Rows]:
-        """Return the rows at one size, by algorithm."""
-        table = self._store.execute(
-            "SELECT algorithm, trial, k, exact + 2 * (status = 'time-out'), run, status, message "
-            "FROM rows WHERE problem = ? AND n = ? AND m = ? ORDER BY algorithm, trial, k",
-            size,
+        """Return the rows at one size, by algorithm: nearly all of them as numbers."""
+        chosen = "FROM rows WHERE problem = ? AND n = ? AND m = ?"
+        order = "ORDER BY algorithm, trial, k"
+        columns = f"algorithm, trial, k, exact, status = 'time-out', run, {_CODE}"
+        table = self._store.execute(f"SELECT {columns} {chosen} {order}", size)
+        numbers = np.fromiter(chain.from_iterable(table), dtype=np.int64).reshape(-1, 7).T
+        algorithm, trial, k, exact, late, run, said = numbers
+        pairs = dict(_PLAIN)
+        others = self._store.execute(
+            f"SELECT status, message {chosen} AND {_CODE} < 0 {order}", size
         ).fetchall()
-        if not table:
-            return {}
-        *numbers, statuses, messages = zip(*table, strict=True)
-        algorithm, trial, k, flags, run = np.array(numbers, dtype=np.int64)
-        codes = trial << 32 | k
-        missing = np.isin(statuses, self._retried) & (run < self._before)
-        said = list(zip(statuses, messages, strict=True))
+        said[said < 0] = [pairs.setdefault(pair, len(pairs)) for pair in others]
+        retried = [place for (status, _), place in pairs.items() if status in self._retried]
+        missing = np.isin(said, retried) & (run < self._before)
+        codes, flags = trial << 32 | k, exact + 2 * late
         names, starts = np.unique(algorithm, return_index=True)
-        parts = [
-            slice(start, end)
-            for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(table)], strict=True)
-        ]
-        return {
-            name: (codes[part], flags[part], missing[part], said[part])
-            for name, part in zip(names.tolist(), parts, strict=True)
-        }
+        found = {}
+        for name, first, end in zip(
+            names.tolist(), starts.tolist(), [*starts[1:].tolist(), algorithm.size], strict=True
+        ):
+            own = slice(first, end)
+            found[name] = _Rows(codes[own], flags[own], missing[own], said[own], pairs)
+        return found
 
 
-def _places(decision: Decision, rows: _Rows) -> list[int] | None:
+def _places(decision: Decision, rows: _Rows) -> NDArray[Any] | None:
     """Return where the rows of a decision are, None unless all are there as they were."""
-    codes, flags, missing, _ = rows
     trial, k, flag = decision.rows.T.astype(np.int64)
     wanted = trial << 32 | k
-    places = np.minimum(np.searchsorted(codes, wanted), codes.size - 1)
-    same = (codes[places] == wanted) & (flags[places] == flag) & ~missing[places]
-    return places.tolist() if same.all() else None
+    places = np.minimum(np.searchsorted(rows.codes, wanted), rows.codes.size - 1)
+    same = (rows.codes[places] == wanted) & (rows.flags[places] == flag) & ~rows.missing[places]
+    return places if same.all() else None
 
 
 def _key(curve: Curve) -> bytes:
