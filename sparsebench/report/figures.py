@@ -16,7 +16,7 @@ from sparsebench.types import APPROXIMATE, AT_LEAST
 
 
 def _encoder_summary(rows: pd.DataFrame) -> pd.DataFrame:
-    from sparsebench.experiments.learned.encoders import summary  # scipy.stats takes half a second
+    from sparsebench.experiments.learned.encoders import summary  # a picture needs no workers
 
     return summary(rows)
 

@@ -56,6 +56,11 @@ def read_columns(
         A column of integers; its values tell which rows are read.
     among : sequence of int or None, optional
         Those values, None being no row's; all rows by default.
+
+    Raises
+    ------
+    sqlite3.DatabaseError
+        If SQLite counts another number of rows than are found.
     """
     # The root, the names and the pages are of one moment: others may write meanwhile.
     connection.execute("BEGIN")

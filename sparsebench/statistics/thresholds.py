@@ -135,13 +135,9 @@ def _window(
 ) -> NDArray[np.bool_]:
     """Return which rows the final fit uses."""
     bounds = scipy.special.logit(np.array(list(_WINDOWS.values())))
-    rates = np.array(
-        [
-            np.interp(scipy.special.logit(level), scipy.special.logit(list(_WINDOWS)), bound)
-            for bound in bounds.T
-        ]
-    )
-    high, low = posterior.theta - posterior.scale * (rates - scipy.special.logit(level))
+    at, levels = scipy.special.logit(level), scipy.special.logit(list(_WINDOWS))
+    rates = np.array([np.interp(at, levels, bound) for bound in bounds.T])
+    high, low = posterior.theta - posterior.scale * (rates - at)
     failures_above = np.sort(ks[(ks >= posterior.theta) & (wins == 0)])
     successes_below = np.sort(ks[(ks <= posterior.theta) & (wins == 1)])
     if failures_above.size:
@@ -235,7 +231,10 @@ def _rise(won: NDArray[Any], total: NDArray[Any]) -> tuple[float, FloatArray]:
 
 
 def _falling(won: NDArray[Any], total: NDArray[Any]) -> FloatArray:
-    """Return the rates that nowhere rise and fit best: neighbours that do are pooled."""
+    """Return the rates that nowhere rise and fit best: neighbours that do are pooled.
+
+    As `scipy.optimize.isotonic_regression`, which every worker would load scipy.optimize for.
+    """
     pools: list[tuple[float, float, int]] = []
     for wins, size in zip(won.tolist(), total.tolist(), strict=True):
         count = 1
