@@ -319,6 +319,18 @@ def test_a_training_continues_from_its_checkpoint_to_the_same_weights(data, tmp_
         assert torch.equal(one, other)
 
 
+def test_a_step_writes_down_no_stack(data, monkeypatch):
+    """As `torch.manual_seed` does for every kind of device that is not there."""
+    A = data[0]
+    batch, validation = batches(A, 16), batches(A, 50)(10**6)
+
+    def written(*_):
+        raise AssertionError("a stack is formatted")
+
+    monkeypatch.setattr("traceback.format_stack", written)
+    train(DenseEncoder(M, N).double(), [Phase(1, 0, 1e-2, 30, 5)], batch, validation, check_every=9)
+
+
 def test_every_root_seed_can_train(data):
     """Those near both ends of 64 bits too, each with random numbers of its own."""
     A = data[0]

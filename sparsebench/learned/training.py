@@ -218,7 +218,8 @@ def _steps(
             state.depth, state.least = phase.depth, state.best
             state.least_weights = state.best_weights
     while state.step < phase.steps and (phase.explores or state.stale < phase.patience):
-        torch.manual_seed(_seed_of_step(seed, state.total))
+        # `torch.manual_seed` writes down the stack of its caller for every kind of device.
+        torch.default_generator.manual_seed(_seed_of_step(seed, state.total))
         network.train()
         if isinstance(network, Unrolled):
             network.sigma = phase.sigma
