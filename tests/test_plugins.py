@@ -397,6 +397,6 @@ def test_the_help_says_what_the_key_holds(monkeypatch, capsys):
         with pytest.raises(SystemExit):
             cli.run()
         words = " ".join(capsys.readouterr().out.replace("│", " ").split())
-        assert "what it reads or imports is not" in words
+        assert "the modules that it imports from its folder and the files that a text" in words
     readme = (Path(__file__).parent.parent / "README.md").read_text()
-    assert "what it reads or imports is not" in " ".join(readme.split())
+    assert "modules that it imports from its folder and the files" in " ".join(readme.split())

@@ -61,8 +61,9 @@ Plugins = Annotated[
     typer.Option(
         metavar="FILE",
         resolve_path=True,
-        help="A Python file with your own functions (A, y, k) -> x. What the file contains is "
-        "their version, part of the key of their rows; what it reads or imports is not.",
+        help="A Python file with your own functions (A, y, k) -> x. Their version, part of the key "
+        "of their rows, is what the file holds, the modules that it imports from its folder and "
+        "the files that a text in them names; not what it reads or imports otherwise.",
     ),
 ]
 TimeLimit = Annotated[

@@ -164,7 +164,7 @@ def _curves(
             quantity=name,
             trials=len(found),
             failures=sum(history is None for history in found),
-            problem_options=json.dumps(dict(problem.options)),
+            problem_options=json.dumps(problem.recipe["options"]),
             seed=seed,
         )
         for quantity, name in QUANTITIES.items()

@@ -57,7 +57,7 @@ def solutions(
         window_start=(start - 0.5) * spacing,
         window_end=(start + window - 0.5) * spacing,
         problem=problem.label,
-        problem_options=json.dumps(dict(problem.options)),
+        problem_options=json.dumps(problem.recipe["options"]),
         m=m,
         n=n,
         k=k,

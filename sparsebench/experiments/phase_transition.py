@@ -201,7 +201,7 @@ class PhaseTransition(Experiment):
                         "design_effect": found.design_effect,
                         "stopped": sampler.stopped,
                         "grid_solves": self._grid_solves(sampler),
-                        "problem_options": json.dumps(dict(self.problem.options)),
+                        "problem_options": json.dumps(self.problem.recipe["options"]),
                         "seed": self.seed,
                     }
                 )

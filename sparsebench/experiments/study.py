@@ -152,7 +152,7 @@ class Study(Experiment):
                             "options": json.dumps(chosen.recipe["options"]),
                             "told": ",".join(chosen.told),
                             "problem": point.problem.label,
-                            "problem_options": json.dumps(dict(point.problem.options)),
+                            "problem_options": json.dumps(point.problem.recipe["options"]),
                             "m": point.m,
                             "n": point.n,
                             "k": point.k,

@@ -102,7 +102,7 @@ class SupportDistance(Experiment):
                         "exact": sum(o.exact for o in outcomes),
                         "failures": sum(Status(o.status).failed for o in outcomes),
                         "time_outs": sum(o.status == Status.TIME_OUT for o in outcomes),
-                        "problem_options": json.dumps(dict(self.problem.options)),
+                        "problem_options": json.dumps(self.problem.recipe["options"]),
                         "seed": self.seed,
                     }
                 )

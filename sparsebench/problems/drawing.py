@@ -56,6 +56,7 @@ def draw(
 
 def draw_dictionary(chosen: ProblemChoice, m: int, n: int, trial: int, seed: int) -> Dictionary:
     """Return the dictionary of a trial; a fixed one is built once a process and shared."""
+    chosen.check_contents()
     if is_fixed(chosen):
         return _fixed_dictionary(chosen, m, n)
     return _dictionary(chosen, _recipe(chosen, m, n, trial, seed), m, n)
@@ -66,6 +67,7 @@ def draw_signal(
 ) -> Instance:
     """Return the instance of sparsity k on a trial's dictionary."""
     m, n = dictionary.shape
+    chosen.check_contents()
     source = _generator(chosen)
     recipe = _recipe(chosen, m, n, trial, seed) | {"k": k}
     rng = generator(recipe)

@@ -9,11 +9,14 @@ from typing import Any
 
 from sparsebench.registry import calls, devices
 from sparsebench.registry.catalogue import algorithms, get_algorithm, get_problem
+from sparsebench.registry.contents import file_hash, named_file
 from sparsebench.registry.grammar import Option, filled, label
 from sparsebench.registry.records import Algorithm, ProblemGenerator, flops
 from sparsebench.types import Dictionary, FloatArray, InputError, Result, Stage, Status
 
 Options = tuple[tuple[str, Option], ...]
+# Options that name a file, with the hash of what is in it.
+Contents = tuple[tuple[str, str], ...]
 # What links have found on one instance, in their order, by the links themselves.
 Known = dict[tuple[Any, ...], tuple[Result, ...]]
 
@@ -30,17 +33,25 @@ class ProblemChoice:
         Every option, defaults included, sorted by name.
     label : str
         The short text: the name, with those options that differ from their defaults.
+    contents : tuple of (str, str)
+        Options that name a file, with the hash of what is in it: this is what the recipe holds.
     """
 
     name: str
     options: Options
     version: str
     label: str = field(compare=False)
+    contents: Contents = ()
 
     @property
     def recipe(self) -> dict[str, Any]:
         """What determines it, as JSON data."""
-        return {"name": self.name, "version": self.version, "options": dict(self.options)}
+        options = {**dict(self.options), **dict(self.contents)}
+        return {"name": self.name, "version": self.version, "options": options}
+
+    def check_contents(self) -> None:
+        """Refuse files that are not what they were when it was chosen."""
+        _check_contents(self)
 
     @property
     def record(self) -> ProblemGenerator:
@@ -84,6 +95,8 @@ class Choice:
         The short text: the names, with what differs from the defaults.
     device, precision : str
         Where it runs: ``cpu``, ``torch-cpu`` or ``cuda``, in ``float64`` or ``float32``.
+    contents : tuple of (str, str)
+        Options that name a file, with the hash of what is in it: this is what the recipe holds.
     """
 
     name: str
@@ -92,6 +105,7 @@ class Choice:
     label: str = field(compare=False)
     device: str = "cpu"
     precision: str = "float64"
+    contents: Contents = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the links behind: a function of a plug-in does not travel."""
@@ -106,12 +120,13 @@ class Choice:
         """Return what has its names; `InputError` if that is another by now."""
         entries = [get_algorithm(name) for name in self.name.split("+")]
         _check_version(self, "+".join(entry.version for entry in entries))
+        _check_contents(self)
         return entries
 
     @property
     def recipe(self) -> dict[str, Any]:
         """What determines it, as JSON data: rows of a device are told apart by options."""
-        options = dict(self.options)
+        options = {**dict(self.options), **dict(self.contents)}
         if self.device != "cpu":
             options["device"] = self.device
         if self.precision != "float64":
@@ -281,7 +296,9 @@ def bind(entries: Sequence[Algorithm], given: dict[str, Any]) -> Choice:
     )
     version = "+".join(entry.version for entry in entries)
     short = "+".join(link.label for link in links)
-    chosen = Choice(name, tuple(sorted(options.items())), version, short)
+    chosen = Choice(
+        name, tuple(sorted(options.items())), version, short, contents=contents_of(options)
+    )
     chosen.__dict__["links"] = links
     return chosen
 
@@ -296,6 +313,19 @@ def prefixes(entries: Sequence[Algorithm]) -> list[str]:
     names = [entry.name for entry in entries]
     counts = [names[: i + 1].count(name) for i, name in enumerate(names)]
     return [f"{n}{count if count > 1 else ''}." for n, count in zip(names, counts, strict=True)]
+
+
+def contents_of(options: dict[str, Option]) -> Contents:
+    """Return those options that name a file, with the hash of what is in it."""
+    files = {key: named_file(value) for key, value in sorted(options.items())}
+    return tuple((key, file_hash(file)) for key, file in files.items() if file)
+
+
+def _check_contents(chosen: Choice | ProblemChoice) -> None:
+    for key, content in chosen.contents:
+        file = dict(chosen.options)[key]
+        if file_hash(str(file)) != content:
+            raise InputError(f"{file} has changed since it was read; run the same command again")
 
 
 def _check_version(chosen: Choice | ProblemChoice, version: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sparsebench.registry import devices
 from sparsebench.registry.catalogue import get_algorithm, get_problem
-from sparsebench.registry.choices import Choice, ProblemChoice, bind, prefixes
+from sparsebench.registry.choices import Choice, ProblemChoice, bind, contents_of, prefixes
 from sparsebench.registry.declaring import ALGORITHMS
 from sparsebench.registry.grammar import filled, label, parse_choice, parse_links, split, text_only
 from sparsebench.registry.plugins import load_entry_points
@@ -81,7 +81,7 @@ def choose_algorithm(text: str, options: dict[str, Any] | None = None) -> Choice
         for key, value in own.items()
     }
     chosen = bind(entries, {**inline, **(options or {})})
-    if text == entries[0].name and not options:
+    if text == entries[0].name and not options and not chosen.contents:
         _DEFAULTS[text] = entries[0], chosen
     return chosen
 
@@ -101,7 +101,8 @@ def choose_problem(text: str, options: dict[str, Any] | None = None) -> ProblemC
     found = get_problem(name)
     every = filled(found.name, found.options, {**inline, **(options or {})})
     short = label(found.name, found.options, every)
-    return ProblemChoice(found.name, tuple(sorted(every.items())), found.version, short)
+    values = tuple(sorted(every.items()))
+    return ProblemChoice(found.name, values, found.version, short, contents_of(every))
 
 
 def on_device(

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import inspect
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
 from importlib.metadata import entry_points
 from multiprocessing import parent_process
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from sparsebench.registry.contents import Closure, Modules, closure, hash_of
 from sparsebench.registry.declaring import (
     ALGORITHMS,
     PROBLEMS,
@@ -40,10 +41,11 @@ _PLUGIN_MODULE = "sparsebench_plugin_"
 
 @dataclass(frozen=True)
 class _Plugin:
-    """What a plug-in file has registered, and the version of the file."""
+    """What a plug-in file has registered, its version, and the modules of its folder it imports."""
 
     version: str
     entries: tuple[Algorithm | ProblemGenerator, ...]
+    modules: Modules = ()
 
 
 _PLUGINS: dict[Path, _Plugin] = {}
@@ -54,8 +56,9 @@ def load_plugin(path: str | Path) -> list[str]:
 
     Decorated functions keep the name they were given. Every other public function defined in the
     file whose first parameters are ``(A, y, k)`` is registered under its own name. The version of
-    each is the hash of the file, so that an edited file is never mistaken for an older one; what
-    the file reads or imports is not in it. A file that is loaded again replaces what it
+    each is the hash of the file, of the modules that it imports from its own folder (they are
+    found there, wherever it is loaded) and of the files that a text in any of them names, so that
+    nothing edited is mistaken for what it was. A file that is loaded again replaces what it
     registered before.
 
     Returns
@@ -70,11 +73,16 @@ def load_plugin(path: str | Path) -> list[str]:
     """
     source = _content(path)
     file = Path(path).resolve()
+    made_of = closure(file, source)
     load_entry_points()  # what is installed comes first, in whichever order things are asked for
     with _all_or_nothing():
         older = _PLUGINS.get(file, _Plugin("", ()))
         _remove(older)
-        plugin = _load_plugin(file, source)
+        if made_of.version == older.version:
+            plugin = _load_plugin(file, source, made_of)
+        else:
+            with _imported_anew(file, made_of.modules):
+                plugin = _load_plugin(file, source, made_of)
         for entry in plugin.entries:
             if table_of(entry).setdefault(entry.name, entry) is not entry:
                 raise InputError(f"{file}: {taken(entry.name)}")
@@ -96,6 +104,9 @@ def forget_plugins(but: Iterable[str]) -> None:
     kept = {Path(path).resolve() for path in but}
     for file in _PLUGINS.keys() - kept:
         _remove(_PLUGINS.pop(file))
+    used = {name for plugin in _PLUGINS.values() for name, _ in plugin.modules}
+    for name in _FINDER.places.keys() - used:
+        del _FINDER.places[name]
 
 
 def _remove(plugin: _Plugin) -> None:
@@ -105,14 +116,14 @@ def _remove(plugin: _Plugin) -> None:
 
 
 def plugin_fingerprint(path: str | Path) -> str:
-    """Return the hash of a plug-in file, which is the version of what it registers.
+    """Return the version of what a plug-in file registers: the hash of all that it is made of.
 
     Raises
     ------
     InputError
         If the file cannot be read.
     """
-    return _fingerprint(_content(path))
+    return closure(Path(path).resolve(), _content(path)).version
 
 
 def _content(path: str | Path) -> bytes:
@@ -122,14 +133,10 @@ def _content(path: str | Path) -> bytes:
         raise InputError(f"no plug-in file {path}") from None
 
 
-def _fingerprint(source: bytes) -> str:
-    return hashlib.sha256(source).hexdigest()[:12]
-
-
 @cache
-def _load_plugin(file: Path, source: bytes) -> _Plugin:
-    """Run a file for the first time with this content, and return what it registered."""
-    version, place = _fingerprint(source), _fingerprint(os.fsencode(file))
+def _load_plugin(file: Path, source: bytes, made_of: Closure) -> _Plugin:
+    """Run a file for the first time in this version, and return what it registered."""
+    version, place = made_of.version, hash_of(os.fsencode(file))
     module_name = f"{_PLUGIN_MODULE}{version}_{place}"
     spec = importlib.util.spec_from_file_location(module_name, file)
     if spec is None or spec.loader is None:
@@ -153,7 +160,78 @@ def _load_plugin(file: Path, source: bytes) -> _Plugin:
         if isinstance(error, Exception | SystemExit):
             raise InputError(f"{file} failed to load: {_one_line(error)}") from error
         raise
-    return _Plugin(version, tuple(entry for entry in added if id(entry) not in others))
+    return _Plugin(
+        version, tuple(entry for entry in added if id(entry) not in others), made_of.modules
+    )
+
+
+class _FromSource(SourceFileLoader):
+    """Compiles what the file holds now: a cache takes an edit of the same second for no edit."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self.get_data(self.path), self.path, "exec", dont_inherit=True)
+
+
+class _OfPlugins:
+    """Finds the modules that plug-ins import from their own folders, whenever they do."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, Path] = {}
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        place = self.places.get(name.partition(".")[0])
+        if place is None:
+            return None
+        folder = path[0] if path else str(place.parent)
+        return FileFinder(folder, (_FromSource, [".py"])).find_spec(name)
+
+
+_FINDER = _OfPlugins()
+
+
+@contextmanager
+def _imported_anew(file: Path, modules: Modules) -> Iterator[None]:
+    """Have the modules that a plug-in imports from its folder imported as they are now.
+
+    Raises
+    ------
+    InputError
+        If another module has the name of one of them.
+    """
+    before, places = dict(sys.modules), _FINDER.places
+    taken = {
+        name: (place, path)
+        for path, plugin in _PLUGINS.items()
+        if path != file
+        for name, place in plugin.modules
+    }
+    for name, place in modules:
+        if name in taken and taken[name][0] != place:
+            raise InputError(
+                f"{file} imports {name!r} from its folder, as {taken[name][1]} does from its own: "
+                "rename one of the two"
+            )
+        loaded = sys.modules.get(name)
+        if loaded is None or isinstance(loaded.__loader__, _FromSource):
+            continue
+        own = place if place.suffix else place / "__init__.py"
+        theirs = getattr(loaded, "__file__", None) or "built in"
+        if Path(theirs).resolve() != own.resolve():
+            raise InputError(f"{own} has the name of a module of others, {theirs}: rename it")
+    _FINDER.places = {name: place for name, (place, _) in taken.items()} | dict(modules)
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
+    dropped = [name for name in before if name.partition(".")[0] in dict(modules)]
+    for name in dropped:
+        del sys.modules[name]
+    try:
+        yield
+    except BaseException:
+        _FINDER.places = places
+        sys.modules.update({name: before[name] for name in dropped})
+        raise
 
 
 @contextmanager
