@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from sparsebench.cli.application import command
 from sparsebench.errors import InputError, check_seed, nearest_name
 from sparsebench.experiments import presets, studies
 from sparsebench.report import console
+from sparsebench.system.stopping import when_stopped
+
+if TYPE_CHECKING:
+    from sparsebench.experiments.isometry import IsometryStudy
 
 
 @command(
@@ -38,6 +42,9 @@ def study(
     from sparsebench.report import tables
 
     experiments = running.experiments(name, preset, seed, time_limit)
+    if isinstance(studies.STUDIES[name], studies.Isometry):
+        _run_isometry(experiments[0], workers, out)
+        return
     for experiment in experiments:  # what the last one cannot have is said before any runs
         check_seed(experiment.seed)
     reports = [results.run_stored(one, out, workers, None, retry=statuses) for one in experiments]
@@ -47,6 +54,27 @@ def study(
     for report in reports[:-1]:
         tables.print_report(report, None, out)
     tables.print_report(reports[-1], written, out)
+
+
+def _run_isometry(experiment: IsometryStudy, workers: int, out: Path) -> None:
+    """Run the study of restricted isometry, which keeps no rows, and draw it."""
+    from sparsebench.experiments.isometry import ALGORITHMS
+    from sparsebench.registry import choose_algorithms
+    from sparsebench.report import tables
+    from sparsebench.run.engine import compile_all
+    from sparsebench.run.progress import Doing
+
+    results.check_out(out)
+    when_stopped("stopped; the same command begins anew")
+    compile_all(choose_algorithms(list(ALGORITHMS)), workers, (), console.news)
+    with Doing(console.news, "drawing dictionaries") as doing:
+        experiment.run(
+            workers, lambda done, total: doing.update(f"{done} of {total} dictionaries done")
+        )
+    found = experiment.estimates()
+    written = results.publish(found, experiment.recipe(), out / f"{experiment.name}.csv")
+    tables.print_isometry(found)
+    console.say_written(written)
 
 
 @command("figures")

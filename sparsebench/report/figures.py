@@ -10,7 +10,7 @@ import pandas as pd
 from sparsebench.errors import InputError, nearest_name
 from sparsebench.experiments.levels import NOT_MONOTONE
 from sparsebench.experiments.studies import STUDIES
-from sparsebench.report import diagrams, exploration, learned, multiples, spikes
+from sparsebench.report import diagrams, exploration, isometry, learned, multiples, spikes
 from sparsebench.report.picture import Picture
 from sparsebench.types import APPROXIMATE, AT_LEAST
 
@@ -31,6 +31,7 @@ _PICTURES: dict[str, Picture] = {
     "instance": spikes.INSTANCE,
     "exploration": exploration.EXPLORATION,
     "full-grid": multiples.FULL_GRID,
+    "rip": isometry.RIP,
     **learned.pictures(_encoder_summary),
     "history": diagrams.HISTORY,
     **_STUDIES,

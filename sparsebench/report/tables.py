@@ -126,6 +126,32 @@ def print_solutions(solutions: pd.DataFrame) -> None:
     console.print_whole(table)
 
 
+def print_isometry(rows: pd.DataFrame) -> None:
+    """Print for each k and kind of atoms what the bound on SEA promises, and what happens."""
+    table = Table(
+        "k", "atoms", "instances", "premise holds", "met at the latest in", "met beyond the premise"
+    )
+    for (k, curve), part in rows.groupby(["k", "curve"], sort=False):
+        inside = (part["premise"] * part["trials"]).sum()
+        within, beyond = part[part["premise"] > 0], part[part["premise"] == 0]
+        latest = f"{within['first_largest'].max():.0f} iterations" if len(within) else ""
+        met = (beyond["estimate"] * beyond["trials"]).sum() / max(beyond["trials"].sum(), 1)
+        table.add_row(
+            str(k),
+            str(curve),
+            f"{part['trials'].sum():,}",
+            f"{inside / part['trials'].sum():.1%}",
+            latest,
+            f"{met:.1%}" if len(beyond) else "",
+        )
+    console.print_whole(table)
+    inside = (rows["premise"] * rows["trials"]).sum()
+    console.say(
+        f"the bound is broken by {rows['broken'].sum()} of {inside:,.0f} instances within its "
+        f"premise; guarantees of OMP, l1 and HTP are broken {rows['contradicted'].sum()} times"
+    )
+
+
 def print_timing(rows: pd.DataFrame) -> None:
     """Print a table of times for each workload, and what the floor is."""
     for _, part in rows.groupby("workload", sort=False):

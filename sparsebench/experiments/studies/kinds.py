@@ -10,7 +10,7 @@ from sparsebench.errors import InputError, nearest_name
 # Of a picture: the label of its x axis, and what `report.multiples` is told of it beside.
 Axis = tuple[str, dict[str, Any]]
 #: What is studied, by name; each file of this room adds its own.
-STUDIES: dict[str, Sweep | Thresholds | FullGrid] = {}
+STUDIES: dict[str, Sweep | Thresholds | FullGrid | Isometry] = {}
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,24 @@ class FullGrid:
 
     what: str
     algorithms: str
+    sizes: dict[str, dict[str, Any]]
+    axes: ClassVar[dict[str, Axis]] = {}  # a picture of its own
+
+
+@dataclass(frozen=True)
+class Isometry:
+    """Restricted isometry constants by enumeration, beside what support exploration does.
+
+    Attributes
+    ----------
+    what : str
+        One line.
+    sizes : dict of str to dict
+        ``ks``, ``dictionaries`` of each kind of atoms and ``signals`` of each of these, k and noise
+        level, by preset.
+    """
+
+    what: str
     sizes: dict[str, dict[str, Any]]
     axes: ClassVar[dict[str, Axis]] = {}  # a picture of its own
 

@@ -10,16 +10,17 @@ import pandas as pd
 
 from sparsebench import problems as problems  # registers them
 from sparsebench import solvers as solvers  # and the algorithms
+from sparsebench.experiments.isometry import IsometryStudy
 from sparsebench.experiments.levels import LEVELS
 from sparsebench.experiments.phase_transition import PhaseTransition
-from sparsebench.experiments.studies.kinds import STUDIES, FullGrid, Sweep, size_named
+from sparsebench.experiments.studies.kinds import STUDIES, FullGrid, Isometry, Sweep, size_named
 from sparsebench.experiments.study import Point, Study
 from sparsebench.registry import choose_algorithm, choose_algorithms, choose_problem
 from sparsebench.statistics import COLUMNS
 
 
 def experiments(name: str, preset: str, seed: int, time_limit: float) -> list[Any]:
-    """Return what a study runs: one `Study`, or one `PhaseTransition` a size n.
+    """Return what a study runs: one `Study` or `IsometryStudy`, or one `PhaseTransition` a size n.
 
     Raises
     ------
@@ -29,6 +30,8 @@ def experiments(name: str, preset: str, seed: int, time_limit: float) -> list[An
     size, study = size_named(name, preset), STUDIES[name]
     if isinstance(study, Sweep):
         return [Study(name, _points(study, **size), seed, time_limit)]
+    if isinstance(study, Isometry):
+        return [IsometryStudy(name, **size, seed=seed)]
 
     def diagram(
         n: int, algorithms: str | list[str], half_widths: dict[float, float], grid: int, what: str
@@ -88,7 +91,7 @@ def _points(study: Sweep, n: int, x: Sequence[float], trials: int) -> list[Point
 def estimates(name: str, ran: Sequence[Any]) -> pd.DataFrame:
     """Return one row a point of a study whose experiments ran, with its interval."""
     study = STUDIES[name]
-    if isinstance(study, Sweep):
+    if isinstance(study, (Sweep, Isometry)):
         return ran[0].estimates()
     if isinstance(study, FullGrid):
         return _both_designs(*ran)
