@@ -229,9 +229,8 @@ def exact_recovery_coefficient(A: ArrayLike, support: ArrayLike) -> float:
         raise InputError(f"support must have different indices in 0 .. {len(atoms) - 1}")
     inside, outside = atoms[chosen].T, np.delete(atoms, chosen, axis=0).T
     left, values, right = np.linalg.svd(inside, full_matrices=False)
-    if values[-1] <= np.finfo(float).eps * max(inside.shape) * values[0] or len(values) < len(
-        right
-    ):
+    smallest = np.finfo(float).eps * max(inside.shape) * values[0]
+    if len(values) < chosen.size or values[-1] <= smallest:
         return math.inf
     coefficients = right.T @ ((left.T @ outside) / values[:, np.newaxis])
     return float(np.abs(coefficients).sum(axis=0).max(initial=0.0))

@@ -165,6 +165,7 @@ class IsometryStudy:
             "lower": float(lower),
             "upper": float(upper),
             "trials": len(rows),
+            "delta": rows["delta"].mean(),
             "first_median": rows["first"].median(),
             "first_largest": rows["first"][met].max(),
             "premise": holds.mean(),
@@ -204,7 +205,7 @@ def instances(ks: tuple[int, ...], signals: int, seed: int, name: str, index: in
             y = add_noise(clean, snr, rng)
             smallest = np.where(x != 0, np.abs(x), np.inf).min(axis=1)
             gains = delta * np.linalg.norm(x, axis=1) + largest_noise(A, y - clean, k)
-            frame = pd.DataFrame({"x": (k + 1) * gains / smallest})
+            frame = pd.DataFrame({"x": (k + 1) * gains / smallest, "delta": delta})
             frame["bound"] = exploration_bound(gains / smallest, k)
             frame["first"] = first_iterations(A, y, x != 0, k, _MOST_ITERATIONS)
             frame["contradicted"] = 0

@@ -34,12 +34,11 @@ def isometry(rows: pd.DataFrame, footer: str, folder: Path, name: str) -> list[P
     footer, folder, name : str, Path, str
         The small print, and where to write ``name.png`` and ``name.pdf``.
     """
-    rows = rows[rows["trials"] >= _FEWEST]
     parts = [rows[rows["panel"] == panel] for panel in _SHOWN]
     looks = {curve: style.by_place(i) for i, curve in enumerate(rows["curve"].unique())}
     figure, grid = style.panels(2, len(parts), 4.6, sharex=True, sharey="row")
     for (share, latest), part in zip(grid.T, parts, strict=True):
-        for curve, own in part.groupby("curve", sort=False):
+        for curve, own in part[part["trials"] >= _FEWEST].groupby("curve", sort=False):
             look = looks[str(curve)]
             style.curve(share, own, look, len(looks), **_THIN, label=str(curve))
             colour, dash, marker = look
