@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsebench.errors import LARGEST_INTEGER, InputError, check_whole
-from sparsebench.types import FloatArray, IntArray, as_floats
+from sparsebench.types import FloatArray, IntArray, as_array, as_floats, as_reals
 
 # Subsets that are enumerated at most, and together.
 _MOST_SUBSETS = 10_000_000
@@ -220,7 +220,7 @@ def exact_recovery_coefficient(A: ArrayLike, support: ArrayLike) -> float:
     Tropp, IEEE Trans. Inf. Theory 50, 2004, doi:10.1109/TIT.2004.834793.
     """
     atoms = _unit_atoms(A)
-    chosen = np.asarray(support)
+    chosen = as_array(support, "support")
     if chosen.ndim != 1 or not chosen.size or chosen.dtype.kind not in "iu":
         raise InputError(f"support must be a list of at least one index, not {support!r}")
     if len(set(chosen.tolist())) < chosen.size or not 0 <= chosen.min() <= chosen.max() < len(
@@ -305,7 +305,7 @@ def exploration_bound(error: ArrayLike, k: int) -> FloatArray:
         If an error is negative or not a number, or k is not a whole number of at least 1.
     """
     k = check_whole("k", k, 1, LARGEST_INTEGER)
-    errors = np.asarray(error, dtype=float)
+    errors = as_reals(as_array(error, "error"), "error")
     if not (errors >= 0).all():
         raise InputError("error must be 0 or a positive number")
     room = 1 - (k + 1) * errors
