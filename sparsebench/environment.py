@@ -18,13 +18,13 @@ from sparsebench.system.resources import processor
 _PACKAGES = ("numpy", "scipy", "numba", "joblib", "pandas")
 
 
-def need(module: str, package: str) -> Any:
-    """Return a module of the extra ``learned``, or raise `InputError` saying how to install it."""
+def need(module: str, package: str, extra: str = "learned") -> Any:
+    """Return a module of an extra, or raise `InputError` saying how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError:
         raise InputError(
-            f"this needs {package}, which is not installed: pip install 'sparsebench[learned]'"
+            f"this needs {package}, which is not installed: pip install 'sparsebench[{extra}]'"
         ) from None
 
 

@@ -71,9 +71,10 @@ def phase_transition(
 ) -> None:
     """Draw the diagram: up to which sparsity does each algorithm recover the support?"""
     chosen = options.preset_named(presets.PHASE_TRANSITION, preset)
-    n = options.at_least_one("--n", n, chosen["n"])
+    options.at_least_one("--n", n, chosen["n"])
     parts = chosen["ratios"] if ratios is None else options.read_ratios(ratios)
-    half_widths, share_of_m = _targets(chosen, half_width, n)
+    if half_width is not None and not half_width > 0:
+        raise InputError(f"--half-width must be positive, not {half_width}")
     if not 0 <= grid <= options.LARGEST:
         raise InputError(f"--grid is a number of trials up to {options.LARGEST:,}, not {grid}")
     max_trials = options.at_least_one("--max-trials", max_trials, chosen["max_trials"])
@@ -83,6 +84,11 @@ def phase_transition(
     options.check_device(device, precision)
     options.load_files(plugin)
     generator = options.problem_named(problem or chosen["problem"])
+    n = options.atoms(n, generator, chosen["n"])
+    ms = sorted({max(1, round(part * n)) for part in parts})
+    if ratios is None:
+        ms = options.possible_measurements(ms, generator, n)
+    half_widths, share_of_m = _targets(chosen, half_width, n)
     wanted = options.wanted_algorithms(algorithms, plugin, chosen["algorithms"])
     placed, device = options.placed(wanted, device, precision)
     from sparsebench.experiments.phase_transition import PhaseTransition
@@ -93,7 +99,7 @@ def phase_transition(
         algorithms=placed,
         problem=generator,
         n=n,
-        ms=sorted({max(1, round(part * n)) for part in parts}),
+        ms=ms,
         half_widths=half_widths,
         max_trials=max_trials,
         grid=grid,
@@ -116,8 +122,6 @@ def _targets(
     preset: dict[str, Any], half_width: float | None, n: int
 ) -> tuple[dict[float, float], bool]:
     """Return which half-widths intervals are to reach at each level, and whether in units of m."""
-    if half_width is not None and not half_width > 0:
-        raise InputError(f"--half-width must be positive, not {half_width}")
     share_of_m = preset["share_of_m"] and half_width is None
     unit = 1 if share_of_m else n
     half_widths = {
@@ -156,7 +160,7 @@ def support_distance(
 ) -> None:
     """Draw the mean support distance of each algorithm against the sparsity k."""
     chosen = options.preset_named(presets.SUPPORT_DISTANCE, preset)
-    n = options.at_least_one("--n", n, chosen["n"])
+    options.at_least_one("--n", n, chosen["n"])
     sparsities = options.read_whole_numbers("--ks", ks) if ks else chosen["ks"]
     trials = options.at_least_one("--trials", trials, chosen["trials"])
     time_limit = options.positive_seconds("--time-limit", time_limit)
@@ -165,7 +169,10 @@ def support_distance(
     options.check_device(device, precision)
     options.load_files(plugin)
     generator = options.problem_named(problem or chosen["problem"])
+    n = options.atoms(n, generator, chosen["n"])
     m = options.measurements(m, generator, n)
+    if not ks:
+        sparsities = options.possible_sparsities(sparsities, generator, m, n)
     for k in sparsities:
         check_sizes(m, n, k)
     wanted = options.wanted_algorithms(algorithms, plugin, chosen["algorithms"])

@@ -40,12 +40,13 @@ def instance(
 ) -> None:
     """Draw one instance: the signal, the true spikes and what each algorithm finds."""
     preset = presets.INSTANCE
-    n = options.at_least_one("--n", n, preset["n"])
+    options.at_least_one("--n", n, preset["n"])
     trial = check_whole("--trial", trial, 0, 10**9)
-    window = check_whole("--window", min(preset["window"], n) if window is None else window, 1, n)
     check_seed(seed)
     options.load_files(plugin)
     generator = options.problem_named(problem or preset["problem"])
+    n = options.atoms(n, generator, preset["n"])
+    window = check_whole("--window", min(preset["window"], n) if window is None else window, 1, n)
     m = options.measurements(m, generator, n)
     k = preset["k"] if k is None else k
     check_sizes(m, n, k)

@@ -146,6 +146,37 @@ def problem_named(text: str) -> ProblemChoice:
     return choose_problem(text)
 
 
+def atoms(n: int | None, problem: ProblemChoice, default: int) -> int:
+    """Check a number of atoms, by default that of the problem's own matrix or of the preset."""
+    from sparsebench.problems import stated_atoms
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        own = stated_atoms(problem)
+    for warning in caught:
+        console.err.print(f"warning: {warning.message}", soft_wrap=True)
+    if own is not None and n not in (None, own):
+        raise InputError(f"{problem.label} has {own} atoms: leave out --n, or say --n {own}")
+    return at_least_one("--n", n, default if own is None else own)
+
+
+def possible_measurements(ms: list[int], problem: ProblemChoice, n: int) -> list[int]:
+    """Return those m of a preset that a problem with a matrix of its own can have."""
+    from sparsebench.problems import default_measurements, is_fixed, stated_atoms
+
+    if stated_atoms(problem) is None:
+        return ms
+    rows = default_measurements(problem, n)
+    return [rows] if is_fixed(problem) else [m for m in ms if m <= rows] or [rows]
+
+
+def possible_sparsities(ks: list[int], problem: ProblemChoice, m: int, n: int) -> list[int]:
+    """Return those k of a preset that a problem with a matrix of its own can have."""
+    from sparsebench.problems import stated_atoms
+
+    return ks if stated_atoms(problem) is None else [k for k in ks if k <= min(m, n)] or [1]
+
+
 def measurements(m: int | None, problem: ProblemChoice, n: int) -> int:
     """Check a number of measurements, by default what the problem says."""
     from sparsebench.problems import default_measurements

@@ -1,6 +1,6 @@
 """Problem generators, one a file, and `draw`."""
 
-from sparsebench.problems import deconvolution, digits, gaussian, lista, super_resolution
+from sparsebench.problems import deconvolution, digits, gaussian, lista, matrix, super_resolution
 from sparsebench.problems.drawing import (
     DrawError,
     add_noise,
@@ -11,5 +11,6 @@ from sparsebench.problems.drawing import (
     draw_signal,
     is_fixed,
     is_ordered,
+    stated_atoms,
 )
 from sparsebench.registry.catalogue import problems

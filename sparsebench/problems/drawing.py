@@ -147,6 +147,13 @@ def add_noise(signals: FloatArray, snr: float, rng: np.random.Generator) -> Floa
     return noisy
 
 
+def stated_atoms(chosen: ProblemChoice) -> int | None:
+    """Return the number of atoms of a problem that has one of its own, as `matrix` has."""
+    source = _generator(chosen)
+    with _running(chosen, "say how many atoms"):
+        return int(source.atoms) if hasattr(source, "atoms") else None
+
+
 def is_fixed(chosen: ProblemChoice) -> bool:
     """Return whether all trials of a problem share one dictionary."""
     return bool(getattr(_generator(chosen), "fixed_dictionary", False))

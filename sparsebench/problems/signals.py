@@ -15,11 +15,15 @@ def _signs(rng: np.random.Generator, k: int) -> FloatArray:
     return rng.choice([-1.0, 1.0], k)
 
 
+def _decaying(rng: np.random.Generator, k: int) -> FloatArray:
+    return rng.permutation(1.0 / np.arange(1, k + 1)) * rng.choice([-1.0, 1.0], k)
+
+
 def _normal(rng: np.random.Generator, k: int) -> FloatArray:
     return rng.standard_normal(k)
 
 
-AMPLITUDES = {"uniform": _uniform, "signs": _signs, "normal": _normal}
+AMPLITUDES = {"uniform": _uniform, "signs": _signs, "normal": _normal, "decaying": _decaying}
 
 
 def sparse_signal(rng: np.random.Generator, n: int, k: int, amplitudes: str) -> FloatArray:
@@ -30,8 +34,9 @@ def sparse_signal(rng: np.random.Generator, n: int, k: int, amplitudes: str) -> 
     rng : numpy.random.Generator
     n, k : int
         Length and number of non-zeros, 1 <= k <= n.
-    amplitudes : {"uniform", "signs", "normal"}
-        Law of the non-zeros: uniform on [-2, -1] ∪ [1, 2]; ±1; standard normal.
+    amplitudes : {"uniform", "signs", "normal", "decaying"}
+        Law of the non-zeros: uniform on [-2, -1] ∪ [1, 2]; ±1; standard normal; ±1, ±1/2, ..., ±1/k
+        in random order.
 
     Returns
     -------

@@ -17,6 +17,7 @@ from sparsebench.types import Dictionary, FloatArray, InputError, Result, Stage,
 Options = tuple[tuple[str, Option], ...]
 # Options that name a file, with the hash of what is in it.
 Contents = tuple[tuple[str, str], ...]
+_CHANGED = "a file of {} has changed since it was read; run the same command again"
 # What links have found on one instance, in their order, by the links themselves.
 Known = dict[tuple[Any, ...], tuple[Result, ...]]
 
@@ -51,7 +52,8 @@ class ProblemChoice:
 
     def check_contents(self) -> None:
         """Refuse files that are not what they were when it was chosen."""
-        _check_contents(self)
+        if self.contents and problem_contents(self.record, dict(self.options)) != self.contents:
+            raise InputError(_CHANGED.format(self.label))
 
     @property
     def record(self) -> ProblemGenerator:
@@ -120,7 +122,8 @@ class Choice:
         """Return what has its names; `InputError` if that is another by now."""
         entries = [get_algorithm(name) for name in self.name.split("+")]
         _check_version(self, "+".join(entry.version for entry in entries))
-        _check_contents(self)
+        if self.contents and contents_of(dict(self.options)) != self.contents:
+            raise InputError(_CHANGED.format(self.label))
         return entries
 
     @property
@@ -321,11 +324,11 @@ def contents_of(options: dict[str, Option]) -> Contents:
     return tuple((key, file_hash(file)) for key, file in files.items() if file)
 
 
-def _check_contents(chosen: Choice | ProblemChoice) -> None:
-    for key, content in chosen.contents:
-        file = dict(chosen.options)[key]
-        if file_hash(str(file)) != content:
-            raise InputError(f"{file} has changed since it was read; run the same command again")
+def problem_contents(record: ProblemGenerator, options: dict[str, Option]) -> Contents:
+    """Return what stands for options that name a file: what the problem says, or their hashes."""
+    if hasattr(record.factory, "contents"):
+        return tuple(sorted(record.factory(**options).contents().items()))
+    return contents_of(options)
 
 
 def _check_version(chosen: Choice | ProblemChoice, version: str) -> None:

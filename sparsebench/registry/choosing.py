@@ -8,7 +8,7 @@ from typing import Any
 
 from sparsebench.registry import devices
 from sparsebench.registry.catalogue import get_algorithm, get_problem
-from sparsebench.registry.choices import Choice, ProblemChoice, bind, contents_of, prefixes
+from sparsebench.registry.choices import Choice, ProblemChoice, bind, prefixes, problem_contents
 from sparsebench.registry.declaring import ALGORITHMS
 from sparsebench.registry.grammar import filled, label, parse_choice, parse_links, split, text_only
 from sparsebench.registry.plugins import load_entry_points
@@ -102,7 +102,7 @@ def choose_problem(text: str, options: dict[str, Any] | None = None) -> ProblemC
     every = filled(found.name, found.options, {**inline, **(options or {})})
     short = label(found.name, found.options, every)
     values = tuple(sorted(every.items()))
-    return ProblemChoice(found.name, values, found.version, short, contents_of(every))
+    return ProblemChoice(found.name, values, found.version, short, problem_contents(found, every))
 
 
 def on_device(
