@@ -212,9 +212,7 @@ def test_a_file_that_changes_while_it_is_used_is_one_line(tmp_path):
     assert json.dumps(chosen.recipe["options"]) == json.dumps({"file": file_hash("A.npy")})
     before = draw("mine", m=12, n=24, k=2)
     matrix(1)
-    with pytest.raises(
-        InputError, match="a file of mine has changed since it was read"
-    ):
+    with pytest.raises(InputError, match="a file of mine has changed since it was read"):
         sparsebench.problems.draw_dictionary(chosen, 12, 24, 0, 0)
     after = draw("mine", m=12, n=24, k=2)
     np.testing.assert_array_equal(after.A, np.load("A.npy"))

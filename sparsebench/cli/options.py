@@ -138,12 +138,12 @@ def algorithms_named(patterns: str | list[str]) -> list[Choice]:
     return choose_algorithms(patterns)
 
 
-def problem_named(text: str) -> ProblemChoice:
+def problem_named(text: str, given: dict[str, Any] | None = None) -> ProblemChoice:
     """Return the problem that a text names; the first call loads all of them."""
     from sparsebench import problems as problems  # registers them
     from sparsebench.registry import choose_problem
 
-    return choose_problem(text)
+    return choose_problem(text, given)
 
 
 def atoms(n: int | None, problem: ProblemChoice, default: int) -> int:

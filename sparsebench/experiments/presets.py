@@ -85,6 +85,13 @@ SUPPORT_DISTANCE: dict[str, dict[str, Any]] = {
     "paper": {"algorithms": _COHERENT, **_CURVES, "ks": list(range(1, 51)), "trials": 200},
 }
 
+#: Settings of `recover`: some of each kind.
+RECOVER: dict[str, Any] = {
+    "algorithms": "omp,ols,sp,nhtp,els,splicing,sea,els+sea,homotopy,thresholding",
+    "trials": 100,
+    "resamples": 20,
+}
+
 #: Settings of `instance`.
 INSTANCE: dict[str, Any] = {
     "algorithms": "omp,els,sea,els+sea,homotopy,pinv",

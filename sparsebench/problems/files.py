@@ -41,27 +41,63 @@ def read_matrix(path: str | Path, variable: str = "") -> Matrix:
         If the file cannot be read, is not one matrix of finite real numbers, or needs a package
         that is not there.
     """
+    values, labels = _read(Path(path), variable)
+    if values.ndim != 2 or 0 in values.shape:
+        raise InputError(f"{path} holds an array of shape {values.shape}, not a matrix (m, n)")
+    return Matrix(values, labels)
+
+
+def read_signals(path: str | Path, rows: int, variable: str = "") -> FloatArray:
+    """Return the signals of a file, shape (m, B), one a column.
+
+    Parameters
+    ----------
+    path : str or Path
+        Of a format of `read_matrix`. A vector is one signal, along either axis.
+    rows : int
+        m, the rows of the dictionary.
+    variable : str
+        Which array of a ``.npz`` or ``.mat``: "y" where none is named.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or does not have m rows.
+    """
     file = Path(path)
+    archive = file.suffix.lower() in (".npz", ".mat")
+    values, _ = _read(file, variable or ("y" if archive else ""))
+    if values.ndim == 1 or (values.ndim == 2 and 1 in values.shape and values.size == rows):
+        values = values.reshape(-1, 1)
+    if values.ndim != 2 or values.shape[0] != rows or not values.shape[1]:
+        raise InputError(
+            f"{path} has shape {values.shape}: a signal must have as many rows as A, {rows}"
+        )
+    if not values.any(axis=0).all():
+        zero = int(np.flatnonzero(~values.any(axis=0))[0])
+        raise InputError(f"{path}: signal {zero} is zero: there is nothing to find")
+    return values
+
+
+def _read(file: Path, variable: str) -> tuple[FloatArray, tuple[str, ...]]:
+    """Return the real array of a file and the labels of its columns."""
     if not file.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{file}: no such file")
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
-        raise InputError(f"{path}: a matrix is read from {', '.join(_READERS)}")
+        raise InputError(f"{file}: a matrix is read from {', '.join(_READERS)}")
     if variable and file.suffix.lower() not in (".npz", ".mat"):
-        raise InputError(f"{path} holds one matrix: it has no variable {variable!r}")
+        raise InputError(f"{file} holds one matrix: it has no variable {variable!r}")
     try:
         found, labels = reader(file, variable)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # of whatever library reads it
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path} cannot be read as {file.suffix.lower()}: {reason}") from None
+        raise InputError(f"{file} cannot be read as {file.suffix.lower()}: {reason}") from None
     if hasattr(found, "toarray"):
         found = found.toarray()
-    values = as_floats(found, f"the matrix in {path}")
-    if values.ndim != 2 or 0 in values.shape:
-        raise InputError(f"{path} holds an array of shape {values.shape}, not a matrix (m, n)")
-    return Matrix(values + 0.0, labels)  # there is no -0.0 in a sparse file
+    return as_floats(found, str(file)) + 0.0, labels  # there is no -0.0 in a sparse file
 
 
 _Read = tuple[Any, tuple[str, ...]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,9 +10,9 @@ from multiprocessing import parent_process
 import numpy as np
 
 from sparsebench.problems.files import Matrix, read_matrix
-from sparsebench.problems.signals import AMPLITUDES, check_choice, check_snr, sparse_signal
+from sparsebench.problems.signals import amplitudes_given, check_choice, check_snr, sparse_signal
 from sparsebench.registry import problem
-from sparsebench.registry.contents import file_hash
+from sparsebench.registry.contents import file_hash, hash_of
 from sparsebench.types import FloatArray, InputError
 
 # Decimals to which unit columns that are one atom agree.
@@ -39,7 +38,8 @@ class OwnMatrix:
     subsample : {"none", "rows"}
         All rows in every trial, or m of them, a fresh choice a trial.
     amplitudes : {"uniform", "signs", "normal", "decaying"}
-        Law of the non-zeros: uniform on [-2, -1] ∪ [1, 2]; ±1; N(0, 1); ±1, ±1/2, ..., ±1/k.
+        Law of the non-zeros: uniform on [-2, -1] ∪ [1, 2]; ±1; N(0, 1); ±1, ±1/2, ..., ±1/k. Or
+        their k magnitudes, as ``2.1;0.7;0.4``: in random order, with random signs.
     snr : float
         Signal-to-noise ratio ||A x||² / ||noise||² in dB, met exactly; inf is no noise.
     """
@@ -56,7 +56,7 @@ class OwnMatrix:
             raise InputError("matrix needs a file, as in -p 'matrix[file=A.npy]'")
         check_choice("matrix", "columns", self.columns, ("raw", "unit"))
         check_choice("matrix", "subsample", self.subsample, ("none", "rows"))
-        check_choice("matrix", "amplitudes", self.amplitudes, tuple(AMPLITUDES))
+        amplitudes_given("matrix", self.amplitudes)
         check_snr("matrix", self.snr)
 
     @property
@@ -70,6 +70,11 @@ class OwnMatrix:
         return self._matrix().values.shape[1]
 
     @property
+    def values(self) -> FloatArray:
+        """The matrix as it is in the file, shape (m, n)."""
+        return self._matrix().values
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The labels of the columns, if the file has any."""
         return self._matrix().labels
@@ -81,8 +86,7 @@ class OwnMatrix:
     def contents(self) -> dict[str, str]:
         """Return what stands for the file in the key of a row: the hash of the numbers."""
         values = self._matrix().values
-        digest = hashlib.sha256(f"{values.shape}".encode() + values.tobytes())
-        return {"file": digest.hexdigest()[:12], "variable": ""}
+        return {"file": hash_of(f"{values.shape}".encode() + values.tobytes()), "variable": ""}
 
     def dictionary(self, rng: np.random.Generator, m: int, n: int) -> FloatArray:
         """Return A, shape (m, n): the matrix, or m of its rows."""
@@ -103,7 +107,14 @@ class OwnMatrix:
 
     def signal(self, rng: np.random.Generator, n: int, k: int) -> FloatArray:
         """Draw x, shape (n,), with k non-zeros."""
-        return sparse_signal(rng, n, k, self.amplitudes)
+        values = amplitudes_given("matrix", self.amplitudes)
+        if values is None:
+            return sparse_signal(rng, n, k, self.amplitudes)
+        if len(values) != k:
+            raise InputError(f"matrix has {len(values)} amplitudes, not one for each of k = {k}")
+        x = np.zeros(n)
+        x[rng.choice(n, k, replace=False)] = rng.permutation(values) * rng.choice([-1.0, 1.0], k)
+        return x
 
     def _matrix(self) -> Matrix:
         return _read(self.file, self.variable, file_hash(self.file))

@@ -47,6 +47,28 @@ def sparse_signal(rng: np.random.Generator, n: int, k: int, amplitudes: str) -> 
     return x
 
 
+def amplitudes_given(owner: str, text: str) -> FloatArray | None:
+    """Return the magnitudes that a text such as ``2.1;0.7;0.4`` lists, None where it names a law.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if text in AMPLITUDES:
+        return None
+    try:
+        values = np.abs([float(part) for part in text.split(";")])
+        if not (np.isfinite(values).all() and (values > 0).all()):
+            raise ValueError
+    except ValueError:
+        raise InputError(
+            f"{owner}[amplitudes=...] is one of {', '.join(AMPLITUDES)}, or magnitudes as "
+            f"2.1;0.7;0.4, not {text!r}"
+        ) from None
+    return values
+
+
 def check_choice(owner: str, option: str, value: str, allowed: tuple[str, ...]) -> None:
     """Refuse a value outside `allowed` with one line."""
     if value not in allowed:

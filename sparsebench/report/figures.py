@@ -10,7 +10,7 @@ import pandas as pd
 from sparsebench.errors import InputError, nearest_name
 from sparsebench.experiments.levels import NOT_MONOTONE
 from sparsebench.experiments.studies import STUDIES
-from sparsebench.report import diagrams, exploration, isometry, learned, multiples, spikes
+from sparsebench.report import diagrams, exploration, isometry, learned, multiples, recovery, spikes
 from sparsebench.report.picture import Picture
 from sparsebench.types import APPROXIMATE, AT_LEAST
 
@@ -29,6 +29,7 @@ _PICTURES: dict[str, Picture] = {
     "thresholds": diagrams.THRESHOLDS,
     "distances": diagrams.DISTANCES,
     "instance": spikes.INSTANCE,
+    "recover": recovery.RECOVER,
     "exploration": exploration.EXPLORATION,
     "full-grid": multiples.FULL_GRID,
     "rip": isometry.RIP,

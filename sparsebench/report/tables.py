@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,11 @@ if TYPE_CHECKING:  # a table of what is stored needs nothing that runs
     from sparsebench.experiments.support_distance import SupportDistance
     from sparsebench.run.engine import Report
 
+# Numbers of an algorithm in a user's signal, and on signals planted like it.
+_RECOVERED = (
+    *("relative_residual", "agreement", "stability", "estimate", "lower", "upper"),
+    *("distance", "distance_lower", "distance_upper"),
+)
 # A difference is called clear below this p-value.
 _CLEAR = 0.01
 
@@ -124,6 +130,50 @@ def print_solutions(solutions: pd.DataFrame) -> None:
         numbers = f"{row.support_distance:.2f}", f"{row.relative_residual:.1e}"
         table.add_row(row.series, *numbers, row.status, row.message)
     console.print_whole(table)
+
+
+def print_recovery(rows: pd.DataFrame) -> None:
+    """Print what each algorithm found in a user's signals, and how far to believe it."""
+    first = rows.iloc[0]
+    options = json.loads(first["problem_options"])
+    whole = rows.drop_duplicates(["algorithm", "signal"])
+    means = whole.groupby("algorithm", sort=False)[list(_RECOVERED)].mean()
+    failed = whole["status"].isin(["error", "time-out", "diverged"])
+    failures = failed.groupby(whole["algorithm"], sort=False).sum()
+    many = whole["signal"].nunique()
+    table = Table(
+        *("algorithm", "relative residual", "agreement", "found again", "right when planted"),
+        *("distance when planted", "failures"),
+    )
+    row: Any
+    for _, row in means.sort_values("estimate", ascending=False, kind="stable").iterrows():
+        table.add_row(
+            str(row.name),
+            f"{row['relative_residual']:.1e}",
+            _number(row["agreement"], ".0%"),
+            _number(row["stability"], ".0%"),
+            f"{row['estimate']:.0%} [{row['lower']:.0%}, {row['upper']:.0%}]",
+            f"{row['distance']:.2f} [{row['distance_lower']:.2f}, {row['distance_upper']:.2f}]",
+            str(failures[row.name]) if failures[row.name] else "",
+        )
+    console.print_whole(table)
+    best = means.loc[means["estimate"] == means["estimate"].max()].iloc[0]
+    level = means.index[means["upper"] >= best["lower"]]
+    snr = "no noise" if options["snr"] == float("inf") else f"noise at {options['snr']:g} dB"
+    means_over = f"means over {many} signals; " if many > 1 else ""
+    console.say(
+        f"{means_over}agreement: the share of its atoms that another algorithm finds too; found "
+        f"again: with the noise drawn anew; planted: {first['trials']} signals on this dictionary "
+        f"with k = {first['k']} non-zeros of the sizes found and {snr}, 95 % intervals"
+    )
+    if best["upper"] < 0.5:
+        console.say(
+            f"to believe: none; the best, {best.name}, finds the whole support of "
+            f"{best['estimate']:.0%} of such signals, and {1 - best['distance']:.0%} of their atoms"
+        )
+    else:
+        alike = ", whose intervals meet" if len(level) > 1 else ""
+        console.say(f"to believe: {', '.join(map(str, level))}{alike}")
 
 
 def print_isometry(rows: pd.DataFrame) -> None:
