@@ -238,3 +238,19 @@ def test_a_hash_is_of_what_a_file_holds_now(tmp_path):
         os.utime(file, (1e9, 1e9))
         seen.add(file_hash(file))
     assert len(seen) == 50
+
+
+def test_what_a_plugin_writes_is_not_what_it_is_made_of(tmp_path):
+    """A file without the ending of data, and one that is not there yet."""
+    text = (
+        "def mine(A, y, k):\n"
+        f"    open({str(tmp_path / 'trace')!r}, 'a').write('.')\n"
+        "    open('solves.log', 'a').write('.')\n"
+        "    return A[0]\n"
+    )
+    (tmp_path / "mine.py").write_text(text)
+    for _ in range(2):
+        distances(tmp_path, "kept", "-p", "gaussian", "-a", "mine")
+    assert (tmp_path / "trace").stat().st_size == (tmp_path / "solves.log").stat().st_size
+    with Store(tmp_path / "kept", writable=False) as store:
+        assert len(store.frame()) == 20

@@ -105,7 +105,6 @@ BROKEN = PROBLEM.format(name="p", value=1) + (
         "raise SystemExit(1)",
         "raise sparsebench.InputError('half way')",
         "@sparsebench.algorithm('omp')\ndef second(A, y, k): pass",
-        "def third(A, y, k, step): pass",
     ],
 )
 def test_a_file_that_fails_half_way_registers_nothing(tmp_path, end):
@@ -118,6 +117,28 @@ def test_a_file_that_fails_half_way_registers_nothing(tmp_path, end):
     assert sparsebench.load_plugin(write(file, BROKEN)) == ["first"]
     assert first_entry("first") == 1
     assert draw("p", m=2, n=3, k=1).A[0, 0] == 1
+
+
+def test_a_bad_function_does_not_hide_the_good_ones(tmp_path):
+    """It is named with its line; alone it is an error."""
+    bad = "def third(A, y, k, step): pass\n"
+    file = write(tmp_path / "mine.py", BROKEN + bad)
+    line = 1 + BROKEN.count("\n")
+    told = f"mine.py: line {line}: option 'step' of third needs a default value"
+    with pytest.warns(UserWarning, match=told):
+        assert sparsebench.load_plugin(file) == ["first"]
+    assert first_entry("first") == 1
+    with pytest.raises(InputError, match=r"alone\.py: line 1: option 'step' of third"):
+        sparsebench.load_plugin(write(tmp_path / "alone.py", bad))
+
+
+def test_a_problem_without_a_signal_has_the_usual_one(tmp_path):
+    text = PROBLEM.format(name="short", value=1).partition("    def signal")[0]
+    sparsebench.load_plugin(write(tmp_path / "short.py", text))
+    for trial in range(20):
+        x = draw("short", m=6, n=9, k=3, trial=trial).x
+        assert np.count_nonzero(x) == 3
+        assert ((np.abs(x[x != 0]) >= 1) & (np.abs(x[x != 0]) <= 2)).all()
 
 
 def test_a_failed_edit_leaves_the_version_before(tmp_path):

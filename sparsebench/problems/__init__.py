@@ -1,6 +1,15 @@
 """Problem generators, one a file, and `draw`."""
 
-from sparsebench.problems import deconvolution, digits, gaussian, lista, matrix, super_resolution
+from sparsebench.problems import (
+    deconvolution,
+    digits,
+    ensembles,
+    gaussian,
+    instruments,
+    lista,
+    matrix,
+    super_resolution,
+)
 from sparsebench.problems.drawing import (
     DrawError,
     add_noise,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from sparsebench.errors import LARGEST_INTEGER, InputError, check_seed, check_sizes, check_whole
+from sparsebench.problems.signals import sparse_signal
 from sparsebench.registry import ProblemChoice, choose_problem
 from sparsebench.seeding import generator
 from sparsebench.types import Dictionary, FloatArray, Instance, all_finite, as_floats
@@ -72,7 +73,8 @@ def draw_signal(
     recipe = _recipe(chosen, m, n, trial, seed) | {"k": k}
     rng = generator(recipe)
     with _running(chosen, "draw a signal"):
-        drawn = source.signal(rng, n, k)
+        signal = getattr(source, "signal", _usual_signal)
+        drawn = signal(rng, n, k)
         snr = float(getattr(source, "snr", np.inf))
     with _checking(chosen, "a signal"):
         x = as_floats(drawn, "x")
@@ -86,6 +88,10 @@ def draw_signal(
             raise InputError("y holds NaN or infinite entries")
     y.flags.writeable = False
     return Instance(dictionary, x, y, recipe)
+
+
+# Of a problem that says nothing of its signals.
+_usual_signal = partial(sparse_signal, amplitudes="uniform")
 
 
 @contextmanager

@@ -42,8 +42,9 @@ class Lista:
         are scaled to norm 1; 0 leaves them as drawn.
     rate : float
         Probability of a non-zero in a code for training.
-    amplitudes : {"uniform", "signs", "normal", "decaying"}
-        Law of the non-zeros: uniform on [-2, -1] ∪ [1, 2]; ±1; N(0, 1); ±1, ±1/2, ..., ±1/k.
+    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+        Law of the non-zeros: uniform on [-2, -1] ∪ [1, 2]; ±1; N(0, 1); ±1, ±1/2, ..., ±1/k;
+        uniform on [1, 2].
     snr : float
         Signal-to-noise ratio ||A x||² / ||noise||² in dB, met exactly; inf is no noise.
     draw : int

@@ -19,11 +19,21 @@ def _decaying(rng: np.random.Generator, k: int) -> FloatArray:
     return rng.permutation(1.0 / np.arange(1, k + 1)) * rng.choice([-1.0, 1.0], k)
 
 
+def _positive(rng: np.random.Generator, k: int) -> FloatArray:
+    return rng.uniform(1.0, 2.0, k)
+
+
 def _normal(rng: np.random.Generator, k: int) -> FloatArray:
     return rng.standard_normal(k)
 
 
-AMPLITUDES = {"uniform": _uniform, "signs": _signs, "normal": _normal, "decaying": _decaying}
+AMPLITUDES = {
+    "uniform": _uniform,
+    "signs": _signs,
+    "normal": _normal,
+    "decaying": _decaying,
+    "positive": _positive,
+}
 
 
 def sparse_signal(rng: np.random.Generator, n: int, k: int, amplitudes: str) -> FloatArray:
@@ -34,9 +44,9 @@ def sparse_signal(rng: np.random.Generator, n: int, k: int, amplitudes: str) -> 
     rng : numpy.random.Generator
     n, k : int
         Length and number of non-zeros, 1 <= k <= n.
-    amplitudes : {"uniform", "signs", "normal", "decaying"}
+    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
         Law of the non-zeros: uniform on [-2, -1] ∪ [1, 2]; ±1; standard normal; ±1, ±1/2, ..., ±1/k
-        in random order.
+        in random order; uniform on [1, 2].
 
     Returns
     -------

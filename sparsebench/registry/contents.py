@@ -14,6 +14,11 @@ from pathlib import Path
 
 from sparsebench.errors import InputError
 
+# What a file is called that a plug-in reads: others that it names may be what it writes.
+_DATA = frozenset(
+    ".bin .csv .dat .fits .gz .h5 .hdf5 .jpg .json .mat .mtx .npy .npz .parquet .pickle .pkl .png "
+    ".pt .pth .tif .tiff .toml .tsv .txt .wav .yaml .yml .zip".split()
+)
 # Seconds after which a file that was written again has another time of change, on any file system.
 _SETTLED = 3.0
 # What the bytes of files were when they were last hashed, by the file and what its system says.
@@ -91,7 +96,8 @@ class Closure:
     modules : tuple of (str, Path)
         Modules of its own folder that it imports, and that those import.
     version : str
-        The hash of the file, of these modules, and of the files that a text in any of them names.
+        The hash of the file, of these modules, and of the files of data that a text in any of them
+        names.
     """
 
     modules: Modules
@@ -109,7 +115,7 @@ def closure(file: Path, source: bytes) -> Closure:
     while waiting:
         for name, literal in _names(waiting.pop()):
             found = named_file(literal, folder)
-            if found and found.resolve() != file:
+            if found and found.suffix.lower() in _DATA and found.resolve() != file:
                 parts[f"file {literal}"] = file_hash(found)
             module = _module(folder, name)
             if module is None or name in modules or module.resolve() == file:

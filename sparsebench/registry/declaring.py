@@ -109,10 +109,11 @@ def problem(name: str, *, source: str = "", version: str | None = None) -> Any:
     """Register a frozen dataclass as a problem generator.
 
     Its fields, each with a default of type str, int, float or bool, are the problem's options.
-    It offers ``dictionary(rng, m, n) -> A`` and ``signal(rng, n, k) -> x``; the class attribute
-    ``fixed_dictionary = True`` says that A does not depend on ``rng``, ``ordered = True`` that
-    neighbouring atoms are neighbours along a line; an attribute or property ``snr`` (dB) asks for
-    noise; a method ``measurements(n)`` gives the m of n atoms where none is stated.
+    It offers ``dictionary(rng, m, n) -> A``, and ``signal(rng, n, k) -> x`` unless x is to be that
+    of `gaussian`; the class attribute ``fixed_dictionary = True`` says that A does not depend on
+    ``rng``, ``ordered = True`` that neighbouring atoms are neighbours along a line; an attribute or
+    property ``snr`` (dB) asks for noise; a method ``measurements(n)`` gives the m of n atoms where
+    none is stated, an attribute or property ``atoms`` the n.
 
     Raises
     ------
@@ -123,9 +124,10 @@ def problem(name: str, *, source: str = "", version: str | None = None) -> Any:
     def register(factory: type) -> type:
         if not dataclasses.is_dataclass(factory):
             raise InputError(f"problem {name!r} must be a dataclass whose fields are its options")
-        for method in ("dictionary", "signal"):
-            if not callable(getattr(factory, method, None)):
-                raise InputError(f"problem {name!r} needs a method {method!r}")
+        if not callable(getattr(factory, "dictionary", None)):
+            raise InputError(f"problem {name!r} needs a method 'dictionary'")
+        if not callable(getattr(factory, "signal", callable)):
+            raise InputError(f"the signal of problem {name!r} is no method")
         options = {f.name: f.default for f in dataclasses.fields(factory) if f.init}
         _add(
             ProblemGenerator(

@@ -257,7 +257,7 @@ def _entries() -> list[Algorithm | ProblemGenerator]:
 
 
 def _register_plain_functions(module: ModuleType, before: set[int]) -> None:
-    """Register public functions (A, y, k); name those (A, y) that lack k, in a warning or error."""
+    """Register public functions (A, y, k); name those that nearly are, in a warning or error."""
     decorated = {entry.function for entry in ALGORITHMS.values() if id(entry) not in before}
     passed_over = []
     for name, function in inspect.getmembers(module, _is_function):
@@ -265,12 +265,21 @@ def _register_plain_functions(module: ModuleType, before: set[int]) -> None:
         if own and function not in decorated:
             parameters = inspect.signature(function).parameters.values()
             first = [p.name for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD][:3]
-            if first == ["A", "y", "k"]:
-                algorithm(name)(function)
-            elif first[:2] == ["A", "y"]:
-                passed_over.append(f"{name} takes ({', '.join(first)}), not (A, y, k)")
+            where = f"line {getattr(function, 'py_func', function).__code__.co_firstlineno}"
+            try:
+                if first == ["A", "y", "k"]:
+                    algorithm(name)(function)
+                elif first[:2] == ["A", "y"]:
+                    raise InputError(
+                        f"{name} takes ({', '.join(first)}), not (A, y, k); add k, or begin its "
+                        "name with '_'"
+                    )
+            except InputError as error:
+                if "is taken" in str(error):
+                    raise
+                passed_over.append(f"{where}: {error}")
     if passed_over:
-        line = f"{'; '.join(passed_over)}; add k, or begin its name with '_'"
+        line = "; ".join(passed_over)
         if all(id(entry) in before for entry in _entries()):
             raise InputError(line)
         if parent_process() is None:  # said once, not by every worker

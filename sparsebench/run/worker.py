@@ -71,7 +71,10 @@ def _load(plugins: Versions) -> None:
         forget_plugins(but=[path for path, _ in plugins])  # those of the run it worked for before
     for path, version in plugins:
         if plugin_fingerprint(path) != version:
-            raise InputError(f"{path} changed during the run; run the same command again")
+            raise InputError(
+                f"{path}, or what it imports or reads, changed during the run; run the same "
+                "command again (what it writes counts as read, unless it ends in .log)"
+            )
         load_plugin(path)
 
 

@@ -30,7 +30,32 @@ _HARD = (
     Panel("deconvolution, k = {k}", _DECONVOLUTION, k=0.04),
 )
 
+# Random ones that theory treats alike, then those that nature correlates.
+_ENSEMBLES = {
+    "Gaussian": "gaussian[columns=unit]",
+    "signs": "bernoulli",
+    "rows of the cosine transform": "dct",
+    "rows of a Hadamard matrix": "hadamard",
+    "eight ones a column": "sparse-binary",
+    "neighbours correlate at .9": "toeplitz[rho=0.9]",
+    "tomography": "tomography[amplitudes=uniform]",
+    "spectra": "unmixing[amplitudes=uniform]",
+}
+
 STUDIES |= {
+    "ensembles": Sweep(
+        "dictionaries that theory treats alike, and some that it does not, at m = n/2",
+        tuple(
+            Panel(title, problem, m=0.5, metrics=("exact",))
+            for title, problem in _ENSEMBLES.items()
+        ),
+        named("omp,els,niht,nhtp,sp,sea,els+sea,homotopy"),
+        {  # n is a square and a power of two
+            "quick": {"n": 64, "x": (2, 6), "trials": 5},
+            "paper": {"n": 256, "x": (2, 4, 8, 16, 24, 32, 40, 48, 56), "trials": 50},
+        },
+        {"ensembles": _SPARSITY},
+    ),
     "noise": Sweep(
         "deconvolution with noise at five levels",
         tuple(Panel(title, problem) for title, problem in _NOISE),
