@@ -656,7 +656,8 @@ def test_a_function_without_k_beside_an_algorithm_is_said_once(tmp_path):
     assert "zero" in ended.stdout
     assert ended.stderr.count("(A, y") == 2
     assert (
-        f"warning: {file}: line 8: forgot takes (A, y), not (A, y, k); add k, or begin its name with '_'\n"
+        f"warning: {file}: line 8: forgot takes (A, y), not (A, y, k); "
+        "add k, or begin its name with '_'\n"
     ) in ended.stderr
 
 
