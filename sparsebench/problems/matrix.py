@@ -86,8 +86,7 @@ class OwnMatrix:
 
     def contents(self) -> dict[str, str]:
         """Return what stands for the file in the key of a row: the hash of the numbers."""
-        values = self._matrix().values
-        return {"file": hash_of(f"{values.shape}".encode() + values.tobytes()), "variable": ""}
+        return {"file": self._held().digest, "variable": ""}
 
     def dictionary(self, rng: np.random.Generator, m: int, n: int) -> FloatArray:
         """Return A, shape (m, n): the matrix, or m of its rows."""
@@ -118,11 +117,22 @@ class OwnMatrix:
         return x
 
     def _matrix(self) -> Matrix:
+        return self._held().matrix
+
+    def _held(self) -> _Held:
         return _read(self.file, self.variable, file_hash(self.file))
 
 
+@dataclass(frozen=True)
+class _Held:
+    """What has been read, and the hash of its numbers."""
+
+    matrix: Matrix
+    digest: str
+
+
 @lru_cache(maxsize=4)
-def _read(file: str, variable: str, content: str) -> Matrix:
+def _read(file: str, variable: str, content: str) -> _Held:
     """Return the matrix of a file with this content; refuse, or name, what no one can find."""
     found = read_matrix(file, variable)
     norms = np.linalg.norm(found.values, axis=0)
@@ -143,7 +153,8 @@ def _read(file: str, variable: str, content: str) -> Matrix:
             stacklevel=2,
         )
     found.values.flags.writeable = False
-    return found
+    shape = f"{found.values.shape}".encode()
+    return _Held(found, hash_of(shape + np.ascontiguousarray(found.values).tobytes()))
 
 
 def _named(found: Matrix, columns: np.ndarray) -> str:
