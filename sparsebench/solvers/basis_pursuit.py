@@ -6,6 +6,7 @@ import numpy as np
 import scipy
 
 from sparsebench.kernels.homotopy import lasso_path
+from sparsebench.kernels.images import images_of
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended, read_off
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
@@ -82,8 +83,8 @@ def homotopy(
     """
     if not 0 < lam < 1:
         raise InputError(f"lam is a fraction of ||Aᵀy||∞ in (0, 1), not {lam}")
-    level = lam * float(np.abs(dictionary.atoms @ y).max())
-    x, _, n_iter, last = lasso_path(dictionary.atoms, dictionary.gram, y, level, False, max_iter)
+    level = lam * float(np.abs(dictionary.matrix.T @ y).max())
+    x, _, n_iter, last = lasso_path(*images_of(dictionary), y, level, False, max_iter)
     code = CONVERGED if last <= level else ITERATION_LIMIT
     return ended(read_off(dictionary, y, k, x), n_iter, code)
 
@@ -99,7 +100,7 @@ def basis_pursuit(
     factorisation. Where the path ends early, the linear program goes to HiGHS. What is returned is
     the candidate that violates optimality least.
     """
-    x, signs, n_iter, last = lasso_path(dictionary.atoms, dictionary.gram, y, 0.0, False, max_iter)
+    x, signs, n_iter, last = lasso_path(*images_of(dictionary), y, 0.0, False, max_iter)
     candidates = [_vertex(dictionary, y, signs)]
     if last > 0.0:
         candidates.append((x, (y - dictionary.atoms.T @ x) / last))

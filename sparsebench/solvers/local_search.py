@@ -15,6 +15,8 @@ from sparsebench.kernels.exchange import (
     room,
 )
 from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.imaged import imaged
+from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, residual
 from sparsebench.kernels.selection import fingerprint, sort
@@ -155,13 +157,13 @@ def ompr(
         Relative residual that counts as zero.
     """
     first = omp(dictionary, y, k, tol=tol).x if start is None else start
-    atoms, gram = dictionary.atoms, dictionary.gram
+    atoms, gram = images_of(dictionary)
     size = step_size(step, dictionary)
     support, n_iter, code = _ompr(atoms, gram, y, k, np.flatnonzero(first), size, max_iter, tol)
     return ended_on(dictionary, y, support, n_iter, code)
 
 
-@njit(cache=True)
+@imaged()
 def _ompr(atoms, gram, y, k, first, step, max_iter, tol):
     """Return (best support, iterations, code)."""
     n = atoms.shape[0]
