@@ -8,7 +8,7 @@ import numpy as np
 
 from sparsebench.kernels import gram as whole
 from sparsebench.kernels import homotopy, least_squares
-from sparsebench.kernels.rental import Rental, Way
+from sparsebench.kernels.rental import VECTOR, Rental, Way
 from sparsebench.types import Dictionary, FloatArray, IntArray, check_memory
 
 # Up to so many atoms the Gram matrix, 32 MiB, is formed at once: its price is that of a few images.
@@ -42,6 +42,9 @@ class Images:
         self.rental = Rental(m, n, max(int(_ROWS * m), 8))
         self._rows = np.empty((0, n))
         self._places = np.full(n, -1, dtype=np.intp)
+        # What `correlate` returned last, as the loop has changed it since: it tells of which atoms
+        # the rows are likely to be asked for.
+        self._correlations = np.zeros(n)
         self._support = np.empty(0, dtype=np.intp)
         self._atoms, self._block = np.empty((0, m)), np.empty((0, 0))
 
@@ -51,7 +54,8 @@ class Images:
 
     def correlate(self, v: FloatArray) -> FloatArray:
         """Return Aᵀv."""
-        return self.dictionary.matrix.T @ v
+        self._correlations = self.dictionary.matrix.T @ v
+        return self._correlations
 
     def atom_of(self, j: int) -> FloatArray:
         """Return atom j."""
@@ -65,7 +69,9 @@ class Images:
 
     def gram_row(self, j: int, out: FloatArray) -> None:
         """Write row j of the Gram matrix to `out`."""
-        np.dot(self.dictionary.matrix.T, self.atom_of(j), out=out)
+        if self._places[j] < 0:
+            self.add_rows(np.array([j]), np.empty(0, dtype=np.intp))
+        out[:] = self._rows[self._places[j]]
 
     def diagonal(self, i: int) -> float:
         """Return the squared norm of atom i."""
@@ -86,10 +92,10 @@ class Images:
             missing = chosen[self._places[chosen] < 0]
             way, wanted = self.rental.next(missing, k, self.dictionary.signals_ahead)
             if wanted.size:
-                self._add_rows(wanted, chosen)
+                self.add_rows(wanted, chosen)
             if way == Way.THROUGH:
                 image = self._image(chosen, coefficients[:k])
-                np.subtract(correlations, self.correlate(image), out=out)
+                np.subtract(correlations, self.dictionary.matrix.T @ image, out=out)
                 return
             known = way == Way.WHOLE
         rows, places = (self.dictionary.gram, chosen) if known else self._held(chosen)
@@ -205,13 +211,23 @@ class Images:
         rows.flags.writeable = False  # as a Gram matrix is: one type for the compiler
         return rows, self._places[support]
 
-    def _add_rows(self, wanted: IntArray, support: IntArray) -> None:
-        """Form rows of the Gram matrix; where there is no room, all but a support's are dropped."""
+    def add_rows(self, wanted: IntArray, support: IntArray) -> None:
+        """Form rows of the Gram matrix, and of likely atoms as many as cost nothing more.
+
+        Where there is no room, all but those of a support are dropped.
+        """
+        spare = int(VECTOR) - wanted.size
+        if spare > 0:
+            likely = np.abs(self._correlations)
+            likely[self._places >= 0] = likely[wanted] = 0.0
+            others = np.argpartition(likely, -spare)[-spare:]
+            wanted = np.concatenate([wanted, others[likely[others] > 0.0]])
         most, held = self.rental.most_rows, np.flatnonzero(self._places >= 0)
         if self._rows.size == 0:
             self._rows = np.empty((most, self.shape[0]))
         if held.size + wanted.size > most:
             kept = np.intersect1d(held, support)
+            wanted = wanted[: most - kept.size]
             kept = kept[np.argsort(self._places[kept])]
             for place, atom in enumerate(kept):  # one by one, and upwards: without a copy
                 self._rows[place] = self._rows[self._places[atom]]

@@ -102,13 +102,18 @@ def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise
         atoms, rows, places = dictionary.atoms, dictionary.gram, np.arange(n)
         correlation = correlate(atoms, y)
     else:
-        atoms = dictionary.atoms if n <= FEW_ATOMS else images_of(dictionary)[0]
+        large = n > FEW_ATOMS
+        atoms = images_of(dictionary)[0] if large else dictionary.atoms
         correlation = correlate(atoms, y)
         # A row of the Gram matrix costs 2mn flops, and in one product a quarter of the time: those
         # of the k first candidates together, then of what else is chosen.
         first, places = largest(correlation, k), np.full(n, -1)
-        rows = np.ascontiguousarray(dictionary.matrix.T[first]) @ dictionary.matrix
-        places[first] = np.arange(k)
+        if large and k <= atoms.rental.most_rows:
+            atoms.add_rows(first, first)  # which it keeps, and finds the others with
+            rows = np.empty((0, n))
+        else:
+            rows = np.ascontiguousarray(dictionary.matrix.T[first]) @ dictionary.matrix
+            places[first] = np.arange(k)
         rows.flags.writeable = False  # as those of a dictionary are: one type for the compiler
     squared_norms = dictionary.squared_norms if normalise else np.empty(0)
     images, support = aligned_empty((k, n)), np.empty(k, dtype=np.intp)
