@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # The bound is at most this multiple of the largest Ritz value, where the iterations suffice for it.
-_CLOSE = 1.125
+_CLOSE = 1.2
 _MOST_ITERATIONS = 200
 # Entries of A that are used twice while they are in the cache.
 _BLOCK = 2**18
@@ -18,7 +18,7 @@ _HIDDEN = math.log(1e19)
 
 
 def largest_squared_singular_value(matrix: NDArray[np.float64]) -> float:
-    """Return an upper bound of ||A||², at most an eighth too large; the same one at every call.
+    """Return an upper bound of ||A||², at most a fifth too large; the same one at every call.
 
     With S = A or Aᵀ, the smaller side first, the Lanczos vectors of S Sᵀ (those of the
     bidiagonalisation of S) from a random u_1 (of a fixed seed; reorthogonalised) are

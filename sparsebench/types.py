@@ -32,6 +32,8 @@ _BLOCK = 2**21
 _LARGE = 2**22
 # Atoms up to which a Gram matrix is formed without a look at the memory at hand.
 _FEW_ATOMS = 2048
+# Atoms that are copied at once.
+_AT_ONCE = 64
 # Measurements, or atoms, up to which ||A||² is an eigenvalue of the smaller Gram matrix.
 _DENSE_NORM = 1024
 # Entries of a vector whose squares are summed in less time than numpy is told to be silent.
@@ -118,6 +120,14 @@ class Dictionary:
         """Shape (n, m), C order: row j is atom j, scaled by 2**(-exponent)."""
         return _frozen(np.ascontiguousarray(self.matrix.T))
 
+    def some_atoms(self, indices: IntArray) -> FloatArray:
+        """Return a copy of some atoms, shape (k, m), C order."""
+        atoms = np.empty((indices.size, self.shape[0]))
+        for first in range(0, indices.size, _AT_ONCE):  # numpy makes another copy between
+            part = slice(first, first + _AT_ONCE)
+            atoms[part] = self.matrix.T[indices[part]]
+        return atoms
+
     @cached_property
     def A(self) -> FloatArray:
         """The dictionary as given, shape (m, n), read-only."""
@@ -174,20 +184,35 @@ class Dictionary:
         return _frozen(left), _frozen(values), _frozen(right)
 
     @cached_property
+    def outer_factor(self) -> FloatArray | None:
+        """L of L Lᵀ = AAᵀ, below its diagonal, where that has a condition number below 1e8."""
+        outer = self.matrix @ self.matrix.T
+        factor, failed = scipy.linalg.lapack.dpotrf(outer, lower=1)
+        if failed:
+            return None
+        norm = np.abs(outer).sum(axis=0).max()
+        reciprocal, _ = scipy.linalg.lapack.dpocon(factor, norm, uplo="L")
+        return _frozen(factor) if reciprocal > 1e-8 else None
+
+    @cached_property
+    def outer_spectrum(self) -> tuple[FloatArray, FloatArray] | None:
+        """U and s of the singular value decomposition from AAᵀ, where their ratio is below 1e4."""
+        squares, left = scipy.linalg.eigh(self.matrix @ self.matrix.T, check_finite=False)
+        if not squares[0] > 1e-8 * squares[-1]:
+            return None
+        return _frozen(left[:, ::-1]), _frozen(np.sqrt(squares[::-1]))
+
+    @cached_property
     def pseudo_inverse(self) -> FloatArray:
         """A⁺ of the scaled dictionary, shape (n, m), least-norm.
 
         By Cholesky of AAᵀ where its condition number is below 1e8, so that half of the digits are
         left in the worst case; by the singular values otherwise.
         """
-        outer = self.matrix @ self.matrix.T
-        factor, failed = scipy.linalg.lapack.dpotrf(outer, lower=1)
-        if not failed:
-            norm = np.abs(outer).sum(axis=0).max()
-            reciprocal, _ = scipy.linalg.lapack.dpocon(factor, norm, uplo="L")
-            if reciprocal > 1e-8:
-                solved = scipy.linalg.cho_solve((factor, True), self.matrix, check_finite=False)
-                return _frozen(solved.T)
+        factor = self.outer_factor
+        if factor is not None:
+            solved = scipy.linalg.cho_solve((factor, True), self.matrix, check_finite=False)
+            return _frozen(solved.T)
         left, values, right = self.svd
         kept = values > np.finfo(float).eps * max(self.shape) * values[0]
         return _frozen((right[kept].T / values[kept]) @ left[:, kept].T)

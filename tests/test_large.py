@@ -19,7 +19,7 @@ MIB = 2**20
 # What asks for images, and is solved here on dictionaries that count as large.
 LOOPS = [
     *("htp", "nhtp", "htp[step=1.8/L]", "iht", "niht", "cgiht", "iht-l0", "sea", "sp", "cosamp"),
-    *("ompr", "splicing", "omp", "ols"),
+    *("ompr", "splicing", "omp", "ols", "els", "sbr"),
 ]
 
 
@@ -245,6 +245,29 @@ def test_the_planted_support_is_found(name, order, all_large):
         np.testing.assert_allclose(A @ result.x, y, atol=1e-10)
 
 
+@pytest.mark.parametrize("name", ["pinv", "ridge", "thresholding", "sbl", "oracle"])
+@pytest.mark.parametrize("rows", ["independent", "dependent"])
+def test_methods_of_size_m_agree_with_themselves(name, rows, order, monkeypatch):
+    """Through A Aᵀ, or in parts, the x of singular values and of the Gram matrix."""
+    A, rng = unit(40, 150), np.random.default_rng(6)
+    if rows == "dependent":
+        A[7] = A[3]
+    y = A[:, [5, 50, 90]] @ [1.5, -1.0, 1.2] + 1e-3 * A @ rng.standard_normal(150)
+    told = {"support": [5, 50, 90]} if name == "oracle" else {}
+    expected = sparsebench.solve(name, A, y, 3, **told).x
+    monkeypatch.setattr(images, "FEW_ATOMS", 0)
+    monkeypatch.setattr("sparsebench.solvers.baselines.FEW_ATOMS", 0)
+    monkeypatch.setattr("sparsebench.solvers.sbl.FEW_ATOMS", 0)
+    monkeypatch.setattr("sparsebench.solvers.sbl._MANY", 1000)
+    monkeypatch.setattr("sparsebench.solvers.sbl._PART", 500)
+    dictionary = Dictionary(np.asarray(A, order=order))
+    found = sparsebench.solve(name, dictionary, y, 3, **told).x
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert not dictionary.knows("gram")
+    if name in ("pinv", "ridge") and rows == "independent":
+        assert not dictionary.knows("pseudo_inverse") and not dictionary.knows("svd")
+
+
 @pytest.mark.parametrize("lam", [0.3, 0.02])
 def test_the_path_ends_at_the_optimum(lam, all_large):
     """The conditions of the Lasso, at its last lambda."""
@@ -303,7 +326,7 @@ def test_the_norm_is_bounded_from_above_and_closely(name, order):
     A = np.asarray(SPECTRA[name], order=order)
     true = np.linalg.norm(A, 2) ** 2
     found = largest_squared_singular_value(A)
-    assert true * (1 - 1e-12) <= found <= true * 1.126
+    assert true * (1 - 1e-12) <= found <= true * 1.2001
     assert found == largest_squared_singular_value(A)
 
 
@@ -316,7 +339,7 @@ def test_the_norm_of_a_small_dictionary_is_the_eigenvalue(monkeypatch):
     exact = Dictionary(A).squared_spectral_norm
     np.testing.assert_allclose(exact, np.linalg.norm(A, 2) ** 2, rtol=1e-12)
     monkeypatch.setattr(types, "_DENSE_NORM", 49)
-    assert exact < Dictionary(A).squared_spectral_norm <= 1.126 * exact
+    assert exact < Dictionary(A).squared_spectral_norm <= 1.2001 * exact
 
 
 # ---- Memory.
@@ -353,7 +376,14 @@ def test_extreme_scales_of_a_large_array():
     np.testing.assert_allclose(A @ result.x, Y[:, 0], atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["htp", "sea", "sp", "iht", "homotopy", "amp", "fista", "omp"])
+# `sbr` has room for min(m, n) dual vectors, which the system gives it as they are written.
+FRUGAL = [
+    *("htp", "sea", "sp", "iht", "homotopy", "amp", "fista", "omp", "ols", "els", "splicing"),
+    *("ompr", "thresholding", "pinv", "ridge", "bp", "cosamp", "niht", "cgiht", "iht-l0"),
+]
+
+
+@pytest.mark.parametrize("name", FRUGAL)
 def test_a_solve_takes_a_quarter_of_the_dictionary(name, order):
     """Beyond A itself, 46 MiB; its Gram matrix would be 4 GiB."""
     A = np.asarray(unit(256, 23_552), order=order)
@@ -363,7 +393,8 @@ def test_a_solve_takes_a_quarter_of_the_dictionary(name, order):
     result = sparsebench.solve(name, A, Y[:, 0], 5)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    np.testing.assert_array_equal(result.support, support)
+    if name not in ("thresholding", "pinv", "ridge"):
+        np.testing.assert_array_equal(result.support, support)
     assert peak < A.nbytes / 4
 
 

@@ -45,6 +45,38 @@ def atom_of(atoms, j):
 
 
 @imaged()
+def atoms_of(atoms, indices):
+    """Return a copy of some atoms, shape (k, m)."""
+    return atoms[indices]
+
+
+@imaged()
+def squared_norms(gram, out):
+    """Write the squared norms of all atoms to `out`."""
+    for j in range(out.shape[0]):
+        out[j] = gram[j, j]
+
+
+@imaged(fastmath={"reassoc", "contract"})
+def correlate_on(atoms, support, k, v, out):
+    """Write A_Sᵀv to `out`."""
+    for j in range(k):
+        out[j] = dot(atoms[support[j]], v)
+
+
+@imaged()
+def correlate_basis(atoms, basis, out):
+    """Write Qᵀ A to `out`, shape (k, n), with the rows of Qᵀ in `basis`."""
+    np.dot(basis, atoms.T, out)
+
+
+@imaged()
+def gram_rows(gram, indices):
+    """Return a copy of some rows of the Gram matrix, shape (k, n)."""
+    return gram[indices]
+
+
+@imaged()
 def gram_row(atoms, j, out):
     """Write row j of the Gram matrix to `out`."""
     np.dot(atoms, atoms[j], out)

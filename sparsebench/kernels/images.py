@@ -17,8 +17,6 @@ FEW_ATOMS = 2048
 _ROWS = 0.125
 # x with more non-zeros than this fraction of n is multiplied as a dense vector.
 _DENSE = 0.03125
-# Atoms that are copied at once.
-_AT_ONCE = 64
 
 
 class Images:
@@ -66,6 +64,48 @@ class Images:
         matrix = self.dictionary.matrix
         check_memory(matrix.nbytes, "another copy of A")
         return np.array(matrix.T, order="C")
+
+    def atoms_of(self, indices: IntArray) -> FloatArray:
+        """Return a copy of some atoms, shape (k, m)."""
+        return self.dictionary.some_atoms(indices)
+
+    def squared_norms(self, out: FloatArray) -> None:
+        """Write the squared norms of all atoms to `out`."""
+        out[:] = self.dictionary.squared_norms
+
+    def correlate_on(self, support: IntArray, k: int, v: FloatArray, out: FloatArray) -> None:
+        """Write A_Sᵀv to `out`."""
+        np.dot(self.atoms(support[:k]), v, out=out[:k])
+
+    def correlate_basis(self, basis: FloatArray, out: FloatArray) -> None:
+        """Write Qᵀ A to `out`, shape (k, n), with the rows of Qᵀ in `basis`."""
+        np.matmul(basis, self.dictionary.matrix, out=out)
+
+    def gram_rows(self, indices: IntArray) -> FloatArray:
+        """Return a copy of some rows of the Gram matrix, shape (k, n)."""
+        if indices.size > self.rental.most_rows:
+            return self.dictionary.some_atoms(indices) @ self.dictionary.matrix
+        missing = indices[self._places[indices] < 0]
+        if missing.size:
+            self.add_rows(missing, indices)
+        return self._rows[self._places[indices]]
+
+    def project(
+        self, support: IntArray, k: int, entering: int, shares: FloatArray, out: FloatArray
+    ) -> None:
+        """Write Aᵀ P a_j to `out` for the atom `entering`, with P off the span of the support."""
+        np.dot(
+            self.dictionary.matrix.T,
+            self.atom_of(entering) - self._image(support[:k], shares),
+            out=out,
+        )
+
+    def harmless(
+        self, y: FloatArray, support: IntArray, k: int, factor: FloatArray, coefficients: FloatArray
+    ) -> bool:
+        """Whether rounding errors of the Gram block are harmless: see the compiled function."""
+        block = self.block(support[:k])
+        return bool(least_squares._harmless(block, y, np.arange(k), k, factor, coefficients))
 
     def gram_row(self, j: int, out: FloatArray) -> None:
         """Write row j of the Gram matrix to `out`."""
@@ -176,7 +216,7 @@ class Images:
         """Return the atoms of a support, shape (k, m), read-only; the last ones are kept."""
         if not np.array_equal(support, self._support):
             self._atoms = self._block = np.empty((0, 0))
-            self._support, self._atoms = support.copy(), self._gather(support)
+            self._support, self._atoms = support.copy(), self.dictionary.some_atoms(support)
             self._atoms.flags.writeable = False
         return self._atoms
 
@@ -196,14 +236,6 @@ class Images:
         x = np.zeros(n)
         x[support] = coefficients
         return self.dictionary.matrix @ x
-
-    def _gather(self, support: IntArray) -> FloatArray:
-        """Return a copy of some atoms, shape (k, m), some at a time: numpy makes one between."""
-        atoms = np.empty((support.size, self.shape[1]))
-        for first in range(0, support.size, _AT_ONCE):
-            part = slice(first, first + _AT_ONCE)
-            atoms[part] = self.dictionary.matrix.T[support[part]]
-        return atoms
 
     def _held(self, support: IntArray) -> tuple[FloatArray, IntArray]:
         """Return the rows of the Gram matrix that are at hand, and where those of a support are."""
@@ -235,7 +267,7 @@ class Images:
             self._places[kept] = np.arange(kept.size)
             held = kept
         new = slice(held.size, held.size + wanted.size)
-        np.matmul(self._gather(wanted), self.dictionary.matrix, out=self._rows[new])
+        np.matmul(self.dictionary.some_atoms(wanted), self.dictionary.matrix, out=self._rows[new])
         self._places[wanted] = np.arange(new.start, new.stop)
 
 
@@ -259,9 +291,16 @@ def rows_suffice(dictionary: Dictionary, k: int, signals: int = 1) -> bool:
 
 
 def images_of(dictionary: Dictionary) -> tuple[Any, Any]:
-    """Return the atoms and the Gram matrix where that is to be used, or else its `Images` twice."""
-    if "gram" in dictionary.__dict__ or dictionary.shape[1] <= FEW_ATOMS:
+    """Return the atoms and the Gram matrix where that is to be used, or else its `Images` twice.
+
+    These use it as well, where it is at hand and the atoms are not in the order that the compiled
+    loops need.
+    """
+    images = dictionary.images
+    if dictionary.shape[1] <= FEW_ATOMS or (
+        dictionary.knows("gram") and (images is None or dictionary.matrix.flags.f_contiguous)
+    ):
         return dictionary.atoms, dictionary.gram
-    if dictionary.images is None:
+    if images is None:
         dictionary.images = Images(dictionary)
     return dictionary.images, dictionary.images

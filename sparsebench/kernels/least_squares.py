@@ -185,7 +185,7 @@ def _least_norm(atoms, y, support, k, coefficients):
     return dot(remainder, remainder) <= 1e-24 * dot(y, y)
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@imaged(fastmath={"reassoc", "contract"})
 def _harmless(gram, y, support, k, factor, coefficients):
     """Whether rounding errors of the Gram block move the residual by less than 1e-9 of ||y||.
 

@@ -34,7 +34,7 @@ def fitted(dictionary: Dictionary, y: FloatArray, support: IntArray) -> FloatArr
 
 def fitted_alone(dictionary: Dictionary, y: FloatArray, support: IntArray) -> FloatArray:
     """Return x as `fitted` does, from the support's own block of the Gram matrix."""
-    chosen, size = np.ascontiguousarray(dictionary.matrix.T[support]), support.size
+    chosen, size = dictionary.some_atoms(support), support.size
     block = chosen @ chosen.T
     # Read-only as those of a dictionary are, so that they are of one type for the compiler.
     chosen.flags.writeable = block.flags.writeable = False

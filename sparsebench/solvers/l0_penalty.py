@@ -73,7 +73,7 @@ def iht_l0(
     if not 0 < lam < 1:
         raise InputError(f"lam is a fraction of ½ step ||Aᵀy||∞² in (0, 1), not {lam}")
     size = step_size(step, dictionary)
-    top = 0.5 * size * float(np.abs(correlate(dictionary.atoms, y)).max()) ** 2
+    top = 0.5 * size * float(np.abs(correlate(images_of(dictionary)[0], y)).max()) ** 2
     x, n_iter, code = l0_penalised(dictionary, y, lam * top, size, max_iter, tol, settled, start)
     return ended(x if code == DIVERGED else read_off(dictionary, y, k, x), n_iter, code)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from sparsebench.kernels.exchange import (
     best_addition,
@@ -66,12 +65,12 @@ def els(
     """
     first = omp(dictionary, y, k, tol=tol).x if start is None else start
     support, size, n_iter, code = exchange_locally(
-        dictionary.atoms, dictionary.gram, y, k, np.flatnonzero(first), max_iter, tol
+        *images_of(dictionary), y, k, np.flatnonzero(first), max_iter, tol
     )
     return ended_on(dictionary, y, np.sort(support[:size]), n_iter, code)
 
 
-@njit(cache=True)
+@imaged()
 def exchange_locally(atoms, gram, y, k, first, max_iter, tol):
     """Return (support, its size, swaps, code)."""
     n, m = atoms.shape

@@ -112,7 +112,7 @@ def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise
             atoms.add_rows(first, first)  # which it keeps, and finds the others with
             rows = np.empty((0, n))
         else:
-            rows = np.ascontiguousarray(dictionary.matrix.T[first]) @ dictionary.matrix
+            rows = dictionary.some_atoms(first) @ dictionary.matrix
             places[first] = np.arange(k)
         rows.flags.writeable = False  # as those of a dictionary are: one type for the compiler
     squared_norms = dictionary.squared_norms if normalise else np.empty(0)

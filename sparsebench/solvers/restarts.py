@@ -129,7 +129,7 @@ def _restarted(
         support, n_iter = run(budget - used, start)
         used += max(n_iter, 1)
         x = fitted(dictionary, y, support)
-        residual = float(np.linalg.norm(y - x[support] @ dictionary.atoms[support]))
+        residual = float(np.linalg.norm(y - x[support] @ dictionary.some_atoms(support)))
         if residual < best:
             best, best_x = residual, x
             if residual <= tol * np.linalg.norm(y):
