@@ -142,7 +142,8 @@ class Dictionary:
         """AᵀA of the scaled dictionary, shape (n, n), exactly symmetric."""
         n = self.shape[1]
         if n > _FEW_ATOMS:
-            check_memory(8 * n * n, f"the Gram matrix of {n:,} atoms")
+            instead = "what sparsebench.solve runs of its own needs none, such as omp, htp or fista"
+            check_memory(8 * n * n, f"the Gram matrix of {n:,} atoms", instead)
         # numpy calls syrk and mirrors it
         return _frozen(np.matmul(self.matrix.T, self.matrix, out=aligned_empty((n, n))))
 
@@ -173,6 +174,8 @@ class Dictionary:
     @cached_property
     def svd(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """U, s, Vᵀ of the scaled dictionary, thin: shapes (m, p), (p,), (p, n), p = min(m, n)."""
+        if self.matrix.size >= _LARGE:
+            check_memory(3 * self.matrix.nbytes, "the singular value decomposition of A")
         try:
             left, values, right = scipy.linalg.svd(
                 self.matrix, full_matrices=False, check_finite=False
@@ -394,6 +397,8 @@ def as_reals(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> Fl
     if array.dtype.itemsize > 8:  # what does not fit into double precision is infinite there
         with np.errstate(over="ignore"):
             array = array.astype(np.float64)
+    if array.size >= _LARGE:
+        check_memory(8 * array.size, f"a copy of {name}")
     if order == "F":
         given, array = array, aligned_empty(array.shape[::-1]).T
         array[...] = given
@@ -427,8 +432,8 @@ def _is_plain(array: NDArray[Any]) -> bool:
     return whole and array.dtype == np.float64 and array.ndim == 2 and array.size >= _LARGE
 
 
-def check_memory(needed: int, what: str) -> None:
-    """Refuse what does not fit into the memory at hand, before it is begun.
+def check_memory(needed: int, what: str, instead: str = "") -> None:
+    """Refuse what does not fit into the memory at hand, before it is begun; say what does.
 
     Raises
     ------
@@ -439,6 +444,7 @@ def check_memory(needed: int, what: str) -> None:
     if free is not None and needed > free:
         raise InputError(
             f"{what} takes {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free"
+            + (f"; {instead}" if instead else "")
         )
 
 
