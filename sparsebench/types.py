@@ -101,8 +101,9 @@ class Dictionary:
         self.matrix.flags.writeable = False
         #: Signals that have been begun on it, and with those that are foreseen.
         self.begun = self.foreseen = 0
-        #: Its ways to an image, where the Gram matrix is not the only one (`kernels.images`).
-        self.images: Any = None
+        #: Its ways to an image (`kernels.images`), where the Gram matrix is not the only one, by
+        #: the number of the thread that uses them.
+        self.images: dict[int, Any] = {}
 
     @property
     def shape(self) -> tuple[int, int]:

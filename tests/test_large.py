@@ -1,6 +1,8 @@
 """One signal on a large dictionary: images through A, by rows of the Gram matrix, or by all."""
 
+import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -168,7 +170,7 @@ def test_one_ten_and_hundred_signals(name, all_large, monkeypatch):
         ours = Dictionary(A)
         images_of(ours)
         sparsebench.solve(name, ours, Y, k)
-        spent = ours.images.rental.spent
+        spent = next(iter(ours.images.values())).rental.spent
         asked.clear()
         limit = 2.125 if 0.4 < through / whole < 2.5 else 1.3
         assert spent <= limit * min(through, whole) + image, count
@@ -266,6 +268,23 @@ def test_methods_of_size_m_agree_with_themselves(name, rows, order, monkeypatch)
     assert not dictionary.knows("gram")
     if name in ("pinv", "ridge") and rows == "independent":
         assert not dictionary.knows("pseudo_inverse") and not dictionary.knows("svd")
+
+
+def test_threads_may_share_a_dictionary(all_large):
+    """Each has rows of its own; here all come by turns as often as they can."""
+    A = unit(60, 400)
+    Y, _ = signals(A, 4, 12)
+    dictionary, before = Dictionary(A), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda y: sparsebench.solve("iht", dictionary, y, 4), Y.T.copy()))
+    finally:
+        sys.setswitchinterval(before)
+    alone = [sparsebench.solve("iht", Dictionary(A), y, 4) for y in Y.T]
+    for one, other in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(one.support, other.support)
+        np.testing.assert_allclose(one.x, other.x, atol=1e-9)
 
 
 @pytest.mark.parametrize("lam", [0.3, 0.02])

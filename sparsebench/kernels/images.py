@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ class Images:
     """What loops ask of a dictionary, at the least price: see `Rental`.
 
     It stands for the atoms and for the Gram matrix in the functions marked `imaged`, and each of
-    its methods is what the function of that name computes. It is kept with the dictionary.
+    its methods is what the function of that name computes. It is kept with the dictionary, one for
+    each thread.
 
     Parameters
     ----------
@@ -296,11 +298,11 @@ def images_of(dictionary: Dictionary) -> tuple[Any, Any]:
     These use it as well, where it is at hand and the atoms are not in the order that the compiled
     loops need.
     """
-    images = dictionary.images
+    images = dictionary.images.get(get_ident())
     if dictionary.shape[1] <= FEW_ATOMS or (
         dictionary.knows("gram") and (images is None or dictionary.matrix.flags.f_contiguous)
     ):
         return dictionary.atoms, dictionary.gram
     if images is None:
-        dictionary.images = Images(dictionary)
-    return dictionary.images, dictionary.images
+        images = dictionary.images[get_ident()] = Images(dictionary)
+    return images, images
