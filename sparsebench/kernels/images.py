@@ -17,7 +17,7 @@ FEW_ATOMS = 2048
 # The bytes of A that rows of the Gram matrix may take, as a fraction.
 _ROWS = 0.125
 # x with more non-zeros than this fraction of n is multiplied as a dense vector.
-_DENSE = 0.03125
+_DENSE = 0.0625
 
 
 class Images:
