@@ -40,6 +40,8 @@ class Images:
         self.shape = n, m
         # At least as many as cost no more than one image.
         self.rental = Rental(m, n, max(int(_ROWS * m), 8))
+        #: The signal during which the Gram matrix was formed, by its number; 0 for none.
+        self.formed = 0
         self._rows = np.empty((0, n))
         self._places = np.full(n, -1, dtype=np.intp)
         # What `correlate` returned last, as the loop has changed it since: it tells of which atoms
@@ -140,6 +142,8 @@ class Images:
                 np.subtract(correlations, self.dictionary.matrix.T @ image, out=out)
                 return
             known = way == Way.WHOLE
+            if known:
+                self.formed = self.dictionary.begun
         rows, places = (self.dictionary.gram, chosen) if known else self._held(chosen)
         whole.negative_gradient(rows, correlations, places, coefficients, k, out)
 
@@ -295,12 +299,12 @@ def rows_suffice(dictionary: Dictionary, k: int, signals: int = 1) -> bool:
 def images_of(dictionary: Dictionary) -> tuple[Any, Any]:
     """Return the atoms and the Gram matrix where that is to be used, or else its `Images` twice.
 
-    These use it as well, where it is at hand and the atoms are not in the order that the compiled
-    loops need.
+    The signal that has had the Gram matrix formed goes on with these: the compiled loops need the
+    atoms one after the other, which may take another copy of A.
     """
     images = dictionary.images.get(get_ident())
     if dictionary.shape[1] <= FEW_ATOMS or (
-        dictionary.knows("gram") and (images is None or dictionary.matrix.flags.f_contiguous)
+        dictionary.knows("gram") and (images is None or dictionary.begun > images.formed)
     ):
         return dictionary.atoms, dictionary.gram
     if images is None:
