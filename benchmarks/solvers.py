@@ -1,5 +1,7 @@
 """Seconds and peak memory of one solve: every classical algorithm, two sizes, two problems."""
 
+import numpy as np
+
 import sparsebench
 import sparsebench.solvers  # once, not in every process
 
@@ -102,3 +104,30 @@ class Memory(_Solver):
 
     def peakmem_solve(self, name, problem):
         sparsebench.solve(self.name, self.dictionary, self.y, self.k)
+
+
+class Large:
+    """One signal on an array of 2,000 x 20,000: seconds, and the peak memory with A in it."""
+
+    params = [["omp", "sp", "cosamp", "htp", "iht", "sea", "homotopy", "amp", "fista"]]
+    param_names = ["algorithm"]
+    version = "1"
+    number, repeat, rounds, warmup_time = 1, 3, 1, 0
+    timeout = 300
+
+    def setup(self, name):
+        draw = np.random.default_rng(0)
+        self.A = draw.standard_normal((2000, 20_000))
+        self.A /= np.sqrt(np.einsum("ij,ij->j", self.A, self.A))
+        self.k = 50
+        support = draw.choice(20_000, self.k, replace=False)
+        self.y = self.A[:, support] @ (draw.uniform(1, 2, self.k) * draw.choice([-1, 1], self.k))
+        for m, n in ((40, 100), (64, 2400)):  # compiles
+            small = draw.standard_normal((m, n))
+            sparsebench.solve(name, small, small[:, 3] - small[:, 7], 2)
+
+    def time_solve(self, name):
+        sparsebench.solve(name, self.A, self.y, self.k)
+
+    def peakmem_solve(self, name):
+        sparsebench.solve(name, self.A, self.y, self.k)

@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsebench.errors import InputError as InputError
 from sparsebench.errors import check_whole as check_whole
+from sparsebench.spectrum import largest_squared_singular_value
+from sparsebench.system.resources import available_memory
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -26,6 +28,14 @@ IntArray = NDArray[np.intp]
 LARGEST_EXPONENT = 100
 # Entries of a block of the Gram matrix that is looked at and forgotten: 16 MiB.
 _BLOCK = 2**21
+# Entries from which on an array is used as it is, if it need not be copied: 32 MiB.
+_LARGE = 2**22
+# Atoms up to which a Gram matrix is formed without a look at the memory at hand.
+_FEW_ATOMS = 2048
+# Atoms that are copied at once.
+_AT_ONCE = 64
+# Measurements, or atoms, up to which ||A||² is an eigenvalue of the smaller Gram matrix.
+_DENSE_NORM = 1024
 # Entries of a vector whose squares are summed in less time than numpy is told to be silent.
 _SMALL = 2**10
 
@@ -57,7 +67,10 @@ class Dictionary:
     Parameters
     ----------
     A : array_like, shape (m, n)
-        The dictionary; its columns are the atoms. Copied, so later writes to `A` change nothing.
+        The dictionary; its columns are the atoms.
+    copy : bool
+        Whether later writes to `A` change nothing. If not, a large array of float64 without gaps is
+        used as it is, in either order, and must not be written to.
 
     Raises
     ------
@@ -65,27 +78,61 @@ class Dictionary:
         If `A` is not a finite real matrix with at least one row and one column.
     """
 
-    def __init__(self, A: ArrayLike) -> None:
+    def __init__(self, A: ArrayLike, *, copy: bool = True) -> None:
         if isinstance(A, Dictionary):
             raise InputError("A is a Dictionary already")
-        matrix = as_floats(A, "A", "F")
+        matrix = as_array(A, "A")
+        as_it_is = not copy and _is_plain(matrix)
+        if as_it_is:
+            matrix = _frozen(matrix.view())
+            energy = _energy(matrix)
+            if not (math.isfinite(energy) or np.isfinite(matrix).all()):
+                _refuse_infinite("A")
+        else:
+            matrix = as_floats(matrix, "A", "F")
+            energy = None
         if matrix.ndim != 2 or 0 in matrix.shape:
             raise InputError(f"A must have shape (m, n) with m, n >= 1, not {np.shape(matrix)}")
-        self.exponent = exponent_to_order_one(matrix)
+        self.exponent = exponent_to_order_one(matrix, energy)
         if self.exponent:
             matrix = np.ldexp(matrix, -self.exponent)
-        #: (n, m), C order: row j is atom j, scaled by 2**(-exponent)
-        self.atoms: FloatArray = _frozen(np.ascontiguousarray(matrix.T))
+        #: (m, n), scaled by 2**(-exponent): without gaps, in either order
+        self.matrix: FloatArray = matrix if as_it_is else np.asfortranarray(matrix)
+        self.matrix.flags.writeable = False
+        #: Signals that have been begun on it, and with those that are foreseen.
+        self.begun = self.foreseen = 0
+        #: Its ways to an image (`kernels.images`), where the Gram matrix is not the only one, by
+        #: the number of the thread that uses them.
+        self.images: dict[int, Any] = {}
 
     @property
     def shape(self) -> tuple[int, int]:
         """(m, n): measurements and atoms."""
-        return self.atoms.shape[1], self.atoms.shape[0]
+        return self.matrix.shape
+
+    @property
+    def signals_ahead(self) -> float:
+        """Foreseen signals as a multiple of those that have been begun; at least 1."""
+        begun = max(self.begun, 1)
+        return max(self.foreseen, begun) / begun
+
+    @cached_property
+    def atoms(self) -> FloatArray:
+        """Shape (n, m), C order: row j is atom j, scaled by 2**(-exponent)."""
+        return _frozen(np.ascontiguousarray(self.matrix.T))
+
+    def some_atoms(self, indices: IntArray) -> FloatArray:
+        """Return a copy of some atoms, shape (k, m), C order."""
+        atoms = np.empty((indices.size, self.shape[0]))
+        for first in range(0, indices.size, _AT_ONCE):  # numpy makes another copy between
+            part = slice(first, first + _AT_ONCE)
+            atoms[part] = self.matrix.T[indices[part]]
+        return atoms
 
     @cached_property
     def A(self) -> FloatArray:
         """The dictionary as given, shape (m, n), read-only."""
-        return _frozen(np.ldexp(self.atoms, self.exponent)).T if self.exponent else self.atoms.T
+        return _frozen(np.ldexp(self.matrix, self.exponent)) if self.exponent else self.matrix
 
     def knows(self, quantity: str) -> bool:
         """Whether a derived quantity has been computed already."""
@@ -95,13 +142,16 @@ class Dictionary:
     def gram(self) -> FloatArray:
         """AᵀA of the scaled dictionary, shape (n, n), exactly symmetric."""
         n = self.shape[1]
+        if n > _FEW_ATOMS:
+            instead = "what sparsebench.solve runs of its own needs none, such as omp, htp or fista"
+            check_memory(8 * n * n, f"the Gram matrix of {n:,} atoms", instead)
         # numpy calls syrk and mirrors it
-        return _frozen(np.matmul(self.atoms, self.atoms.T, out=aligned_empty((n, n))))
+        return _frozen(np.matmul(self.matrix.T, self.matrix, out=aligned_empty((n, n))))
 
     @cached_property
     def squared_norms(self) -> FloatArray:
         """Squared Euclidean norm of every (scaled) atom, shape (n,)."""
-        return _frozen(np.einsum("ij,ij->i", self.atoms, self.atoms))
+        return _frozen(np.einsum("ij,ij->i", self.matrix.T, self.matrix.T))
 
     @cached_property
     def mean_squared_norm(self) -> float:
@@ -112,7 +162,9 @@ class Dictionary:
     def squared_spectral_norm(self) -> float:
         """The largest eigenvalue of AᵀA, written L or ||A||² in step rules."""
         m, n = self.shape
-        small = self.gram if n <= m else self.atoms.T @ self.atoms
+        if min(m, n) > _DENSE_NORM:
+            return largest_squared_singular_value(self.matrix)
+        small = self.gram if n <= m else self.matrix @ self.matrix.T
         last = small.shape[0] - 1
         try:
             top = scipy.linalg.eigvalsh(small, subset_by_index=[last, last], check_finite=False)
@@ -123,15 +175,36 @@ class Dictionary:
     @cached_property
     def svd(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """U, s, Vᵀ of the scaled dictionary, thin: shapes (m, p), (p,), (p, n), p = min(m, n)."""
+        if self.matrix.size >= _LARGE:
+            check_memory(3 * self.matrix.nbytes, "the singular value decomposition of A")
         try:
             left, values, right = scipy.linalg.svd(
-                self.atoms.T, full_matrices=False, check_finite=False
+                self.matrix, full_matrices=False, check_finite=False
             )
         except np.linalg.LinAlgError:  # divide and conquer gave up; QR iteration does not
             left, values, right = scipy.linalg.svd(
-                self.atoms.T, full_matrices=False, check_finite=False, lapack_driver="gesvd"
+                self.matrix, full_matrices=False, check_finite=False, lapack_driver="gesvd"
             )
         return _frozen(left), _frozen(values), _frozen(right)
+
+    @cached_property
+    def outer_factor(self) -> FloatArray | None:
+        """L of L Lᵀ = AAᵀ, below its diagonal, where that has a condition number below 1e8."""
+        outer = self.matrix @ self.matrix.T
+        factor, failed = scipy.linalg.lapack.dpotrf(outer, lower=1)
+        if failed:
+            return None
+        norm = np.abs(outer).sum(axis=0).max()
+        reciprocal, _ = scipy.linalg.lapack.dpocon(factor, norm, uplo="L")
+        return _frozen(factor) if reciprocal > 1e-8 else None
+
+    @cached_property
+    def outer_spectrum(self) -> tuple[FloatArray, FloatArray] | None:
+        """U and s of the singular value decomposition from AAᵀ, where their ratio is below 1e4."""
+        squares, left = scipy.linalg.eigh(self.matrix @ self.matrix.T, check_finite=False)
+        if not squares[0] > 1e-8 * squares[-1]:
+            return None
+        return _frozen(left[:, ::-1]), _frozen(np.sqrt(squares[::-1]))
 
     @cached_property
     def pseudo_inverse(self) -> FloatArray:
@@ -140,14 +213,10 @@ class Dictionary:
         By Cholesky of AAᵀ where its condition number is below 1e8, so that half of the digits are
         left in the worst case; by the singular values otherwise.
         """
-        outer = self.atoms.T @ self.atoms
-        factor, failed = scipy.linalg.lapack.dpotrf(outer, lower=1)
-        if not failed:
-            norm = np.abs(outer).sum(axis=0).max()
-            reciprocal, _ = scipy.linalg.lapack.dpocon(factor, norm, uplo="L")
-            if reciprocal > 1e-8:
-                solved = scipy.linalg.cho_solve((factor, True), self.atoms.T, check_finite=False)
-                return _frozen(solved.T)
+        factor = self.outer_factor
+        if factor is not None:
+            solved = scipy.linalg.cho_solve((factor, True), self.matrix, check_finite=False)
+            return _frozen(solved.T)
         left, values, right = self.svd
         kept = values > np.finfo(float).eps * max(self.shape) * values[0]
         return _frozen((right[kept].T / values[kept]) @ left[:, kept].T)
@@ -162,7 +231,7 @@ class Dictionary:
         largest = 0.0
         for first in range(0, n, rows):  # in blocks, since a large Gram matrix is gigabytes
             part = slice(first, min(first + rows, n))
-            cosines = self.atoms[part] @ self.atoms[first:].T
+            cosines = self.matrix[:, part].T @ self.matrix[:, first:]
             np.fill_diagonal(cosines, 0.0)
             cosines /= norms[part, np.newaxis]
             cosines /= norms[first:]
@@ -329,6 +398,8 @@ def as_reals(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> Fl
     if array.dtype.itemsize > 8:  # what does not fit into double precision is infinite there
         with np.errstate(over="ignore"):
             array = array.astype(np.float64)
+    if array.size >= _LARGE:
+        check_memory(8 * array.size, f"a copy of {name}")
     if order == "F":
         given, array = array, aligned_empty(array.shape[::-1]).T
         array[...] = given
@@ -347,8 +418,35 @@ def as_floats(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> F
     given = as_array(values, name)
     array = as_reals(given, name, order)
     if given.dtype.kind == "f" and not all_finite(array):
-        raise InputError(f"{name} holds NaN or infinite entries: remove them first")
+        _refuse_infinite(name)
     return array
+
+
+def _refuse_infinite(name: str) -> None:
+    raise InputError(f"{name} holds NaN or infinite entries: remove them first")
+
+
+def _is_plain(array: NDArray[Any]) -> bool:
+    """Whether an array is a large matrix of float64 without gaps."""
+    flags = array.flags
+    whole = flags.aligned and (flags.c_contiguous or flags.f_contiguous)
+    return whole and array.dtype == np.float64 and array.ndim == 2 and array.size >= _LARGE
+
+
+def check_memory(needed: int, what: str, instead: str = "") -> None:
+    """Refuse what does not fit into the memory at hand, before it is begun; say what does.
+
+    Raises
+    ------
+    InputError
+        With the bytes that it takes and those that are free.
+    """
+    free = available_memory()
+    if free is not None and needed > free:
+        raise InputError(
+            f"{what} takes {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free"
+            + (f"; {instead}" if instead else "")
+        )
 
 
 def aligned_empty(shape: tuple[int, ...]) -> FloatArray:
@@ -378,10 +476,11 @@ def _energy(values: NDArray[Any]) -> float:
         return float(np.dot(flat, flat))
 
 
-def exponent_to_order_one(values: FloatArray) -> int:
+def exponent_to_order_one(values: FloatArray, energy: float | None = None) -> int:
     """Return e such that values * 2**(-e) is safe to square; 0 unless the scale is extreme."""
     # The largest entry lies between the root of the mean square and that of the sum.
-    if 2.0**-150 <= _energy(values) <= 2.0**150 and values.size < 2.0**40:
+    energy = _energy(values) if energy is None else energy
+    if 2.0**-150 <= energy <= 2.0**150 and values.size < 2.0**40:
         return 0
     largest = max(float(values.max()), -float(values.min())) if values.size else 0.0
     exponent = math.frexp(largest)[1]

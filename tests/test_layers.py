@@ -9,7 +9,7 @@ import sparsebench
 
 ROOT = Path(sparsebench.__file__).parent
 LAYERS = [
-    {"errors", "types", "metrics", "theory", "seeding", "environment", "system"},
+    {"errors", "spectrum", "types", "metrics", "theory", "seeding", "environment", "system"},
     {"registry", "kernels", "statistics"},
     {"problems", "solvers", "batched", "learned"},
     {"run"},

@@ -290,7 +290,8 @@ def test_every_compiled_loop_of_an_algorithm_looks_for_interruptions():
     for path in [*(package / "solvers").glob("*.py"), *(package / "kernels").glob("*.py")]:
         for function in ast.parse(path.read_text()).body:
             if isinstance(function, ast.FunctionDef) and any(
-                "njit" in ast.unparse(decorator) for decorator in function.decorator_list
+                ast.unparse(decorator).startswith(("njit", "imaged"))
+                for decorator in function.decorator_list
             ):
                 names = {argument.arg for argument in function.args.args}
                 if "max_iter" in names or function.name in others:

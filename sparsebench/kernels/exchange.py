@@ -21,7 +21,20 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.gram import (
+    atom_of,
+    atoms_of,
+    copy,
+    correlate,
+    correlate_basis,
+    correlate_on,
+    diagonal,
+    dot,
+    gram_rows,
+    negative_gradient,
+    squared_norms,
+)
+from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.least_squares import _harmless, cholesky, residual
 from sparsebench.types import FloatArray
 
@@ -48,13 +61,15 @@ class Terms(NamedTuple):
     distances: FloatArray  # d, shape (n,)
     gradient: FloatArray  # g, shape (n,)
     remainder: FloatArray  # r, shape (m,)
+    norms: FloatArray  # ||a_j||², shape (n,)
 
 
 @njit(cache=True)
 def room(m, n, most):
     """Return empty `Terms` for supports of up to `most` atoms."""
     inverse, duals = np.empty((most, most)), np.empty((most, n))
-    return Terms(np.empty(most), inverse, duals, np.empty(n), np.empty(n), np.empty(m))
+    distances, gradient, norms = np.empty(n), np.empty(n), np.empty(n)
+    return Terms(np.empty(most), inverse, duals, distances, gradient, np.empty(m), norms)
 
 
 @njit(cache=True)
@@ -63,7 +78,7 @@ def fallen(squared, before, energy):
     return np.sqrt(squared) < np.sqrt(before) - FALL * np.sqrt(energy)
 
 
-@njit(cache=True)
+@imaged()
 def independent(atoms, gram, indices, support):
     """Write to `support` those of `indices` that are not in the span of the ones before them.
 
@@ -81,19 +96,19 @@ def independent(atoms, gram, indices, support):
     size = 0
     for p in range(k):
         index, direction = indices[p], basis[size]
-        copy(atoms[index], direction)
+        copy(atom_of(atoms, index), direction)
         for _ in range(2):
             shares = np.dot(basis[:size], direction)
             direction -= np.dot(shares, basis[:size])
         length = np.sqrt(dot(direction, direction))
-        if length > np.sqrt(DEPENDENT * gram[index, index]):
+        if length > np.sqrt(DEPENDENT * diagonal(gram, index)):
             direction /= length
             support[size] = index
             size += 1
     return size
 
 
-@njit(cache=True)
+@imaged()
 def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
     """Compute the terms of ``support[:k]`` from a factorisation.
 
@@ -134,19 +149,20 @@ def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
     else:
         squared = _settle(atoms, y, support, k, terms)[0]
     copy(correlate(atoms, terms.remainder), terms.gradient)
-    _distances(gram, images, terms.distances)
-    close = _close(gram, chosen, terms.distances)
+    squared_norms(gram, terms.norms)
+    _distances(terms.norms, images, terms.distances)
+    close = _close(terms.norms, chosen, terms.distances)
     if close.shape[0] > 0 and k > 0:
         if not orthogonal:
-            basis = np.dot(inverse, atoms[chosen])
-        _measure(atoms, gram, basis, images, close, terms)
+            basis = np.dot(inverse, atoms_of(atoms, chosen))
+        _measure(atoms_of(atoms, close), basis, images, close, terms)
     _close_members(support, k, terms)
     if k > 0:
         np.dot(inverse.T, images, terms.duals[:k])
     return squared, -1 if orthogonal else 0
 
 
-@njit(cache=True)
+@imaged()
 def _factorise(atoms, gram, correlations, y, chosen, orthogonal, inverse, images):
     """Write L⁻¹ and Qᵀ A; return (x, Qᵀ, whether by A_S itself), Qᵀ being empty if not."""
     k, basis = chosen.shape[0], np.empty((0, atoms.shape[1]))
@@ -160,17 +176,17 @@ def _factorise(atoms, gram, correlations, y, chosen, orthogonal, inverse, images
             x = np.dot(inverse.T, np.dot(inverse, correlations[chosen]))
             orthogonal = not _harmless(gram, y, chosen, k, factor, x)
     if orthogonal:
-        q, r = np.linalg.qr(atoms[chosen].T)
+        q, r = np.linalg.qr(atoms_of(atoms, chosen).T)
         _invert_lower(r.T.copy(), k, inverse)
         basis = q.T.copy()
-        np.dot(basis, atoms.T, images)
+        correlate_basis(atoms, basis, images)
         x = np.dot(inverse.T, np.dot(basis, y))
     else:
-        np.dot(inverse, gram[chosen], images)
+        np.dot(inverse, gram_rows(gram, chosen), images)
     return x, basis, orthogonal
 
 
-@njit(cache=True)
+@imaged()
 def exchange(atoms, gram, correlations, y, support, k, out, entering, terms, age):
     """Remove the atom at position `out`, add atom `entering` (-1: none), update the terms.
 
@@ -184,7 +200,7 @@ def exchange(atoms, gram, correlations, y, support, k, out, entering, terms, age
     age : int
         Sweeps since the factorisation, or -1; pass it to the next call.
     """
-    sweep = 0 <= age < _MOST_SWEEPS and _may_sweep(gram, support, out, entering, terms)
+    sweep = 0 <= age < _MOST_SWEEPS and _may_sweep(support, out, entering, terms)
     if out >= 0:
         if sweep:
             _sweep_out(k, out, terms)
@@ -192,10 +208,12 @@ def exchange(atoms, gram, correlations, y, support, k, out, entering, terms, age
         support[out] = support[k]
     if entering >= 0:
         if sweep:
-            _sweep_in(gram, support, k, entering, terms)
+            shares = terms.duals[:k, entering].copy()
+            _project(gram, support, k, entering, shares, terms.duals[k])
+            _sweep_in(k, entering, shares, terms)
         support[k] = entering
         k += 1
-    if sweep and _sound(gram, support, k, terms):
+    if sweep and _sound(support, k, terms):
         squared, drift = _settle(atoms, y, support, k, terms)
         if drift <= 1e-20 * squared:
             return squared, age + 1
@@ -275,14 +293,13 @@ def _invert_lower(factor, k, inverse):
         own[i] = scale
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@imaged(fastmath={"reassoc", "contract"})
 def _settle(atoms, y, support, k, terms):
     """Correct x once by H A_Sᵀ r and set r; return ||r||² and what the correction took off it."""
     x, remainder = terms.coefficients, terms.remainder
     squared = residual(atoms, y, support, k, x, remainder)
     slope, drift = np.empty(k), 0.0
-    for j in range(k):
-        slope[j] = dot(atoms[support[j]], remainder)
+    correlate_on(atoms, support, k, remainder, slope)
     for j in range(k):
         step = dot(terms.inverse[j, :k], slope)
         x[j] += step
@@ -293,30 +310,32 @@ def _settle(atoms, y, support, k, terms):
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
-def _distances(gram, images, distances):
+def _distances(norms, images, distances):
     """d_j = ||a_j||² - ||Qᵀ a_j||²."""
     n = distances.shape[0]
     for j in range(n):
-        distances[j] = gram[j, j]
+        distances[j] = norms[j]
     for row in images:
         for j in range(n):
             distances[j] -= row[j] * row[j]
 
 
 @njit(cache=True)
-def _close(gram, chosen, distances):
+def _close(norms, chosen, distances):
     """Return the atoms outside the support whose d_j cannot be had as a difference."""
     near = np.zeros(distances.shape[0], dtype=np.bool_)
     for j in range(distances.shape[0]):
-        near[j] = not distances[j] > EXPLICIT * gram[j, j]
+        near[j] = not distances[j] > EXPLICIT * norms[j]
     near[chosen] = False
     return np.flatnonzero(near)
 
 
 @njit(cache=True)
-def _measure(atoms, gram, basis, images, close, terms):
-    """Project the atoms `close` explicitly, three times: their d, g and columns of Qᵀ A."""
-    projected = atoms[close]
+def _measure(projected, basis, images, close, terms):
+    """Project the atoms `close` explicitly, three times: their d, g and columns of Qᵀ A.
+
+    `projected` is a copy of these atoms, and is overwritten.
+    """
     for repeat in range(3):
         shares = np.dot(projected, basis.T)
         projected -= np.dot(shares, basis)
@@ -329,7 +348,7 @@ def _measure(atoms, gram, basis, images, close, terms):
     for p in range(close.shape[0]):
         j = close[p]
         length = dot(projected[p], projected[p])
-        terms.distances[j] = length if length > DEPENDENT * gram[j, j] else 0.0
+        terms.distances[j] = length if length > DEPENDENT * terms.norms[j] else 0.0
         terms.gradient[j] = dot(projected[p], terms.remainder)
 
 
@@ -341,16 +360,16 @@ def _close_members(support, k, terms):
 
 
 @njit(cache=True)
-def _may_sweep(gram, support, out, entering, terms):
+def _may_sweep(support, out, entering, terms):
     """Whether both pivots are far from zero."""
     left = terms.distances[entering] if entering >= 0 else 0.0
     if out >= 0:
         pivot = terms.inverse[out, out]
-        if not 1.0 / pivot > _SMALLEST_SWEPT * gram[support[out], support[out]]:
+        if not 1.0 / pivot > _SMALLEST_SWEPT * terms.norms[support[out]]:
             return False
         if entering >= 0:
             left += terms.duals[out, entering] ** 2 / pivot
-    return entering < 0 or left > _SMALLEST_SWEPT * gram[entering, entering]
+    return entering < 0 or left > _SMALLEST_SWEPT * terms.norms[entering]
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
@@ -382,17 +401,19 @@ def _sweep_out(k, out, terms):
             inverse[i, out] = inverse[i, last]
 
 
+@imaged()
+def _project(gram, support, k, entering, shares, out):
+    """Write Aᵀ P a_j to `out` for the atom `entering`, with P off the span of the support."""
+    negative_gradient(gram, gram[entering], support, shares, k, out)
+
+
 @njit(cache=True, fastmath={"reassoc", "contract"})
-def _sweep_in(gram, support, k, entering, terms):
-    """Add atom `entering` at position k of a support of k atoms."""
+def _sweep_in(k, entering, shares, terms):
+    """Add atom `entering`, of which `_project` has told the shares, at position k of k atoms."""
     x, inverse, duals = terms.coefficients, terms.inverse, terms.duals
     distances, gradient = terms.distances, terms.gradient
     n = distances.shape[0]
-    shares = np.empty(k)
-    for i in range(k):
-        shares[i] = duals[i, entering]
     row = duals[k]
-    negative_gradient(gram, gram[entering], support, shares, k, row)  # Aᵀ P a_j, P off the span
     scale = 1.0 / distances[entering]
     value = gradient[entering] * scale
     for j in range(n):
@@ -411,14 +432,14 @@ def _sweep_in(gram, support, k, entering, terms):
 
 
 @njit(cache=True)
-def _sound(gram, support, k, terms):
+def _sound(support, k, terms):
     """Close the members; whether the distances of all other atoms kept their digits."""
     _close_members(support, k, terms)
     for j in range(terms.distances.shape[0]):
         distance = terms.distances[j]
         if distance != 0.0:
-            if abs(distance) <= DEPENDENT * gram[j, j]:
+            if abs(distance) <= DEPENDENT * terms.norms[j]:
                 terms.distances[j] = terms.gradient[j] = 0.0
-            elif distance < _LOST * gram[j, j]:
+            elif distance < _LOST * terms.norms[j]:
                 return False
     return True

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from sparsebench.kernels.imaged import imaged
+
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
 def dot(a, b):
@@ -22,6 +24,70 @@ def copy(source, out):
         out[i] = source[i]
 
 
+@njit(cache=True)
+def advance(step, direction, x):
+    """Add step · direction to `x`."""
+    for i in range(x.shape[0]):
+        x[i] += step * direction[i]
+
+
+@njit(cache=True)
+def multiply(factor, v, out):
+    """Write factor · v to `out`."""
+    for i in range(out.shape[0]):
+        out[i] = factor * v[i]
+
+
+@imaged()
+def atom_of(atoms, j):
+    """Return atom j, shape (m,)."""
+    return atoms[j]
+
+
+@imaged()
+def atoms_of(atoms, indices):
+    """Return a copy of some atoms, shape (k, m)."""
+    return atoms[indices]
+
+
+@imaged()
+def squared_norms(gram, out):
+    """Write the squared norms of all atoms to `out`."""
+    for j in range(out.shape[0]):
+        out[j] = gram[j, j]
+
+
+@imaged(fastmath={"reassoc", "contract"})
+def correlate_on(atoms, support, k, v, out):
+    """Write A_Sᵀv to `out`."""
+    for j in range(k):
+        out[j] = dot(atoms[support[j]], v)
+
+
+@imaged()
+def correlate_basis(atoms, basis, out):
+    """Write Qᵀ A to `out`, shape (k, n), with the rows of Qᵀ in `basis`."""
+    np.dot(basis, atoms.T, out)
+
+
+@imaged()
+def gram_rows(gram, indices):
+    """Return a copy of some rows of the Gram matrix, shape (k, n)."""
+    return gram[indices]
+
+
+@imaged()
+def gram_row(atoms, j, out):
+    """Write row j of the Gram matrix to `out`."""
+    np.dot(atoms, atoms[j], out)
+
+
+@imaged()
+def diagonal(gram, i):
+    """Return the squared norm of an atom."""
+    return gram[i, i]
+
+
 @njit(cache=True, fastmath={"contract"})
 def subtract(factor, v, out):
     """Subtract factor · v from `out`."""
@@ -29,13 +95,13 @@ def subtract(factor, v, out):
         out[i] -= factor * v[i]
 
 
-@njit(cache=True)
+@imaged()
 def correlate(atoms, v):
     """Return Aᵀv, shape (n,)."""
     return np.dot(atoms, v)
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@imaged(fastmath={"reassoc", "contract"})
 def negative_gradient(gram, correlations, support, coefficients, k, out):
     """Write Aᵀ(y - A x) = Aᵀy - G x to `out`, shape (n,), for x with k non-zeros.
 
@@ -60,7 +126,7 @@ def negative_gradient(gram, correlations, support, coefficients, k, out):
         j += 1
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@imaged(fastmath={"reassoc", "contract"})
 def gram_quadratic(gram, support, coefficients, k):
     """Return ||A_S v||² = vᵀ G_SS v."""
     total = 0.0

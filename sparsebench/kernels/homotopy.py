@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.gram import advance, atom_of, copy, correlate, dot, negative_gradient
+from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import SMALLEST_PIVOT, residual
 
@@ -22,7 +23,7 @@ _EXHAUSTED = 1e-14
 _ZERO = 1e-10
 
 
-@njit(cache=True)
+@imaged()
 def lasso_path(atoms, gram, y, level, orthogonal, max_iter):
     """Follow argmin ½||y - A x||² + lambda ||x||₁ from lambda = ||Aᵀy||∞ down to `level`.
 
@@ -105,8 +106,7 @@ def lasso_path(atoms, gram, y, level, orthogonal, max_iter):
                 length, entering, first = current, -1, -1
         for i in range(size):
             x[support[i]] += length * along[i]
-        for j in range(n):
-            correlation[j] -= length * slope[j]
+        advance(-length, slope, correlation)
         current -= length
         leaving = -1
         if entering < 0:
@@ -152,7 +152,7 @@ def _first_to_enter(correlation, slope, signs, dependent, leaving, left, current
     return length, entering
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@imaged(fastmath={"reassoc", "contract"})
 def _append(gram, support, entering, factor, size):
     """Add the row of an atom to L, from the Gram matrix; False if its pivot is too small."""
     row, own = gram[entering], factor[size]
@@ -170,11 +170,11 @@ def _append(gram, support, entering, factor, size):
     return True
 
 
-@njit(cache=True)
+@imaged()
 def _append_orthogonal(atoms, entering, factor, basis, size):
     """Add the row of an atom to L and its direction to the basis; False if it is dependent."""
     own, direction = factor[size], basis[size]
-    copy(atoms[entering], direction)
+    copy(atom_of(atoms, entering), direction)
     before = np.sqrt(dot(direction, direction))
     own[:size] = 0.0
     for _ in range(2):

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit, types
 
 from sparsebench.kernels.gram import copy, dot, subtract
+from sparsebench.kernels.imaged import imaged
 
 # A pivot below this fraction of its diagonal entry means that an atom is within 1e-5 of the span
 # of the others: the normal equations are not trusted there.
@@ -37,7 +38,7 @@ _gelsd = types.ExternalFunction(
 _DOUBLE = ord("d")
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@imaged(fastmath={"reassoc", "contract"})
 def cholesky(gram, support, k, factor):
     """Factor the Gram block of `support` as L Lᵀ into the lower triangle of ``factor[:k, :k]``.
 
@@ -123,7 +124,7 @@ def orthogonal_least_squares(atoms, y, support, k, coefficients):
     copy(solution[:k], coefficients)
 
 
-@njit(cache=True)
+@imaged()
 def least_squares(atoms, gram, correlations, y, support, k, factor, coefficients):
     """Write argmin ||y - A_S x|| to ``coefficients[:k]``, of least norm where it is not unique.
 
@@ -184,7 +185,7 @@ def _least_norm(atoms, y, support, k, coefficients):
     return dot(remainder, remainder) <= 1e-24 * dot(y, y)
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@imaged(fastmath={"reassoc", "contract"})
 def _harmless(gram, y, support, k, factor, coefficients):
     """Whether rounding errors of the Gram block move the residual by less than 1e-9 of ||y||.
 
@@ -201,7 +202,7 @@ def _harmless(gram, y, support, k, factor, coefficients):
     return moved * moved * size <= 1e-18 * smallest * dot(y, y)
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@imaged(fastmath={"reassoc", "contract"})
 def residual(atoms, y, support, k, coefficients, out):
     """Write y - A_S x to `out`, shape (m,), and return its squared norm."""
     copy(y, out)
@@ -214,7 +215,7 @@ def residual(atoms, y, support, k, coefficients, out):
     return dot(out, out)
 
 
-@njit(cache=True)
+@imaged()
 def polished(atoms, gram, y, support, k, n):
     """Return x, shape (n,): least squares on `support` to the accuracy of an orthogonal solve.
 
@@ -224,7 +225,7 @@ def polished(atoms, gram, y, support, k, n):
     return refined(atoms, gram, y, support, k, n, np.empty((k, k)), np.bool_(False))
 
 
-@njit(cache=True)
+@imaged()
 def refined(atoms, gram, y, support, k, n, factor, held):
     """Return x as `polished` does, from the Cholesky factor if that is `held`, or else made there.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from numba.core import caching, dispatcher
 
+from sparsebench.kernels.imaged import Imaged
 from sparsebench.system.locks import locked
 
 
@@ -59,6 +60,7 @@ def in_turns() -> Iterator[None]:
     """
     modules = [module for name, module in sys.modules.items() if name.startswith("sparsebench.")]
     found = [value for module in modules for value in vars(module).values()]
+    found = [value.compiled if isinstance(value, Imaged) else value for value in found]
     kernels = {id(value): value for value in found if _is_cached(value)}
     usual = {name: kernel._cache for name, kernel in kernels.items()}
     turns = {name: _InTurns(kernel.py_func) for name, kernel in kernels.items()}

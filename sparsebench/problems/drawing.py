@@ -13,7 +13,10 @@ from sparsebench.errors import LARGEST_INTEGER, InputError, check_seed, check_si
 from sparsebench.problems.signals import sparse_signal
 from sparsebench.registry import ProblemChoice, choose_problem
 from sparsebench.seeding import generator
-from sparsebench.types import Dictionary, FloatArray, Instance, all_finite, as_floats
+from sparsebench.types import Dictionary, FloatArray, Instance, all_finite, as_floats, check_memory
+
+# Entries of a dictionary from which on the memory at hand is looked at.
+_LARGE = 2**24
 
 
 class DrawError(InputError):
@@ -58,6 +61,8 @@ def draw(
 def draw_dictionary(chosen: ProblemChoice, m: int, n: int, trial: int, seed: int) -> Dictionary:
     """Return the dictionary of a trial; a fixed one is built once a process and shared."""
     chosen.check_contents()
+    if m * n >= _LARGE:
+        check_memory(16 * m * n, f"drawing a dictionary of {m:,} x {n:,}")
     if is_fixed(chosen):
         return _fixed_dictionary(chosen, m, n)
     return _dictionary(chosen, _recipe(chosen, m, n, trial, seed), m, n)

@@ -50,7 +50,7 @@ def call(
     exponent = exponent_to_order_one(y)
     scaled = np.ldexp(y, -exponent) if exponent else y.copy()
     # Nearly always the first atom settles it.
-    if np.dot(dictionary.atoms[0], scaled) == 0.0 and not (dictionary.atoms @ scaled).any():
+    if np.dot(dictionary.matrix[:, 0], scaled) == 0.0 and not (dictionary.matrix.T @ scaled).any():
         return Result(np.zeros(n), 0, Status.CONVERGED, 0.0)
     # A plain function sees the array as it was given; each gets its own copy of the signal.
     seen: Any = dictionary.A if entry.plain else dictionary
@@ -58,6 +58,7 @@ def call(
     shift = 0 if entry.plain else exponent - dictionary.exponent
     if "start" in given:
         given["start"] = _scaled_start(given["start"], -shift)
+    dictionary.begun += 1
     begin = time.perf_counter()
     try:
         answer = entry.function(seen, signal, k, **options, **given)

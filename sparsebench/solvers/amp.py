@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import correlate, dot
+from sparsebench.kernels.imaged import imaged
+from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import residual
 from sparsebench.kernels.selection import soft_threshold
@@ -72,11 +74,11 @@ def amp(
     norms = np.sqrt(dictionary.squared_norms)
     inverse_norms = np.divide(1.0, norms, out=np.zeros(n), where=norms > 0)
     x, taus, n_iter, code = message_passing(
-        dictionary.atoms, y, inverse_norms, alpha, max_iter, tol, np.empty((0, n))
+        images_of(dictionary)[0], y, inverse_norms, alpha, max_iter, tol, np.empty((0, n))
     )
     x = read_off(dictionary, y, k, x)
     if code == CONVERGED:
-        left = float(np.linalg.norm(y - dictionary.atoms.T @ x))
+        left = float(np.linalg.norm(y - dictionary.matrix @ x))
         if left > explained(m, n, k, tol * float(np.linalg.norm(y)), float(taus[-1])):
             code = ITERATION_LIMIT
     result = ended(x, n_iter, code)
@@ -89,7 +91,7 @@ def explained(m: int, n: int, k: int, zero: float, tau: float) -> float:
     return max(zero, EXPLAINED * tau * m**0.5) if promised else zero
 
 
-@njit(cache=True)
+@imaged()
 def message_passing(atoms, y, inverse_norms, alpha, max_iter, tol, iterates):
     """Return (x, tau of each iteration, iterations, ending).
 
@@ -110,18 +112,7 @@ def message_passing(atoms, y, inverse_norms, alpha, max_iter, tol, iterates):
             return x, taus[:t], t, DIVERGED
         taus[t] = tau
         correlation = correlate(atoms, z)
-        size, moved, length = 0, 0.0, 0.0
-        for j in range(n):
-            scale = inverse_norms[j]  # x scale⁻¹ are the coefficients of the unit-norm columns
-            if scale == 0.0:
-                continue
-            new = scale * soft_threshold(x[j] / scale + scale * correlation[j], alpha * tau)
-            moved += ((new - x[j]) / scale) ** 2
-            length += (new / scale) ** 2
-            x[j] = new
-            if new != 0.0:
-                support[size], values[size] = j, new
-                size += 1
+        size, moved, length = _denoise(x, correlation, inverse_norms, alpha * tau, support, values)
         if t < iterates.shape[0]:
             iterates[t] = x
         if moved <= tol * tol * length:
@@ -130,3 +121,27 @@ def message_passing(atoms, y, inverse_norms, alpha, max_iter, tol, iterates):
         for i in range(m):
             z[i] = remainder[i] + z[i] * size / m
     return x, taus, max_iter, ITERATION_LIMIT
+
+
+@njit(cache=True)
+def _denoise(x, correlation, inverse_norms, height, support, values):
+    """Soft-threshold x + its correlations, and write the entries that are left.
+
+    Returns
+    -------
+    (size, moved, length)
+        Their number, and the squared norms of the change of x and of the new x.
+    """
+    size, moved, length = 0, 0.0, 0.0
+    for j in range(x.shape[0]):
+        scale = inverse_norms[j]  # x scale⁻¹ are the coefficients of the unit-norm columns
+        if scale == 0.0:
+            continue
+        new = scale * soft_threshold(x[j] / scale + scale * correlation[j], height)
+        moved += ((new - x[j]) / scale) ** 2
+        length += (new / scale) ** 2
+        x[j] = new
+        if new != 0.0:
+            support[size], values[size] = j, new
+            size += 1
+    return size, moved, length

@@ -5,9 +5,11 @@ from __future__ import annotations
 from math import comb
 
 import numpy as np
+import scipy
 from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate
+from sparsebench.kernels.images import FEW_ATOMS, images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, residual
 from sparsebench.registry import algorithm
@@ -34,7 +36,7 @@ def thresholding(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     y : ndarray, shape (m,)
     k : int
     """
-    return ended(read_off(dictionary, y, k, correlate(dictionary.atoms, y)), 1, CONVERGED)
+    return ended(read_off(dictionary, y, k, correlate(images_of(dictionary)[0], y)), 1, CONVERGED)
 
 
 @algorithm(
@@ -57,7 +59,23 @@ def pinv(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     y : ndarray, shape (m,)
     k : int
     """
-    return ended(read_off(dictionary, y, k, dictionary.pseudo_inverse @ y), 1, CONVERGED)
+    if dictionary.shape[1] <= FEW_ATOMS or dictionary.knows("pseudo_inverse"):
+        x = dictionary.pseudo_inverse @ y
+    else:
+        x = _least_norm(dictionary, y)
+    return ended(read_off(dictionary, y, k, x), 1, CONVERGED)
+
+
+def _least_norm(dictionary: Dictionary, y: FloatArray) -> FloatArray:
+    """Return A⁺y, shape (n,), without an A⁺ where the factor of AAᵀ does."""
+    factor, A = dictionary.outer_factor, dictionary.matrix
+    if factor is None:
+        return dictionary.pseudo_inverse @ y
+    x, remainder = np.zeros(A.shape[1]), y
+    for _ in range(2):  # the second time for the digits
+        x = x + A.T @ scipy.linalg.cho_solve((factor, True), remainder, check_finite=False)
+        remainder = y - A @ x
+    return x
 
 
 @algorithm(
@@ -84,7 +102,8 @@ def ridge(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     """
     from scipy.optimize import minimize_scalar
 
-    left, values, right = dictionary.svd
+    outer = dictionary.outer_spectrum if _by_outer(dictionary) else None
+    left, values, right = dictionary.svd if outer is None else (*outer, None)
     squares = (values / values[0]) ** 2
     projections = left.T @ y
     beyond = y - left @ projections if y.size > values.size else np.zeros(1)
@@ -101,8 +120,17 @@ def ridge(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     best = grid[int(np.argmin([score(level) for level in grid]))]
     low, high = max(best - 0.5, grid[0]), min(best + 0.5, grid[-1])
     level = 10.0 ** minimize_scalar(score, bounds=(low, high), method="bounded").x
-    x = right.T @ (np.sqrt(squares) / (squares + level) * projections)
+    if right is None:
+        x = dictionary.matrix.T @ (left @ (projections / (squares + level)))
+    else:
+        x = right.T @ (np.sqrt(squares) / (squares + level) * projections)
     return ended(read_off(dictionary, y, k, x), 1, CONVERGED)
+
+
+def _by_outer(dictionary: Dictionary) -> bool:
+    """Whether a large dictionary is wide, and nobody has asked for its singular vectors yet."""
+    m, n = dictionary.shape
+    return FEW_ATOMS < n and m < n and not dictionary.knows("svd")
 
 
 @algorithm(

@@ -6,9 +6,10 @@ import numpy as np
 import scipy
 
 from sparsebench.kernels.homotopy import lasso_path
+from sparsebench.kernels.images import images_of
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended, read_off
-from sparsebench.types import Dictionary, FloatArray, InputError, Result
+from sparsebench.types import Dictionary, FloatArray, InputError, Result, check_memory
 
 # A solution is certified if nothing that optimality asks for is violated by more than this.
 _CERTIFIED = 1e-8
@@ -82,8 +83,8 @@ def homotopy(
     """
     if not 0 < lam < 1:
         raise InputError(f"lam is a fraction of ||Aᵀy||∞ in (0, 1), not {lam}")
-    level = lam * float(np.abs(dictionary.atoms @ y).max())
-    x, _, n_iter, last = lasso_path(dictionary.atoms, dictionary.gram, y, level, False, max_iter)
+    level = lam * float(np.abs(dictionary.matrix.T @ y).max())
+    x, _, n_iter, last = lasso_path(*images_of(dictionary), y, level, False, max_iter)
     code = CONVERGED if last <= level else ITERATION_LIMIT
     return ended(read_off(dictionary, y, k, x), n_iter, code)
 
@@ -99,11 +100,11 @@ def basis_pursuit(
     factorisation. Where the path ends early, the linear program goes to HiGHS. What is returned is
     the candidate that violates optimality least.
     """
-    x, signs, n_iter, last = lasso_path(dictionary.atoms, dictionary.gram, y, 0.0, False, max_iter)
+    x, signs, n_iter, last = lasso_path(*images_of(dictionary), y, 0.0, False, max_iter)
     candidates = [_vertex(dictionary, y, signs)]
     if last > 0.0:
-        candidates.append((x, (y - dictionary.atoms.T @ x) / last))
-    if last > _NEAR * np.abs(dictionary.atoms @ y).max():
+        candidates.append((x, (y - dictionary.matrix @ x) / last))
+    if last > _NEAR * np.abs(dictionary.matrix.T @ y).max():
         x, nu, more = _linear_program(dictionary, y)
         candidates += [(x, nu), _vertex(dictionary, y, np.sign(x))]
         n_iter += more
@@ -121,7 +122,7 @@ def _vertex(
     """Return x, least squares on the active atoms, and the shortest nu with A_Sᵀnu = signs."""
     support = np.flatnonzero(signs)
     x = np.zeros(signs.size)
-    q, r = np.linalg.qr(dictionary.atoms[support].T)
+    q, r = np.linalg.qr(dictionary.matrix[:, support])
     if not np.diag(r).all():
         return x, np.zeros(y.size)
     x[support] = scipy.linalg.solve_triangular(r, q.T @ y, check_finite=False)
@@ -131,13 +132,13 @@ def _vertex(
 
 def _violation(dictionary: Dictionary, y: FloatArray, x: FloatArray, nu: FloatArray) -> float:
     """Return the largest violation of feasibility, dual feasibility and equal objectives."""
-    atoms = dictionary.atoms
-    misfit = y - atoms.T @ x
+    A = dictionary.matrix
+    misfit = y - A @ x
     size = float(np.linalg.norm(y))
     if np.linalg.norm(misfit) > _CERTIFIED * size:
-        misfit = atoms.T @ (np.linalg.lstsq(atoms.T, y)[0] - x)
+        misfit = A @ (np.linalg.lstsq(A, y)[0] - x)
     norm1 = float(np.abs(x).sum())
-    outside = float(np.abs(atoms @ nu).max()) - 1.0
+    outside = float(np.abs(A.T @ nu).max()) - 1.0
     gap = abs(norm1 - float(nu @ y)) / norm1 if norm1 else np.inf
     return max(float(np.linalg.norm(misfit)) / size, outside, gap)
 
@@ -152,7 +153,8 @@ def _linear_program(dictionary: Dictionary, y: FloatArray) -> tuple[FloatArray, 
     from scipy.optimize import linprog
 
     m, n = dictionary.shape
-    A = dictionary.atoms.T
+    A = dictionary.matrix
+    check_memory(4 * A.nbytes, "a linear program of this size")
     size = float(np.abs(y).max())
     reached = A @ np.linalg.lstsq(A, y / size)[0]
     answer = linprog(

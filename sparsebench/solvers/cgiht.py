@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.gram import advance, correlate, diagonal, dot, multiply, negative_gradient
+from sparsebench.kernels.imaged import imaged
+from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import residual
 from sparsebench.kernels.selection import top_k
@@ -60,14 +61,14 @@ def cgiht(
     settled : float
         Relative change of x that counts as a fixed point.
     """
-    atoms, gram = dictionary.atoms, dictionary.gram
+    atoms, gram = images_of(dictionary)
     x = np.zeros(atoms.shape[0]) if start is None else start.copy()
     scale = 1 / dictionary.mean_squared_norm
     support, n_iter, code = _cgiht(atoms, gram, y, k, x, scale, restart, max_iter, tol, settled)
     return ended_on(dictionary, y, support, n_iter, code)
 
 
-@njit(cache=True)
+@imaged()
 def _cgiht(atoms, gram, y, k, x, scale, restart, max_iter, tol, settled):
     """Return (best support, iterations, code) from x, which it overwrites."""
     n = atoms.shape[0]
@@ -108,16 +109,15 @@ def _cgiht(atoms, gram, y, k, x, scale, restart, max_iter, tol, settled):
         if not restart or np.array_equal(support, old_support):
             bottom, cross = _products(atoms, gram, support, conjugate, ascent, k, image)
             beta = -cross / bottom if bottom > 0.0 else 0.0
-        for i in range(n):
-            direction[i] = gradient[i] + beta * direction[i]
+        multiply(beta, direction, direction)
+        advance(1.0, gradient, direction)
         for j in range(k):
             conjugate[j] = direction[support[j]]
         bottom, _ = _products(atoms, gram, support, conjugate, ascent, k, image)
         if not bottom > 0.0:
             return best_support, iteration, CONVERGED  # the gradient vanishes on the support
         alpha = dot(ascent, conjugate) / bottom
-        for i in range(n):
-            x[i] = alpha * direction[i]
+        multiply(alpha, direction, x)
         for j in range(k):
             x[support[j]] += coefficients[j]
         if not np.isfinite(dot(x, x)):
@@ -128,18 +128,18 @@ def _cgiht(atoms, gram, y, k, x, scale, restart, max_iter, tol, settled):
     return best_support, max_iter, ITERATION_LIMIT
 
 
-@njit(cache=True)
+@imaged()
 def _may_improve(gram, correlations, gradient, energy, support, coefficients, k, best):
     """Whether ||y - A x||² = yᵀy - xᵀ(Aᵀy + gradient), less its rounding error, is below `best`."""
     estimate, rounding = energy, 1e-10 * energy
     for j in range(k):
         value = coefficients[j]
         estimate -= value * (correlations[support[j]] + gradient[support[j]])
-        rounding += 1e-14 * k * value * value * gram[support[j], support[j]]
+        rounding += 1e-14 * k * value * value * diagonal(gram, support[j])
     return estimate - rounding < best
 
 
-@njit(cache=True)
+@imaged()
 def _first_support(gram, correlations, x, k, scratch, gradient, support):
     """Write the support of a start, filled up to k with the largest of its gradient."""
     first = np.flatnonzero(x)
@@ -148,7 +148,7 @@ def _first_support(gram, correlations, x, k, scratch, gradient, support):
     top_k(gradient, k, 0.0, scratch, support)
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@imaged(fastmath={"reassoc", "contract"})
 def _products(atoms, gram, support, v, w, k, image):
     """Return ||A_T v||² and <A_T v, A_T w>, from A where the Gram matrix would cancel."""
     own, cross, size = 0.0, 0.0, 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sparsebench.kernels.images import images_of
 from sparsebench.kernels.least_squares import polished
 from sparsebench.kernels.selection import largest
 from sparsebench.types import Dictionary, FloatArray, IntArray, Result, Status
@@ -27,17 +28,17 @@ def ended_on(
 
 def fitted(dictionary: Dictionary, y: FloatArray, support: IntArray) -> FloatArray:
     """Return x, shape (n,): least squares on a sorted support."""
-    atoms = dictionary.atoms
-    return polished(atoms, dictionary.gram, y, support, support.size, atoms.shape[0])
+    atoms, gram = images_of(dictionary)
+    return polished(atoms, gram, y, support, support.size, atoms.shape[0])
 
 
-def fitted_alone(atoms: FloatArray, y: FloatArray, support: IntArray) -> FloatArray:
+def fitted_alone(dictionary: Dictionary, y: FloatArray, support: IntArray) -> FloatArray:
     """Return x as `fitted` does, from the support's own block of the Gram matrix."""
-    chosen, size = atoms[support], support.size
+    chosen, size = dictionary.some_atoms(support), support.size
     block = chosen @ chosen.T
     # Read-only as those of a dictionary are, so that they are of one type for the compiler.
     chosen.flags.writeable = block.flags.writeable = False
-    x = np.zeros(atoms.shape[0])
+    x = np.zeros(dictionary.shape[1])
     x[support] = polished(chosen, block, y, np.arange(size), size, size)
     return x
 

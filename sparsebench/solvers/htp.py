@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from sparsebench.kernels.gram import copy, correlate, dot, gram_quadratic, negative_gradient
+from sparsebench.kernels.gram import (
+    advance,
+    copy,
+    correlate,
+    dot,
+    gram_quadratic,
+    negative_gradient,
+)
+from sparsebench.kernels.imaged import imaged
+from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, refined, residual
 from sparsebench.kernels.selection import fingerprint, top_k
@@ -107,7 +115,7 @@ def _pursue(
     tol: float,
     start: FloatArray | None,
 ) -> Result:
-    atoms, gram = dictionary.atoms, dictionary.gram
+    atoms, gram = images_of(dictionary)
     x = np.zeros(atoms.shape[0]) if start is None else start.copy()
     factor = np.empty((k, k))
     support, n_iter, code, held = pursue(atoms, gram, y, k, step, max_iter, tol, x, factor)
@@ -115,7 +123,7 @@ def _pursue(
     return ended(x, n_iter, code)
 
 
-@njit(cache=True)
+@imaged()
 def pursue(atoms, gram, y, k, fixed_step, max_iter, tol, x, factor):
     """Return (best support, iterations, code, held) from x, which it overwrites.
 
@@ -152,8 +160,7 @@ def pursue(atoms, gram, y, k, fixed_step, max_iter, tol, x, factor):
             if not curvature > 0.0:
                 return best_support, iteration, CONVERGED, held  # the gradient is zero
             step = dot(ascent, ascent) / curvature
-        for i in range(n):
-            x[i] += step * gradient[i]
+        advance(step, gradient, x)
         if not np.isfinite(dot(x, x)):
             return best_support, iteration, DIVERGED, held
         top_k(x, k, 0.0, scratch, support)

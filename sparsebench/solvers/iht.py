@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import correlate, dot, gram_quadratic, negative_gradient
+from sparsebench.kernels.gram import correlate, dot, gram_quadratic, multiply, negative_gradient
+from sparsebench.kernels.imaged import imaged
+from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import residual
 from sparsebench.kernels.selection import top_k
@@ -62,7 +64,7 @@ def iht(
     start : ndarray, shape (n,), optional
         Where to begin instead of zero.
     """
-    atoms, gram = dictionary.atoms, dictionary.gram
+    atoms, gram = images_of(dictionary)
     size = step_size(step, dictionary)
     x = np.zeros(atoms.shape[0]) if start is None else start.copy()
     safe = safe_step(size, dictionary)
@@ -112,13 +114,11 @@ def niht(
     """
     if not (0 < c < 1 and kappa * (1 - c) > 1):
         raise InputError(f"niht needs 0 < c < 1 and kappa > 1 / (1 - c), not c = {c}, {kappa=}")
-    support, n_iter, code = _niht(
-        dictionary.atoms, dictionary.gram, y, k, max_iter, tol, settled, c, kappa
-    )
+    support, n_iter, code = _niht(*images_of(dictionary), y, k, max_iter, tol, settled, c, kappa)
     return ended_on(dictionary, y, support, n_iter, code)
 
 
-@njit(cache=True)
+@imaged()
 def threshold(atoms, gram, y, k, step, safe, max_iter, tol, settled, x):
     """Return (last support, iterations, code) from x, which it overwrites.
 
@@ -141,8 +141,7 @@ def threshold(atoms, gram, y, k, step, safe, max_iter, tol, settled, x):
     for iteration in range(1, max_iter + 1):
         if interrupted():
             break
-        for i in range(n):
-            x[i] = pace * gradient[i]
+        multiply(pace, gradient, x)
         for j in range(k):
             x[old_support[j]] += old_coefficients[j]
         if not np.isfinite(dot(x, x)):
@@ -166,7 +165,7 @@ def threshold(atoms, gram, y, k, step, safe, max_iter, tol, settled, x):
     return old_support, max_iter, ITERATION_LIMIT
 
 
-@njit(cache=True)
+@imaged()
 def _niht(atoms, gram, y, k, max_iter, tol, settled, c, kappa):
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
@@ -187,8 +186,7 @@ def _niht(atoms, gram, y, k, max_iter, tol, settled, c, kappa):
             return old_support, iteration, CONVERGED  # the gradient vanishes on the support
         step = dot(ascent, ascent) / curvature
         while True:
-            for i in range(n):
-                x[i] = step * gradient[i]
+            multiply(step, gradient, x)
             for j in range(k):
                 x[old_support[j]] += old_coefficients[j]
             if not np.isfinite(dot(x, x)):
@@ -226,7 +224,7 @@ def squared_residual(correlations, gradient, energy, support, coefficients, k):
     return squared
 
 
-@njit(cache=True)
+@imaged()
 def solves(atoms, y, squared, energy, support, coefficients, k, tol, remainder):
     """Whether ||y - A x|| <= tol ||y||; the residual itself is computed only where it is small.
 

@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.imaged import imaged
+from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import cholesky, residual, solve_factored
 from sparsebench.kernels.selection import fingerprint, soft_threshold
@@ -115,9 +117,7 @@ def lasso(
     tol: float,
 ) -> tuple[FloatArray, int, int]:
     """Return (x, iterations, ending) for min ½||y - A x||² + level ||x||₁."""
-    return _proximal_gradient(
-        dictionary.atoms, dictionary.gram, y, level, step, accelerate, max_iter, tol
-    )
+    return _proximal_gradient(*images_of(dictionary), y, level, step, accelerate, max_iter, tol)
 
 
 def _read_off(
@@ -132,12 +132,12 @@ def _read_off(
 ) -> Result:
     if not 0 < lam < 1:
         raise InputError(f"lam is a fraction of ||Aᵀy||∞ in (0, 1), not {lam}")
-    level = lam * float(np.abs(correlate(dictionary.atoms, y)).max())
+    level = lam * float(np.abs(correlate(images_of(dictionary)[0], y)).max())
     x, n_iter, code = lasso(dictionary, y, level, step, accelerate, max_iter, tol)
     return ended(x if code == DIVERGED else read_off(dictionary, y, k, x), n_iter, code)
 
 
-@njit(cache=True)
+@imaged()
 def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
@@ -149,12 +149,7 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
     for iteration in range(1, max_iter + 1):
         if interrupted():
             break
-        size, norm1 = 0, 0.0
-        for i in range(n):
-            if point[i] != 0.0:
-                support[size], values[size] = i, point[i]
-                norm1 += abs(point[i])
-                size += 1
+        size, norm1 = _entries(point, support, values)
         negative_gradient(gram, correlations, support, values, size, gradient)
         if iteration % CHECK_EVERY == 0:
             squared = residual(atoms, y, support, size, values, remainder)
@@ -166,7 +161,8 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
             if current == level and gap <= tol * objective:
                 return point, iteration, CONVERGED
             pattern = _sign_pattern(support, values, size)
-            if current == level and pattern == last and pattern != tried:
+            may_be_it = size <= y.shape[0] and pattern == last and pattern != tried
+            if current == level and may_be_it:
                 tried = pattern
                 if _solve_on_signs(gram, correlations, support, values, size, level, x):
                     return x, iteration, CONVERGED
@@ -174,19 +170,44 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
             if current > level and gap <= PATH_GAP * objective:
                 current = max(level, PATH_FACTOR * current)
                 momentum = 1.0
-        uphill, shrink = 0.0, step * current
         following = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * momentum * momentum))
         weight = (momentum - 1.0) / following if accelerate else 0.0
-        for i in range(n):
-            new = soft_threshold(point[i] + step * gradient[i], shrink)
-            uphill += (point[i] - new) * (new - x[i])
-            point[i] = new + weight * (new - x[i])
-            x[i] = new
+        uphill = _move(point, x, gradient, step, step * current, weight)
         momentum = following
         if accelerate and uphill > 0.0:
             momentum = 1.0
             copy(x, point)
     return x, max_iter, ITERATION_LIMIT
+
+
+@njit(cache=True)
+def _entries(point, support, values):
+    """Write the non-zeros of a vector, and return their number and the sum of their magnitudes."""
+    size, norm1 = 0, 0.0
+    for i in range(point.shape[0]):
+        if point[i] != 0.0:
+            support[size], values[size] = i, point[i]
+            norm1 += abs(point[i])
+            size += 1
+    return size, norm1
+
+
+@njit(cache=True)
+def _move(point, x, gradient, step, shrink, weight):
+    """Make a proximal step from `point` to the new x, and write the next point beyond it.
+
+    Returns
+    -------
+    float
+        (point - x_new)ᵀ(x_new - x): positive where the momentum points uphill.
+    """
+    uphill = 0.0
+    for i in range(x.shape[0]):
+        new = soft_threshold(point[i] + step * gradient[i], shrink)
+        uphill += (point[i] - new) * (new - x[i])
+        point[i] = new + weight * (new - x[i])
+        x[i] = new
+    return uphill
 
 
 @njit(cache=True)
@@ -198,7 +219,7 @@ def _sign_pattern(support, values, size):
     return fingerprint(signed, size)
 
 
-@njit(cache=True)
+@imaged()
 def _solve_on_signs(gram, correlations, support, values, size, level, x):
     """Write the minimiser that has these signs to `x` and say whether it is the minimiser.
 

@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.imaged import imaged
+from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended, read_off
@@ -71,7 +73,7 @@ def iht_l0(
     if not 0 < lam < 1:
         raise InputError(f"lam is a fraction of ½ step ||Aᵀy||∞² in (0, 1), not {lam}")
     size = step_size(step, dictionary)
-    top = 0.5 * size * float(np.abs(correlate(dictionary.atoms, y)).max()) ** 2
+    top = 0.5 * size * float(np.abs(correlate(images_of(dictionary)[0], y)).max()) ** 2
     x, n_iter, code = l0_penalised(dictionary, y, lam * top, size, max_iter, tol, settled, start)
     return ended(x if code == DIVERGED else read_off(dictionary, y, k, x), n_iter, code)
 
@@ -89,12 +91,10 @@ def l0_penalised(
     """Return (x, iterations, ending) for min ½||y - A x||² + level ||x||_0."""
     x = np.zeros(dictionary.shape[1]) if start is None else start.copy()
     safe = safe_step(step, dictionary)
-    return _penalised(
-        dictionary.atoms, dictionary.gram, y, level, step, safe, max_iter, tol, settled, x
-    )
+    return _penalised(*images_of(dictionary), y, level, step, safe, max_iter, tol, settled, x)
 
 
-@njit(cache=True)
+@imaged()
 def _penalised(atoms, gram, y, level, step, safe, max_iter, tol, settled, x):
     """Return (x, iterations, code) from x, which it overwrites.
 
@@ -117,19 +117,8 @@ def _penalised(atoms, gram, y, level, step, safe, max_iter, tol, settled, x):
     for iteration in range(1, max_iter + 1):
         if interrupted():
             break
-        threshold = np.sqrt(2.0 * current * pace)
-        change, length, same, size = 0.0, 0.0, True, 0
-        for i in range(n):
-            old = x[i]
-            new = old + pace * gradient[i]
-            if abs(new) <= threshold:
-                new = 0.0
-            else:
-                support[size], values[size] = i, new
-                size += 1
-            same &= (old != 0.0) == (new != 0.0)
-            change += (new - old) * (new - old)
-            length += new * new
+        height = np.sqrt(2.0 * current * pace)
+        size, same, change, length = _kept(x, pace, gradient, height, support, values)
         if not np.isfinite(length):
             return x, iteration, DIVERGED
         negative_gradient(gram, correlations, support, values, size, new_gradient)
@@ -150,3 +139,28 @@ def _penalised(atoms, gram, y, level, step, safe, max_iter, tol, settled, x):
         if same and change <= _PATH_SETTLED * _PATH_SETTLED * length:
             current = max(level, _PATH_FACTOR * current)
     return x, max_iter, ITERATION_LIMIT
+
+
+@njit(cache=True)
+def _kept(x, pace, gradient, height, support, values):
+    """Write the entries of x + pace · gradient above `height`, and where they are.
+
+    Returns
+    -------
+    (size, same, change, length)
+        Their number, whether they are where x has its own, and the squared norms of the change of x
+        and of the new x.
+    """
+    change, length, same, size = 0.0, 0.0, True, 0
+    for i in range(x.shape[0]):
+        old = x[i]
+        new = old + pace * gradient[i]
+        if abs(new) <= height:
+            new = 0.0
+        else:
+            support[size], values[size] = i, new
+            size += 1
+        same &= (old != 0.0) == (new != 0.0)
+        change += (new - old) * (new - old)
+        length += new * new
+    return size, same, change, length

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from sparsebench.kernels.exchange import (
     best_addition,
@@ -15,6 +14,8 @@ from sparsebench.kernels.exchange import (
     room,
 )
 from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.imaged import imaged
+from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, residual
 from sparsebench.kernels.selection import fingerprint, sort
@@ -64,12 +65,12 @@ def els(
     """
     first = omp(dictionary, y, k, tol=tol).x if start is None else start
     support, size, n_iter, code = exchange_locally(
-        dictionary.atoms, dictionary.gram, y, k, np.flatnonzero(first), max_iter, tol
+        *images_of(dictionary), y, k, np.flatnonzero(first), max_iter, tol
     )
     return ended_on(dictionary, y, np.sort(support[:size]), n_iter, code)
 
 
-@njit(cache=True)
+@imaged()
 def exchange_locally(atoms, gram, y, k, first, max_iter, tol):
     """Return (support, its size, swaps, code)."""
     n, m = atoms.shape
@@ -155,13 +156,13 @@ def ompr(
         Relative residual that counts as zero.
     """
     first = omp(dictionary, y, k, tol=tol).x if start is None else start
-    atoms, gram = dictionary.atoms, dictionary.gram
+    atoms, gram = images_of(dictionary)
     size = step_size(step, dictionary)
     support, n_iter, code = _ompr(atoms, gram, y, k, np.flatnonzero(first), size, max_iter, tol)
     return ended_on(dictionary, y, support, n_iter, code)
 
 
-@njit(cache=True)
+@imaged()
 def _ompr(atoms, gram, y, k, first, step, max_iter, tol):
     """Return (best support, iterations, code)."""
     n = atoms.shape[0]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import copy, correlate, dot, subtract
+from sparsebench.kernels.gram import atom_of, copy, correlate, dot, gram_row, subtract
+from sparsebench.kernels.imaged import imaged
+from sparsebench.kernels.images import FEW_ATOMS, images_of, rows_suffice
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import SMALLEST_PIVOT, refined
 from sparsebench.kernels.selection import largest, largest_magnitude, sort
@@ -27,6 +30,9 @@ def _several(
     dictionary: Dictionary, signals: FloatArray, k: int, *, tol: float, normalise: bool
 ) -> tuple[FloatArray, IntArray]:
     """Return (estimates, iterations) of signals, shape (B, m): estimates have shape (B, n)."""
+    if rows_suffice(dictionary, k, len(signals)):
+        results = [_single(dictionary, y.copy(), k, tol, normalise) for y in signals]
+        return np.stack([r.x for r in results]), np.array([r.n_iter for r in results])
     squared_norms = dictionary.squared_norms if normalise else np.empty(0)
     images = aligned_empty((k, dictionary.shape[1]))
     return _select_several(
@@ -89,18 +95,25 @@ def ols(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) ->
 
 
 def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise: bool) -> Result:
-    atoms = dictionary.atoms
     n = dictionary.shape[1]
-    correlation = correlate(atoms, y)
-    # From k = n / 6 on, all of the Gram matrix costs less than the rows that are needed.
-    shared = dictionary.knows("gram") or 6 * k > n
+    shared = not rows_suffice(dictionary, k)
+    atoms: Any
     if shared:
-        rows, places = dictionary.gram, np.arange(n)
+        atoms, rows, places = dictionary.atoms, dictionary.gram, np.arange(n)
+        correlation = correlate(atoms, y)
     else:
+        large = n > FEW_ATOMS
+        atoms = images_of(dictionary)[0] if large else dictionary.atoms
+        correlation = correlate(atoms, y)
         # A row of the Gram matrix costs 2mn flops, and in one product a quarter of the time: those
         # of the k first candidates together, then of what else is chosen.
         first, places = largest(correlation, k), np.full(n, -1)
-        rows, places[first] = atoms[first] @ atoms.T, np.arange(k)
+        if large and k <= atoms.rental.most_rows:
+            atoms.add_rows(first, first)  # which it keeps, and finds the others with
+            rows = np.empty((0, n))
+        else:
+            rows = dictionary.some_atoms(first) @ dictionary.matrix
+            places[first] = np.arange(k)
         rows.flags.writeable = False  # as those of a dictionary are: one type for the compiler
     squared_norms = dictionary.squared_norms if normalise else np.empty(0)
     images, support = aligned_empty((k, n)), np.empty(k, dtype=np.intp)
@@ -111,7 +124,7 @@ def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise
     if shared:
         x = refined(atoms, rows, y, support, size, n, factor, held)
     else:
-        x = fitted_alone(atoms, y, np.sort(support[:size]))
+        x = fitted_alone(dictionary, y, np.sort(support[:size]))
     return Result(x, size, Status.CONVERGED)
 
 
@@ -133,7 +146,7 @@ def _select_several(atoms, gram, signals, k, tol, squared_norms, images):
     return estimates, sizes
 
 
-@njit(cache=True)
+@imaged()
 def _choose(atoms, rows, places, y, correlation, tol, squared_norms, images, support, factor):
     """Write the chosen atoms to `support`; return their number, and whether `factor` is theirs.
 
@@ -147,13 +160,13 @@ def _choose(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
     return size, False
 
 
-@njit(cache=True)
+@imaged()
 def _residual_norm(atoms, y, support, size):
     """Return ||y - A_S x|| at the least-squares x, by Gram-Schmidt, twice."""
     basis, remainder = np.empty((size, y.shape[0])), y.copy()
     for j in range(size):
         direction = basis[j]
-        copy(atoms[support[j]], direction)
+        copy(atom_of(atoms, support[j]), direction)
         for _ in range(2):
             for p in range(j):
                 subtract(dot(basis[p], direction), basis[p], direction)
@@ -162,7 +175,7 @@ def _residual_norm(atoms, y, support, size):
     return np.sqrt(dot(remainder, remainder))
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@imaged(fastmath={"reassoc", "contract"})
 def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, support, factor):
     """Write the chosen atoms to `support`, their Cholesky factor, and return their number.
 
@@ -192,7 +205,7 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
         if places[best] >= 0:
             row = rows[places[best]]
         else:
-            np.dot(atoms, atoms[best], formed)
+            gram_row(atoms, best, formed)
             row = formed
         pivot = row[best]
         for j in range(i):
@@ -212,11 +225,17 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
         squared -= step * correlation[best]
         subtract(step, image, correlation)
         if normalise:
-            for p in range(n):
-                distances[p] -= inverse * image[p] * image[p]
+            _approach(inverse, image, distances)
         for j in range(i + 1):
             correlation[support[j]] = 0.0
     return k
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _approach(inverse, image, distances):
+    """Subtract inverse · image², entry by entry, from `distances`."""
+    for p in range(distances.shape[0]):
+        distances[p] -= inverse * image[p] * image[p]
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
@@ -261,7 +280,7 @@ def _score(correlation, distances, squared_norms, support, count, scores):
     return True
 
 
-@njit(cache=True)
+@imaged()
 def select_orthogonal(atoms, y, tol, normalise, support):
     """Write the chosen atoms to `support` and return their number, with explicit projections.
 
@@ -297,7 +316,8 @@ def select_orthogonal(atoms, y, tol, normalise, support):
             for j in range(size):
                 subtract(dot(basis[j], direction), basis[j], direction)
         after = np.sqrt(dot(direction, direction))
-        if after <= 1e-14 * np.sqrt(dot(atoms[best], atoms[best])):
+        atom = atom_of(atoms, best)
+        if after <= 1e-14 * np.sqrt(dot(atom, atom)):
             continue  # dependent on the chosen atoms: it cannot lower the residual
         subtract(1.0 - 1.0 / after, direction, direction)
         subtract(dot(direction, remainder), direction, remainder)
@@ -307,6 +327,7 @@ def select_orthogonal(atoms, y, tol, normalise, support):
             for p in range(n):
                 if not chosen[p]:
                     subtract(dot(projected[p], direction), direction, projected[p])
-                    if dot(projected[p], projected[p]) <= 1e-28 * dot(atoms[p], atoms[p]):
+                    atom = atom_of(atoms, p)
+                    if dot(projected[p], projected[p]) <= 1e-28 * dot(atom, atom):
                         chosen[p] = True
     return size

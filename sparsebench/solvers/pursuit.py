@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.imaged import imaged
+from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, polished, residual
 from sparsebench.kernels.selection import fingerprint, top_k
@@ -52,7 +54,7 @@ def cosamp(
         Relative residual that counts as zero.
     """
     x = np.zeros(dictionary.shape[1]) if start is None else start
-    support, n_iter, code = _cosamp(dictionary.atoms, dictionary.gram, y, k, x, max_iter, tol)
+    support, n_iter, code = _cosamp(*images_of(dictionary), y, k, x, max_iter, tol)
     return ended_on(dictionary, y, support, n_iter, code)
 
 
@@ -91,11 +93,11 @@ def sp(
         Relative residual that counts as zero.
     """
     first = np.empty(0, dtype=np.intp) if start is None else np.flatnonzero(start)
-    support, n_iter, code = _sp(dictionary.atoms, dictionary.gram, y, k, first, max_iter, tol)
+    support, n_iter, code = _sp(*images_of(dictionary), y, k, first, max_iter, tol)
     return ended_on(dictionary, y, support, n_iter, code)
 
 
-@njit(cache=True)
+@imaged()
 def _cosamp(atoms, gram, y, k, x, max_iter, tol):
     """Return (best support, iterations, code) from x."""
     n = atoms.shape[0]
@@ -139,7 +141,7 @@ def _cosamp(atoms, gram, y, k, x, max_iter, tol):
     return best_support, max_iter, ITERATION_LIMIT
 
 
-@njit(cache=True)
+@imaged()
 def _sp(atoms, gram, y, k, first, max_iter, tol):
     """Return (support, iterations, code)."""
     n = atoms.shape[0]
@@ -175,7 +177,7 @@ def _sp(atoms, gram, y, k, first, max_iter, tol):
     return last_support, max_iter, ITERATION_LIMIT
 
 
-@njit(cache=True)
+@imaged()
 def _fit_merged(atoms, gram, correlations, y, merged, total, factor, coefficients):
     """Write least squares on the merged set, refined: it is pruned by the size of its entries.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sparsebench.kernels.images import images_of
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended, fitted
 from sparsebench.solvers.htp import pursue
@@ -55,7 +56,7 @@ def htp_restarts(
         Of the random supports.
     """
     size = step_size(step, dictionary)
-    atoms, gram, factor = dictionary.atoms, dictionary.gram, np.empty((k, k))
+    (atoms, gram), factor = images_of(dictionary), np.empty((k, k))
 
     def run(budget: int, x: FloatArray) -> tuple[IntArray, int]:
         return pursue(atoms, gram, y, k, size, budget, tol, x, factor)[:2]
@@ -108,7 +109,7 @@ def iht_restarts(
     size = step_size(step, dictionary)
     safe = safe_step(size, dictionary)
     budget = int(max_iter * (1 + k**2 / (6 * dictionary.shape[1])))
-    atoms, gram = dictionary.atoms, dictionary.gram
+    atoms, gram = images_of(dictionary)
 
     def run(budget: int, x: FloatArray) -> tuple[IntArray, int]:
         return threshold(atoms, gram, y, k, size, safe, budget, tol, settled, x)[:2]
@@ -128,7 +129,7 @@ def _restarted(
         support, n_iter = run(budget - used, start)
         used += max(n_iter, 1)
         x = fitted(dictionary, y, support)
-        residual = float(np.linalg.norm(y - x[support] @ dictionary.atoms[support]))
+        residual = float(np.linalg.norm(y - x[support] @ dictionary.some_atoms(support)))
         if residual < best:
             best, best_x = residual, x
             if residual <= tol * np.linalg.norm(y):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
+from sparsebench.kernels.images import FEW_ATOMS
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended, read_off
 from sparsebench.types import Dictionary, FloatArray, InputError, IntArray, Result
@@ -12,6 +13,8 @@ from sparsebench.types import Dictionary, FloatArray, InputError, IntArray, Resu
 # In units of the mean square of y. Below the smallest a factorisation loses its digits.
 _FIRST_NOISE = 1e-4
 _SMALLEST_NOISE = 1e-10
+# Entries of the active atoms from which on they are looked at in parts, and those of a part.
+_MANY, _PART = 2**22, 2**20
 
 
 @algorithm(
@@ -70,9 +73,9 @@ def maximise_evidence(
     n_iter, code = 0, ITERATION_LIMIT
     while n_iter < max_iter and code == ITERATION_LIMIT:
         n_iter += 1
-        atoms = dictionary.atoms[active]
+        atoms = _Active(dictionary, active)
         means, shares = _posterior(dictionary, atoms, y, active, variances, noise)
-        misfit = y - means @ atoms
+        misfit = y - atoms.image(means)
         new = means**2 + variances * shares
         noise = (float(misfit @ misfit) + noise * float((1.0 - shares).sum())) / m
         noise = max(noise, _SMALLEST_NOISE * power)
@@ -86,9 +89,33 @@ def maximise_evidence(
     return everything, spread, noise, n_iter, code
 
 
+class _Active:
+    """The active atoms, (any, m), as they are asked for: in parts where they are many."""
+
+    def __init__(self, dictionary: Dictionary, active: IntArray) -> None:
+        m, size = dictionary.shape[0], active.size
+        self._dictionary, self._active = dictionary, active
+        self._all = dictionary.some_atoms(active) if m * size <= _MANY else None
+        width = size if self._all is not None else max(_PART // m, 1)
+        self.parts = [slice(i, min(i + width, size)) for i in range(0, size, width)]
+
+    def __getitem__(self, part: slice) -> FloatArray:
+        """Return one of the parts."""
+        if self._all is not None:
+            return self._all[part]
+        return self._dictionary.some_atoms(self._active[part])
+
+    def image(self, means: FloatArray) -> FloatArray:
+        """Return A x."""
+        image: FloatArray = means[self.parts[0]] @ self[self.parts[0]]
+        for part in self.parts[1:]:
+            image += means[part] @ self[part]
+        return image
+
+
 def _posterior(
     dictionary: Dictionary,
-    atoms: FloatArray,
+    atoms: _Active,
     y: FloatArray,
     active: IntArray,
     variances: FloatArray,
@@ -99,17 +126,30 @@ def _posterior(
     By the smaller of two matrices, with D = diag(gamma)^½: D AᵀA D + noise I, or A D² Aᵀ + noise I.
     """
     scales = np.sqrt(variances)
-    scaled = scales[:, None] * atoms
     if active.size < y.size:
-        block = scales[:, None] * dictionary.gram[np.ix_(active, active)] * scales
+        chosen = atoms[slice(0, active.size)]
+        if dictionary.shape[1] <= FEW_ATOMS or dictionary.knows("gram"):
+            products = dictionary.gram[np.ix_(active, active)]
+        else:
+            products = chosen @ chosen.T
+        block = scales[:, None] * products * scales
         inverse = scipy.linalg.lapack.dtrtri(_factor(block, noise), lower=1)[0]
-        means = scales * (inverse.T @ (inverse @ (scaled @ y)))
+        means = scales * (inverse.T @ (inverse @ ((scales[:, None] * chosen) @ y)))
         shares = noise * np.einsum("ij,ij->j", inverse, inverse)
     else:
-        factor = _factor(scaled.T @ scaled, noise)
-        images = scipy.linalg.blas.dtrsm(1.0, factor, scaled.T, lower=1)
-        means = scales * (scipy.linalg.blas.dtrsv(factor, y, lower=1) @ images)
-        shares = 1.0 - np.einsum("ij,ij->j", images, images)
+        outer, scaled = np.zeros((y.size, y.size)), np.empty(0)
+        for part in atoms.parts:
+            scaled = scales[part, None] * atoms[part]
+            outer += scaled.T @ scaled
+        factor = _factor(outer, noise)
+        solved = scipy.linalg.blas.dtrsv(factor, y, lower=1)
+        means, shares = np.empty(active.size), np.empty(active.size)
+        for part in atoms.parts:
+            if len(atoms.parts) > 1:
+                scaled = scales[part, None] * atoms[part]
+            images = scipy.linalg.blas.dtrsm(1.0, factor, scaled.T, lower=1)
+            means[part] = scales[part] * (solved @ images)
+            shares[part] = 1.0 - np.einsum("ij,ij->j", images, images)
     return means, np.clip(shares, 0.0, 1.0)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from sparsebench.kernels.exchange import (
     best_addition,
@@ -14,6 +13,8 @@ from sparsebench.kernels.exchange import (
     room,
 )
 from sparsebench.kernels.gram import correlate, dot
+from sparsebench.kernels.imaged import imaged
+from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.selection import fingerprint
 from sparsebench.registry import algorithm
@@ -66,11 +67,11 @@ def sbr(
         Relative residual that counts as zero.
     """
     first = np.empty(0, dtype=np.intp) if start is None else np.flatnonzero(start)
-    support, n_iter, code = _sbr(dictionary.atoms, dictionary.gram, y, k, first, max_iter, tol)
+    support, n_iter, code = _sbr(*images_of(dictionary), y, k, first, max_iter, tol)
     return ended_on(dictionary, y, np.sort(support), n_iter, code)
 
 
-@njit(cache=True)
+@imaged()
 def _sbr(atoms, gram, y, k, first, max_iter, tol):
     """Return (best support of at most k atoms, insertions and removals, code)."""
     n, m = atoms.shape

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numba import njit
 
-from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.gram import advance, copy, correlate, diagonal, dot, negative_gradient
+from sparsebench.kernels.imaged import imaged
+from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, residual
 from sparsebench.kernels.selection import fingerprint, top_k
@@ -61,7 +62,7 @@ def sea(
         Return in ``history``, at each iteration, "best_residual" (relative to ||y||) and
         "supports_explored" (distinct supports so far).
     """
-    atoms, gram = dictionary.atoms, dictionary.gram
+    atoms, gram = images_of(dictionary)
     size = step_size(step, dictionary)
     exploration = np.zeros(atoms.shape[0]) if start is None else start.copy()
     steps = max_iter if history else 0
@@ -79,7 +80,7 @@ def sea(
     return replace(result, history=diagnostics)
 
 
-@njit(cache=True)
+@imaged()
 def _sea(atoms, gram, y, k, step, max_iter, tol, exploration, residuals, prints):
     """Return (best support, iterations, code) from X, the `exploration`, which it overwrites."""
     n = atoms.shape[0]
@@ -105,14 +106,13 @@ def _sea(atoms, gram, y, k, step, max_iter, tol, exploration, residuals, prints)
         if best <= tol * tol * energy:
             return best_support, iteration, CONVERGED
         negative_gradient(gram, correlations, support, coefficients, k, gradient)
-        for i in range(n):
-            exploration[i] += step * gradient[i]
+        advance(step, gradient, exploration)
         if not np.isfinite(dot(exploration, exploration)):
             return best_support, iteration, DIVERGED
     return best_support, max_iter, ITERATION_LIMIT
 
 
-@njit(cache=True)
+@imaged()
 def _may_improve(gram, correlations, energy, support, coefficients, k, best):
     """Whether the residual may be below `best`, by yᵀy - xᵀAᵀy less its largest rounding error.
 
@@ -122,5 +122,5 @@ def _may_improve(gram, correlations, energy, support, coefficients, k, best):
     for j in range(k):
         value = coefficients[j]
         estimate -= value * correlations[support[j]]
-        rounding += 1e-14 * k * value * value * gram[support[j], support[j]]
+        rounding += 1e-14 * k * value * value * diagonal(gram, support[j])
     return estimate - rounding < best

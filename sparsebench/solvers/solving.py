@@ -68,7 +68,7 @@ def solve(
         If a name or an option is unknown, or A, y, k or what else is given cannot be used.
     """
     chosen = choose_algorithm(name, options)
-    dictionary = A if isinstance(A, Dictionary) else Dictionary(A)
+    dictionary = A if isinstance(A, Dictionary) else Dictionary(A, copy=False)
     m, n = dictionary.shape
     signals = as_floats(y, "y")
     if signals.ndim not in (1, 2) or signals.shape[0] != m:
@@ -96,6 +96,7 @@ def _solve_each(chosen: Choice, dictionary: Dictionary, rows: FloatArray, k: int
     first = chosen.links[0]
     if len(chosen.links) == 1 and first.algorithm.several is not None and rows.size:
         return call_together(first.algorithm, first.options, dictionary, rows, k)
+    dictionary.foreseen = dictionary.begun + len(rows) * len(chosen.links)
     return _joined([chosen.solve(dictionary, row, k) for row in rows], dictionary.shape[1])
 
 

@@ -7,6 +7,8 @@ from numba import njit
 
 from sparsebench.kernels.exchange import fallen
 from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.imaged import imaged
+from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import least_squares, residual
 from sparsebench.kernels.selection import largest, sort
@@ -58,7 +60,8 @@ def splicing(
     """
     if c_max < 0:
         raise InputError(f"c_max must be at least 0, not {c_max}")
-    atoms, gram, norms = dictionary.atoms, dictionary.gram, dictionary.squared_norms
+    atoms, gram = images_of(dictionary)
+    norms = dictionary.squared_norms
     scores = np.abs(atoms @ y) / np.sqrt(np.maximum(norms, np.finfo(float).tiny))
     if start is not None:
         scores[start != 0] = np.inf
@@ -69,6 +72,13 @@ def splicing(
 
 
 @njit(cache=True)
+def _promise(gradient, norms, promise):
+    """Write the fall of the squared residual that each atom offers by itself."""
+    for j in range(norms.shape[0]):
+        promise[j] = gradient[j] * gradient[j] / norms[j] if norms[j] > 0.0 else 0.0
+
+
+@imaged()
 def _splicing(atoms, gram, norms, y, support, c_max, max_iter, tol):
     """Return (support, exchanges, code)."""
     n, k = atoms.shape[0], support.size
@@ -85,8 +95,7 @@ def _splicing(atoms, gram, norms, y, support, c_max, max_iter, tol):
         if squared <= tol * tol * energy:
             return support, iteration, CONVERGED
         negative_gradient(gram, correlations, support, coefficients, k, gradient)
-        for j in range(n):
-            promise[j] = gradient[j] * gradient[j] / norms[j] if norms[j] > 0.0 else 0.0
+        _promise(gradient, norms, promise)
         promise[support] = -1.0
         entering = np.argsort(-promise, kind="mergesort")
         leaving = np.argsort(norms[support] * coefficients**2, kind="mergesort")

@@ -185,7 +185,7 @@ def _estimate(dictionary: Dictionary, y: FloatArray, values: FloatArray, k: int)
     """Return least squares on the k largest of a peer's coefficients, shape (n,)."""
     support = largest(np.ascontiguousarray(values), k)
     support = support[values[support] != 0]
-    return fitted_alone(dictionary.atoms, np.ascontiguousarray(y), support)
+    return fitted_alone(dictionary, np.ascontiguousarray(y), support)
 
 
 def _once_a_dictionary(

@@ -1,0 +1,102 @@
+"""The largest singular value of a large matrix, from above, by the Lanczos process."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The bound is at most this multiple of the largest Ritz value, where the iterations suffice for it.
+_CLOSE = 1.2
+_MOST_ITERATIONS = 200
+# Entries of A that are used twice while they are in the cache.
+_BLOCK = 2**18
+# The logarithm of one over the component of the start along the top singular vector that is relied
+# on: what rounding errors alone have of it.
+_HIDDEN = math.log(1e19)
+
+
+def largest_squared_singular_value(matrix: NDArray[np.float64]) -> float:
+    """Return an upper bound of ||A||², at most a fifth too large; the same one at every call.
+
+    With S = A or Aᵀ, the smaller side first, the Lanczos vectors of S Sᵀ (those of the
+    bidiagonalisation of S) from a random u_1 (of a fixed seed; reorthogonalised) are
+    u_(i+1) = p_i(S Sᵀ) u_1, with p_i the orthonormal polynomials of the measure with the weight
+    (u_1ᵀv)² at each eigenvalue, v being its eigenvector. So (u_1ᵀv)² p_i(lambda)² <= ||u_(i+1)||²
+    = 1 for every eigenvalue lambda and every i. Beyond the Ritz values p_i grows: where it exceeds
+    1 / |u_1ᵀv|, no eigenvalue is. The bound is the smallest number above the Ritz values where some
+    p_i exceeds 1e19. It holds if the start has more than 1e-19 of the top singular vector. A random
+    one of 1e6 entries has less with a chance of 1e-16, and where it is orthogonal to it, rounding
+    errors take its place.
+
+    An invariant subspace ends nothing: the next vector is then the rounding errors', or a new
+    random one, and p_i grows all the faster.
+    """
+    rows, columns = matrix.shape
+    short = matrix if rows <= columns else matrix.T
+    size = short.shape[0]
+    rng = np.random.default_rng(0)
+    everything = float(np.einsum("ij,ij->", matrix, matrix))
+    if everything == 0.0:
+        return 0.0
+    basis = np.empty((min(_MOST_ITERATIONS, size) + 1, size))
+    basis[0] = _unit(rng.standard_normal((size,)))
+    diagonal: list[float] = []
+    beside: list[float] = []
+    negligible = np.finfo(float).eps * everything / size
+    for i in range(basis.shape[0] - 1):
+        left = _twice(short, basis[i])
+        diagonal.append(float(basis[i] @ left))
+        left = _orthogonal(left, basis[: i + 1])
+        after = float(np.linalg.norm(left))
+        beside.append(max(after, negligible))
+        if not after > negligible:  # what follows begins anew, as good as uncoupled
+            left = _orthogonal(rng.standard_normal((size,)), basis[: i + 1])
+        basis[i + 1] = _unit(left)
+        if _excluded(_CLOSE * _largest_ritz(diagonal, beside), diagonal, beside):
+            break
+    low, high = _largest_ritz(diagonal, beside), everything
+    while high - low > 1e-9 * high:
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if _excluded(middle, diagonal, beside) else (middle, high)
+    return min(high * (1.0 + 1e-9), everything)
+
+
+def _twice(short: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return S Sᵀ v; every column of S is read once, some at a time, and is in the cache then."""
+    total = np.zeros(v.size)
+    width = max(_BLOCK // v.size, 1)
+    for first in range(0, short.shape[1], width):
+        part = short[:, first : first + width]
+        total += part @ (part.T @ v)
+    return total
+
+
+def _orthogonal(v: NDArray[np.float64], basis: NDArray[np.float64]) -> NDArray[np.float64]:
+    for _ in range(2):
+        v = v - (basis @ v) @ basis
+    return v
+
+
+def _unit(v: NDArray[np.float64]) -> NDArray[np.float64]:
+    return v / (float(np.linalg.norm(v)) or 1.0)
+
+
+def _largest_ritz(diagonal: list[float], beside: list[float]) -> float:
+    inner = np.array(beside[:-1])
+    matrix = np.diag(np.array(diagonal)) + np.diag(inner, 1) + np.diag(inner, -1)
+    return float(np.linalg.eigvalsh(matrix)[-1])
+
+
+def _excluded(value: float, diagonal: list[float], beside: list[float]) -> bool:
+    """Whether some orthonormal polynomial exceeds 1e19 at a value above all Ritz values."""
+    logarithm, largest, coupled = 0.0, 0.0, 0.0
+    for a, b in zip(diagonal, beside, strict=True):
+        pivot = value - a - coupled  # of value I - T: positive above the Ritz values
+        if not pivot > 0.0:
+            return False
+        logarithm += math.log(pivot / b)
+        largest = max(largest, logarithm)
+        coupled = b * b / pivot
+    return largest > _HIDDEN
