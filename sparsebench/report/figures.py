@@ -10,7 +10,7 @@ import pandas as pd
 from sparsebench.errors import InputError, nearest_name
 from sparsebench.experiments.levels import NOT_MONOTONE
 from sparsebench.experiments.studies import STUDIES
-from sparsebench.report import diagrams, exploration, learned, multiples, spikes
+from sparsebench.report import diagrams, exploration, learned, multiples, spikes, tasks
 from sparsebench.report.picture import Picture
 from sparsebench.types import APPROXIMATE, AT_LEAST
 
@@ -32,6 +32,7 @@ _PICTURES: dict[str, Picture] = {
     "exploration": exploration.EXPLORATION,
     "full-grid": multiples.FULL_GRID,
     **learned.pictures(_encoder_summary),
+    **tasks.pictures(),
     "history": diagrams.HISTORY,
     **_STUDIES,
 }
