@@ -60,7 +60,7 @@ CONTROLS = (
 TRAINED = ("joint", "graph network", "deep l0", "deep M-sparse")
 _NEIGHBOURS = 5
 _STARTS = 10
-# A clustering has collapsed when fewer than this share of its clusters have samples.
+# A clustering has collapsed when at most this share of its clusters have samples.
 _COLLAPSED = 0.5
 
 
@@ -194,7 +194,7 @@ def cluster(
     dict
         ``losses`` (the objective, before each phase and after every epoch), and numbers: ``error``
         in %, ``nmi``, ``ari``; ``judged`` (samples); ``clusters`` that have samples; ``collapsed``
-        (1 if these are fewer than half), ``diverged``, ``training_seconds`` (of the processor).
+        (1 if these are at most half), ``diverged``, ``training_seconds`` (of the processor).
     """
     ready = prepared(task)
     begun = time.process_time()
@@ -212,7 +212,7 @@ def cluster(
         "losses": losses,
         "judged": np.array(float(len(found))),
         "clusters": np.array(float(used)),
-        "collapsed": np.array(float(used < _COLLAPSED * ready.classes)),
+        "collapsed": np.array(float(used <= _COLLAPSED * ready.classes)),
         "diverged": np.array(float(diverged)),
         "training_seconds": np.array(time.process_time() - begun),
         **{name: np.array(value) for name, value in agreement(found, ready.labels).items()},
@@ -257,7 +257,8 @@ def _encoded(
         graph = neighbours(ready.X).tocoo()
         places = torch.tensor(np.vstack(graph.coords))
         values = torch.tensor(graph.data, dtype=torch.float32)
-        sparse = torch.sparse_coo_tensor(places, values, graph.shape).coalesce()
+        sparse = torch.sparse_coo_tensor(places, values, graph.shape, check_invariants=True)
+        sparse = sparse.coalesce()
         soft = Method("tuned lista", 0, method.stages)
         step = 1 / (1 / ready.step + 4 * teaching.graph)  # ||I - N|| is at most 2
         more = {"graph": sparse, "pull": 2 * teaching.graph * step}

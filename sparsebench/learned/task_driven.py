@@ -34,6 +34,8 @@ Places = NDArray[np.int64]
 Loss = Callable[[Floats, Places], tuple[float, Floats]]
 
 _BREAKPOINTS = 10_000
+# It has diverged when the loss of a batch exceeds 1, and that of the start, by this factor.
+_DIVERGED = 1e3
 
 
 @dataclass
@@ -180,7 +182,7 @@ def descend(
     judged : list of float
         At the start and after every epoch.
     diverged : str
-        Empty, or where the loss was not finite.
+        Empty, or where that was seen.
     """
     now, best = copy.deepcopy(model), model
     judged = [judge(model)]
@@ -196,7 +198,7 @@ def descend(
             if towards:
                 known[places] = codes
             value, slope = loss(now.logits(codes), places)
-            if not np.isfinite(value):
+            if not value <= _DIVERGED * max(judged[0], 1.0):
                 return best, judged, f"diverged in step {step + 1} of epoch {epoch + 1}"
             to_D, to_weight, to_bias = gradients(now, X[places], codes, slope)
             done = epoch * steps + step + 1
