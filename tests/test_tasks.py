@@ -102,7 +102,7 @@ def test_what_cannot_be_learnt_from_is_one_line(monkeypatch):
     with pytest.raises(InputError, match="class 1 of few has 1 samples"):
         split(Labelled("few", X, np.array([0, 0, 0, 0, 0, 1])), 0)
     X[2, 1] = np.nan
-    with pytest.raises(InputError, match="NaN or infinite features in 1 of 6 samples.*number 2"):
+    with pytest.raises(InputError, match=r"NaN or infinite features in 1 of 6 samples.*number 2"):
         Labelled("holes", X, np.zeros(6, int))
     with pytest.raises(InputError, match=r"6 samples and labels of shape \(5,\)"):
         Labelled("odd", np.zeros((6, 3), np.float32), np.zeros(5, int))
@@ -116,7 +116,7 @@ def test_what_cannot_be_learnt_from_is_one_line(monkeypatch):
     monkeypatch.setattr("sparsebench.learned.tasks.load_labelled", lambda name: few)
     with pytest.raises(InputError, match="few has 4 samples to learn from, for 7 clusters"):
         samples(Task("few", 16, split=False))
-    with pytest.raises(InputError, match="12 samples to train and validate, class . has none"):
+    with pytest.raises(InputError, match=r"12 samples to train and validate, class . has none"):
         split(load_labelled("digits"), 0, training=12)
 
 
@@ -481,7 +481,8 @@ def test_the_error_of_a_clustering_is_that_of_the_best_matching():
     labels = rng.integers(0, 4, 60)
     found = np.where(rng.random(60) < 0.7, (labels + 1) % 4, rng.integers(0, 4, 60))
     best = min(
-        100 * np.mean(np.array(order)[found] != labels) for order in itertools.permutations(range(4))
+        100 * np.mean(np.array(order)[found] != labels)
+        for order in itertools.permutations(range(4))
     )
     assert agreement(found, labels)["error"] == pytest.approx(best)
     assert agreement(np.zeros(60, int), labels)["error"] == pytest.approx(
@@ -554,7 +555,9 @@ def test_codes_with_a_graph_are_optimal(small):
     assert value(codes) == pytest.approx(reference.fun, rel=1e-5)
     pulled = elastic_net_codes(model.D, X, l1, l2, graph @ codes)
     assert np.abs(pulled - codes).max() < 1e-2
-    assert np.array_equal(graph_codes(model.D, X, l1, l2, None), elastic_net_codes(model.D, X, l1, l2))
+    assert np.array_equal(
+        graph_codes(model.D, X, l1, l2, None), elastic_net_codes(model.D, X, l1, l2)
+    )
 
 
 # Statistics and the commands.

@@ -171,13 +171,13 @@ TASK_DATA: dict[str, dict[str, Any]] = {
         },
     },
     "mnist": {
-        "l1_weight": 1.4,
+        "l1_weight": 2.8,
         "penalty": 0.5,
         "classification": {
             "rate": 3e-4,
-            "dense_rate": 1e-3,
+            "dense_rate": 3e-3,
             "epochs": 8,
-            "descent_rate": 0.03,
+            "descent_rate": 1.0,
             "descent_epochs": 2,
             "descent_batch": 200,
         },

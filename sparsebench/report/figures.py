@@ -21,6 +21,12 @@ def _encoder_summary(rows: pd.DataFrame) -> pd.DataFrame:
     return summary(rows)
 
 
+def _task_errors(rows: pd.DataFrame) -> pd.DataFrame:
+    from sparsebench.experiments.learned.tasks import labelled_errors
+
+    return labelled_errors(rows)
+
+
 _PRODUCTS = ("products with an m × n matrix", {"scale": "whole"})
 _STUDIES = {name: multiples.study(study.axes) for name, study in STUDIES.items() if study.axes}
 _STUDIES["unrolling"] = multiples.study({"unrolling": _PRODUCTS})
@@ -32,7 +38,7 @@ _PICTURES: dict[str, Picture] = {
     "exploration": exploration.EXPLORATION,
     "full-grid": multiples.FULL_GRID,
     **learned.pictures(_encoder_summary),
-    **tasks.pictures(),
+    **tasks.pictures(_task_errors),
     "history": diagrams.HISTORY,
     **_STUDIES,
 }

@@ -17,6 +17,7 @@ from sparsebench.experiments.learned.tasks import (
     Found,
     TaskComparison,
     method_name,
+    published,
     summary,
 )
 from sparsebench.report import console
@@ -85,11 +86,11 @@ def _troubles(own: pd.DataFrame, keys: list[str]) -> pd.Series:
 
 def _print_table(own: pd.DataFrame, plan: TaskComparison, data: str) -> None:
     """Print the errors of one data set, with the published figures beside them."""
-    published = PUBLISHED.get((plan.task, data), {})
+    has_published = (plan.task, data) in PUBLISHED
     table = Table("method", box=box.ROUNDED, title=_TABLES.get((plan.task, data), data))
     for p in plan.ps:
         table.add_column(f"p = {p}", justify="right", no_wrap=True)
-        if published and p in PUBLISHED_SIZES:
+        if has_published and p in PUBLISHED_SIZES:
             table.add_column("paper", justify="right", no_wrap=True)
     for heading in _BESIDE[plan.task].values():
         table.add_column(heading, justify="right", no_wrap=True)
@@ -104,8 +105,8 @@ def _print_table(own: pd.DataFrame, plan: TaskComparison, data: str) -> None:
             at = plan.ps[0] if key[0] in WITHOUT_ATOMS else p
             row = rows[rows["n"] == at].iloc[0]
             cells.append(_cell(row, float(troubles.get((*key, at), 0.0))))
-            if published and p in PUBLISHED_SIZES:
-                figure = published.get(name, (math.nan,) * 3)[PUBLISHED_SIZES.index(p)]
+            if has_published and p in PUBLISHED_SIZES:
+                figure = published(data, p, name)
                 cells.append("" if math.isnan(figure) else f"{figure:.2f}")
         same = (own[keys[:3]] == pd.Series(key, index=keys[:3])).all(axis=1)
         last = own[same & (own["n"] == rows["n"].max())].set_index("metric")["estimate"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from sparsebench.report import picture, style
 from sparsebench.report.picture import Picture
 
 _COLUMNS = ("size", "stages", "value"), ("variant", "method", "metric")
-_KEYS = ("method", "size", "stages")
 # Of the row's height, the room that its markers share.
 _SPREAD = 0.5
 
@@ -60,40 +59,6 @@ def _draw(axes: Axes, rows: pd.DataFrame, labels: list[str], series: str, order:
             axes.plot(part["published"], places, ls="", marker=marker, label=label, **how)
 
 
-def _compared(frame: pd.DataFrame, folder: Path, name: str, task: str) -> list[Path]:
-    from sparsebench.experiments.learned.tasks import (  # a picture needs no workers
-        PUBLISHED,
-        PUBLISHED_SIZES,
-        method_name,
-        summary,
-    )
-
-    found = summary(frame[frame["metric"].isin(("error", "judged"))])
-    found = found[found["metric"] == "error"].reset_index(drop=True)
-    found["label"] = [method_name(*row) for row in zip(*(found[key] for key in _KEYS), strict=True)]
-
-    def published(row: pd.Series) -> float:
-        figures = PUBLISHED.get((task, row["problem"]), {}).get(row["label"])
-        known = figures and row["n"] in PUBLISHED_SIZES
-        return figures[PUBLISHED_SIZES.index(row["n"])] if figures and known else math.nan
-
-    found["published"] = found.apply(published, axis=1)
-    found["p"] = [f"p = {n}" for n in found["n"]]
-    return errors(found, "p", _small_print(frame), folder, name)
-
-
-def _varied(frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
-    from sparsebench.experiments.learned.tasks import method_name, summary
-
-    found = summary(frame[frame["metric"].isin(("error", "judged"))])
-    found = found[found["metric"] == "error"].reset_index(drop=True)
-    found["method"] = [
-        method_name(*row) for row in zip(*(found[key] for key in _KEYS), strict=True)
-    ]
-    found = found.assign(label=found["variant"], published=math.nan)
-    return errors(found, "method", _small_print(frame), folder, name)
-
-
 def _small_print(frame: pd.DataFrame) -> str:
     seeds = frame.groupby("problem", sort=False)["seed"].nunique()
     facts = [f"{name}: {count} seeds" for name, count in seeds.items()]
@@ -101,17 +66,23 @@ def _small_print(frame: pd.DataFrame) -> str:
     return " · ".join([*facts, *picture.origin(frame)])
 
 
-def pictures() -> dict[str, Picture]:
-    """Return the pictures of classification and clustering, by the stem of their CSV."""
-    found: dict[str, Picture] = {}
-    for task in ("classification", "clustering"):
-        name = f"{task}-sensitivity"
+def pictures(summary: Callable[[pd.DataFrame], pd.DataFrame]) -> dict[str, Picture]:
+    """Return the pictures of classification and clustering, by the stem of their CSV.
 
-        def compared(frame: pd.DataFrame, folder: Path, task: str = task) -> list[Path]:
-            return _compared(frame, folder, task, task)
+    `summary` takes means over the seeds, with what each row is called and its published figure.
+    """
 
-        def varied(frame: pd.DataFrame, folder: Path, name: str = name) -> list[Path]:
-            return _varied(frame, folder, name)
+    def picture_of(name: str) -> Picture:
+        def draw(frame: pd.DataFrame, folder: Path) -> list[Path]:
+            found = summary(frame).assign(p=lambda rows: [f"p = {n}" for n in rows["n"]])
+            series = "p"
+            if name.endswith("sensitivity"):
+                found = found.assign(method=found["label"], label=found["variant"])
+                series = "method"
+            return errors(found, series, _small_print(frame), folder, name)
 
-        found |= {task: Picture(compared, *_COLUMNS), name: Picture(varied, *_COLUMNS)}
-    return found
+        return Picture(draw, *_COLUMNS)
+
+    tasks = ("classification", "clustering")
+    names = [f"{task}{ending}" for task in tasks for ending in ("", "-sensitivity")]
+    return {name: picture_of(name) for name in names}

@@ -367,7 +367,7 @@ def compared(task: str, results: list[Any]) -> pd.DataFrame:
                     "first": first if first != "deep M-sparse" else _name(methods, first),
                     "second": second,
                     **_difference(a, b),
-                    "published": _published(task, data, p, first, second),
+                    "published": _published_difference(task, data, p, first, second),
                 }
             )
     return pd.DataFrame(rows)
@@ -407,7 +407,7 @@ def _difference(first: dict[int, Any], second: dict[int, Any]) -> dict[str, Any]
     }
 
 
-def _published(task: str, data: str, p: int, first: str, second: str) -> float:
+def _published_difference(task: str, data: str, p: int, first: str, second: str) -> float:
     """Return the published difference in points; NaN where there is none."""
     table = PUBLISHED.get((task, data), {})
     if p not in PUBLISHED_SIZES:
@@ -437,6 +437,24 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         low, high = wilson(one["estimate"] / 100 * count, count)
         found.loc[place, ["lower", "upper"]] = 100 * float(low), 100 * float(high)
     return found
+
+
+def labelled_errors(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the errors over seeds, with what tables call a row and its published figure."""
+    found = summary(rows[rows["metric"].isin(("error", "judged"))])
+    found = found[found["metric"] == "error"].reset_index(drop=True)
+    kinds = zip(found["method"], found["size"], found["stages"], strict=True)
+    labels = [method_name(*one) for one in kinds]
+    places = zip(found["problem"], found["n"], labels, strict=True)
+    return found.assign(label=labels, published=[published(*place) for place in places])
+
+
+def published(data: str, p: int, label: str) -> float:
+    """Return the published error of a row in %; NaN where there is none."""
+    for (_, name), table in PUBLISHED.items():
+        if name == data and label in table and p in PUBLISHED_SIZES:
+            return table[label][PUBLISHED_SIZES.index(p)]
+    return _NONE
 
 
 def _prepare(task: Task) -> dict[str, float]:
