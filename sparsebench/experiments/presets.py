@@ -244,7 +244,7 @@ TASK_VARIANTS: dict[str, dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
 #: Settings of `classification` and `clustering`: p, M and K = 2 of `paper` are given (Wang, Ling
 #: and Huang, AAAI 2016); the seeds of each data set are ours.
 CLASSIFICATION: dict[str, dict[str, Any]] = {
-    "quick": {"seeds": {"digits": 3}, "ps": (32, 64), "sizes": (5, 10, 20), "stages": (2, 3, 4)},
+    "quick": {"seeds": {"digits": 5}, "ps": (32, 64), "sizes": (5, 10, 20), "stages": (2, 3, 4)},
     "sensitivity": {
         "seeds": {"digits": 5},
         "ps": (32,),
@@ -258,7 +258,7 @@ CLASSIFICATION: dict[str, dict[str, Any]] = {
     },
 }
 CLUSTERING: dict[str, dict[str, Any]] = {
-    "quick": {"seeds": {"digits": 3}, "ps": (64,), "sizes": (10, 20, 30), "stages": (2, 3, 4)},
+    "quick": {"seeds": {"digits": 5}, "ps": (64,), "sizes": (10, 20, 30), "stages": (2, 3, 4)},
     "sensitivity": {
         "seeds": {"digits": 5},
         "ps": (64,),

@@ -48,7 +48,8 @@ def print_tasks(found: Found, plan: TaskComparison) -> None:
     if len(plan.variants) == 1:
         _print_pairs(found.pairs, plan)
     if plan.task == "classification":
-        _print_costs(means, found.rows)
+        _print_chosen(found.rows)
+        _print_costs(means)
     _print_troubles(means)
     _print_left(found.curves, plan)
     sentences = [
@@ -116,10 +117,14 @@ def _print_table(own: pd.DataFrame, plan: TaskComparison, data: str) -> None:
             cells.append(duration(value) if seconds else f"{value:.3f}")
         table.add_row(*cells)
     console.print_whole(table)
-    chosen = own[(own["method"] == CHOSEN) & (own["metric"] == "chosen")]
-    if len(chosen):
-        by_p = ", ".join(f"{row['estimate']:.0f} at p = {row['n']}" for _, row in chosen.iterrows())
-        console.say(f"{data}: M chosen by the validation part, in the mean of the seeds: {by_p}")
+
+
+def _print_chosen(rows: pd.DataFrame) -> None:
+    """Say which M the validation part has chosen, seed by seed."""
+    chosen = rows[(rows["method"] == CHOSEN) & (rows["metric"] == "chosen")]
+    for (data, p), own in chosen.groupby(["problem", "n"], sort=False):
+        sizes = ", ".join(f"{size:.0f}" for size in own.sort_values("seed")["value"])
+        console.say(f"{data}, p = {p}: M chosen by the validation part, seed by seed: {sizes}")
 
 
 def _print_pairs(pairs: pd.DataFrame, plan: TaskComparison) -> None:
@@ -169,7 +174,7 @@ def _print_variants(own: pd.DataFrame, plan: TaskComparison, data: str) -> None:
         console.print_whole(table)
 
 
-def _print_costs(means: pd.DataFrame, rows: pd.DataFrame) -> None:
+def _print_costs(means: pd.DataFrame) -> None:
     """Say what a code costs: TDSC's exact one beside the encoder's, measured in one run."""
     exact = means[means["method"] == "tdsc"]
     for (data, p), own in exact.groupby(["problem", "n"], sort=False):

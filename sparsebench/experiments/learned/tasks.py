@@ -310,7 +310,11 @@ def run(
 
 
 def _curves(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows).rename(columns={"value": "loss"}).drop(columns=["metric"])
+    return (
+        pd.DataFrame(rows)
+        .rename(columns={"value": "loss"})
+        .drop(columns=["metric", "problem_options"])
+    )
 
 
 def _with_chosen_sizes(results: list[Any]) -> list[Any]:
