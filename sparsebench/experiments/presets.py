@@ -218,6 +218,7 @@ TASK_VARIANTS: dict[str, dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
         "published theta, lambda^½": ({"proximal": False}, {}),
         "l1 weight / 2": ({"l1_weight": 0.5}, {}),
         "l1 weight x 2": ({"l1_weight": 2.0}, {}),
+        "regressors first": ({}, {"regress_all": True}),
         "rate x 3": ({}, {"rate": 3e-3, "descent_rate": 3.0}),
         "rate / 3": ({}, {"rate": 3e-4, "descent_rate": 0.3}),
         "sigma .2 throughout": ({}, {"phases": ((0.5, 1.0, 0.2), (0.5, 0.1, 0.2))}),
@@ -227,6 +228,7 @@ TASK_VARIANTS: dict[str, dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
     },
     "clustering": {
         "default": ({}, {}),
+        "no regression first": ({}, {"pretraining": 0}),
         "no balance": ({}, {"balance": 0.0}),
         "no entropy": ({}, {"entropy": 0.0}),
         "random start": ({}, {"start": "random"}),

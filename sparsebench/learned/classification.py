@@ -35,8 +35,9 @@ from sparsebench.learned.tasks import (
     fit,
     outputs,
     prepared,
+    regress,
 )
-from sparsebench.learned.training import epochs, squared_error
+from sparsebench.learned.training import epochs
 
 Floats = NDArray[np.float64]
 
@@ -70,6 +71,8 @@ class Teaching:
         The dense network's own rate.
     pretraining : int
         Epochs in which LISTA is trained as a regressor of l1 codes.
+    regress_all : bool
+        Whether the other encoders are trained so, too, on the codes of their own problems.
     descent : Descent
         Of TDSC.
     l2 : float
@@ -79,6 +82,7 @@ class Teaching:
     schedule: Schedule = field(default_factory=Schedule)
     dense_rate: float = 1e-3
     pretraining: int = 10
+    regress_all: bool = False
     descent: Descent = field(default_factory=Descent)
     l2: float = 1e-3
 
@@ -130,13 +134,9 @@ def _network(
     network = Tuned(_inside(task, ready, method), task.p, ready.classes)
     X, labels = torch.from_numpy(ready.X), torch.from_numpy(ready.labels)
     steps = -(-len(parts.training) // schedule.batch)
-    if method.kind == "tuned lista":
-        codes = torch.from_numpy(ready.codes["l1"] / np.float32(np.sqrt(ready.step)))
+    if method.kind == "tuned lista" or (method.kind in ENCODERS and teaching.regress_all):
         first = replace(schedule, epochs=teaching.pretraining)
-        held = X[parts.validation], codes[parts.validation]
-        regress = epochs(X[parts.training], codes[parts.training], schedule.batch, task.seed)
-        own = checkpoint and checkpoint.with_suffix(".regressor.pt")
-        fit(network.encoder, regress, steps, held, first, squared_error, task.seed, own)
+        regress(network.encoder, task, ready, method, first, checkpoint)  # type: ignore[arg-type]
     if method.kind in ENCODERS:
         features = outputs(network.encoder, ready.X)
         _end_in(network.omega, *linear_layer(features, ready, (_FIRST_RIDGE,), _FIRST_EVALUATIONS))

@@ -42,6 +42,7 @@ from sparsebench.learned.tasks import (
     fit,
     outputs,
     prepared,
+    regress,
 )
 from sparsebench.learned.training import Loss, epochs
 
@@ -72,6 +73,11 @@ class Teaching:
     ----------
     schedule : Schedule
         Of the encoders.
+    pretraining : int
+        Epochs in which encoders are first trained as regressors of the codes of their problems; 0
+        for none. The graph network is not.
+    regression_rate : float
+        Their rate.
     entropy, balance : float
         Weights of the two parts of the objective.
     start : str
@@ -87,6 +93,8 @@ class Teaching:
     """
 
     schedule: Schedule = field(default_factory=lambda: Schedule(rate=3e-4, batch=512))
+    pretraining: int = 60
+    regression_rate: float = 1e-3
     entropy: float = 1.0
     balance: float = 1.0
     start: str = "k-means"
@@ -266,6 +274,9 @@ def _encoded(
         size = count  # the graph joins all samples
     else:
         inside, size = encoder(task, ready, method), min(schedule.batch, count)
+        if teaching.pretraining:
+            first = Schedule(rate=teaching.regression_rate, epochs=teaching.pretraining)
+            regress(inside, task, ready, method, first, checkpoint)
     torch.manual_seed(task.seed)
     network = Tuned(inside, task.p, ready.classes)
     X, nothing = torch.from_numpy(ready.X), torch.zeros(count)

@@ -23,7 +23,15 @@ from sparsebench.errors import InputError, check_whole
 from sparsebench.learned.dictionary_learning import learn_dictionary, most_atoms
 from sparsebench.learned.networks import PairNetwork
 from sparsebench.learned.optimal_codes import Rule, hard_codes, l1_codes, squared_norm
-from sparsebench.learned.training import Examples, Loss, Phase, Training, train
+from sparsebench.learned.training import (
+    Examples,
+    Loss,
+    Phase,
+    Training,
+    epochs,
+    squared_error,
+    train,
+)
 from sparsebench.problems import images
 from sparsebench.problems.labelled import (
     Labelled,
@@ -335,6 +343,35 @@ def fit(
         loss=loss,
         check_every=steps_an_epoch,
         checkpoint=checkpoint,
+    )
+
+
+def regress(
+    inside: Encoder,
+    task: Task,
+    ready: Prepared,
+    method: Method,
+    schedule: Schedule,
+    checkpoint: Path | None,
+) -> None:
+    """Train an encoder to predict the codes of its problem, those of the dictionary it starts from.
+
+    LISTA the l1 codes; the others where hard thresholding ends that starts there.
+    """
+    codes = ready.codes["l0" if method.kind == "deep l0" else "l1"]
+    if method.size:
+        codes = hard_codes(ready.D, ready.X, Rule(size=method.size), ready.step, codes).codes
+    parts, X = ready.parts, torch.from_numpy(ready.X)
+    targets = torch.from_numpy(codes / np.float32(np.sqrt(ready.step)))
+    fit(
+        inside,
+        epochs(X[parts.training], targets[parts.training], schedule.batch, task.seed),
+        -(-len(parts.training) // schedule.batch),
+        (X[parts.validation], targets[parts.validation]),
+        schedule,
+        squared_error,
+        task.seed,
+        checkpoint and checkpoint.with_suffix(".regressor.pt"),
     )
 
 
