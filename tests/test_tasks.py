@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,17 @@ from sparsebench.learned.clustering import (
 )
 from sparsebench.learned.networks import PairNetwork
 from sparsebench.learned.task_driven import Descent, Model, elastic_net_codes, gradients
-from sparsebench.learned.tasks import Method, Prepared, Schedule, Task, encoder, prepared, samples
+from sparsebench.learned.tasks import (
+    Method,
+    Prepared,
+    Schedule,
+    Task,
+    encoder,
+    outputs,
+    prepared,
+    regress,
+    samples,
+)
 from sparsebench.problems import labelled
 from sparsebench.problems.labelled import Labelled, Parts, load_labelled, scaled, split
 from sparsebench.report import figures, task_tables
@@ -322,7 +333,7 @@ def test_the_descent_of_tdsc_lowers_the_loss_and_keeps_atoms_in_the_ball(small):
 
 TASK = Task("digits", 20, l1_weight=0.4, penalty=0.05)
 TEACHING = classification.Teaching(
-    Schedule(rate=3e-3, epochs=20), 3e-3, 5, Descent(3.0, 15, 50), 1e-3
+    Schedule(rate=3e-3, epochs=20), dense_rate=3e-3, pretraining=5, descent=Descent(3.0, 15, 50)
 )
 
 
@@ -333,7 +344,6 @@ def classified():
     methods += [Method("untrained deep l0", 0, 2), Method("deep l0", 0, 2)]
     methods += [Method("untrained deep M-sparse", 6, 2), Method("deep M-sparse", 6, 2)]
     methods += [Method("tuned lista", 0, 2), Method("dense"), Method("linear on pixels")]
-    from dataclasses import replace
 
     return {
         method.kind: [classify(replace(TASK, seed=seed), method, TEACHING) for seed in range(2)]
@@ -398,6 +408,30 @@ def test_a_classifier_that_says_one_thing_is_said_to_have_collapsed(monkeypatch)
     assert float(found["error"]) == pytest.approx(90, abs=1)
 
 
+@pytest.mark.parametrize("kind", ["deep l0", "deep M-sparse", "tuned lista"])
+def test_a_regressor_comes_near_the_codes_of_its_problem(kind):
+    """By half of the untrained distance, to codes found without the package's own."""
+    ready = prepared(TASK)
+    method = Method(kind, 6 * (kind == "deep M-sparse"), 2)
+    inside = encoder(TASK, ready, method)
+    x, D, step = ready.X.astype(float), ready.D, ready.step
+    z = ready.codes["l1"].astype(float)
+    for _ in range(2000 if kind != "tuned lista" else 0):
+        z = z + step * (x - z @ D.T) @ D
+        kept = np.abs(z) >= np.sqrt(2 * TASK.penalty * step)
+        if kind == "deep M-sparse":
+            kept = np.abs(z) >= np.sort(np.abs(z), axis=1)[:, -6, None]
+        z = z * kept
+    targets = z / np.sqrt(step)
+
+    def distance():
+        return np.square(outputs(inside, ready.X) - targets)[ready.parts.test].sum()
+
+    before = distance()
+    regress(inside, TASK, ready, method, Schedule(rate=3e-3, epochs=20), None)
+    assert distance() < 0.5 * before
+
+
 # Clustering.
 
 
@@ -419,7 +453,9 @@ def subspaces(monkeypatch):
     prepared.cache_clear()
 
 
-LEARNT = clustering.Teaching(Schedule(rate=1e-3, epochs=20, batch=64), descent=Descent(0.01, 2, 40))
+LEARNT = clustering.Teaching(
+    Schedule(rate=1e-3, epochs=10, batch=64), pretraining=10, descent=Descent(0.01, 2, 40)
+)
 CLUSTERERS = [Method(kind) for kind in ("joint", "spectral", "k-means on pixels")]
 CLUSTERERS += [Method("graph network", 0, 4), Method("deep l0", 0, 2)]
 CLUSTERERS += [Method("deep M-sparse", 3, 2), Method("untrained deep l0", 0, 2)]
@@ -439,7 +475,6 @@ def test_a_planted_collapse_is_caught(subspaces, monkeypatch):
     monkeypatch.setattr(
         clustering, "_start", lambda codes, c, seed, how: (np.zeros((2, 12)), np.array([9.0, -9]))
     )
-    from dataclasses import replace
 
     found = cluster(subspaces, Method("deep l0", 0, 2), replace(LEARNT, balance=0.0))
     assert float(found["clusters"]) == 1 and float(found["collapsed"]) == 1

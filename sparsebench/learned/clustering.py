@@ -44,7 +44,7 @@ from sparsebench.learned.tasks import (
     prepared,
     regress,
 )
-from sparsebench.learned.training import Loss, epochs
+from sparsebench.learned.training import Examples, Loss, epochs, squared_error
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -61,6 +61,8 @@ CONTROLS = (
 TRAINED = ("joint", "graph network", "deep l0", "deep M-sparse")
 _NEIGHBOURS = 5
 _STARTS = 10
+# Steps of an epoch, all samples each, in which the graph network is a regressor.
+_GRAPH_STEPS = 5
 # A clustering has collapsed when at most this share of its clusters have samples.
 _COLLAPSED = 0.5
 
@@ -75,7 +77,7 @@ class Teaching:
         Of the encoders.
     pretraining : int
         Epochs in which encoders are first trained as regressors of the codes of their problems; 0
-        for none. The graph network is not.
+        for none.
     regression_rate : float
         Their rate.
     entropy, balance : float
@@ -261,21 +263,16 @@ def _encoded(
 ) -> tuple[Places, Floats, bool]:
     """Train an encoder with its linear layer to cluster."""
     schedule, count = teaching.schedule, len(ready.X)
+    inside: Encoder
+    first = Schedule(rate=teaching.regression_rate, epochs=teaching.pretraining)
     if method.kind == "graph network":
-        graph = neighbours(ready.X).tocoo()
-        places = torch.tensor(np.vstack(graph.coords))
-        values = torch.tensor(graph.data, dtype=torch.float32)
-        sparse = torch.sparse_coo_tensor(places, values, graph.shape, check_invariants=True)
-        sparse = sparse.coalesce()
-        soft = Method("tuned lista", 0, method.stages)
-        step = 1 / (1 / ready.step + 4 * teaching.graph)  # ||I - N|| is at most 2
-        more = {"graph": sparse, "pull": 2 * teaching.graph * step}
-        inside = encoder(task, ready, soft, step, of=GraphEncoder, **more)
-        size = count  # the graph joins all samples
+        graphed = _graph_encoder(task, ready, method, teaching)
+        inside, size = graphed, count
+        if teaching.pretraining:
+            _regress_graph(graphed, task, ready, first, teaching, checkpoint)
     else:
         inside, size = encoder(task, ready, method), min(schedule.batch, count)
         if teaching.pretraining:
-            first = Schedule(rate=teaching.regression_rate, epochs=teaching.pretraining)
             regress(inside, task, ready, method, first, checkpoint)
     torch.manual_seed(task.seed)
     network = Tuned(inside, task.p, ready.classes)
@@ -295,6 +292,46 @@ def _encoded(
         found = network(X).argmax(dim=1).numpy()
     losses = np.array([value - 1 for _, _, value in training.losses])
     return found, losses, bool(training.diverged)
+
+
+def _graph_encoder(task: Task, ready: Prepared, method: Method, teaching: Teaching) -> GraphEncoder:
+    """Return the graph network as it starts: iterations of its problem, whose step is shorter."""
+    graph = neighbours(ready.X).tocoo()
+    places = torch.tensor(np.vstack(graph.coords))
+    values = torch.tensor(graph.data, dtype=torch.float32)
+    sparse = torch.sparse_coo_tensor(places, values, graph.shape, check_invariants=True)
+    step = _graph_step(ready, teaching)
+    more = {"graph": sparse.coalesce(), "pull": 2 * teaching.graph * step}
+    soft = Method("tuned lista", 0, method.stages)
+    found = encoder(task, ready, soft, step, of=GraphEncoder, **more)
+    assert isinstance(found, GraphEncoder)
+    return found
+
+
+def _graph_step(ready: Prepared, teaching: Teaching) -> float:
+    return 1 / (1 / ready.step + 4 * teaching.graph)  # ||I - N|| is at most 2
+
+
+def _regress_graph(
+    inside: GraphEncoder,
+    task: Task,
+    ready: Prepared,
+    schedule: Schedule,
+    teaching: Teaching,
+    checkpoint: Path | None,
+) -> None:
+    """Train the graph network to predict the codes that the graph joins, all in every step."""
+    graph = neighbours(ready.X) if teaching.graph else None
+    l2 = 2 * teaching.graph or teaching.l2
+    codes = graph_codes(ready.D, ready.X.astype(float), task.l1_weight, l2, graph)
+    root = np.sqrt(_graph_step(ready, teaching))
+    whole = torch.from_numpy(ready.X), torch.from_numpy((codes / root).astype(np.float32))
+    path = checkpoint and checkpoint.with_suffix(".regressor.pt")
+
+    def batch(step: int) -> Examples:
+        return whole
+
+    fit(inside, batch, _GRAPH_STEPS, whole, schedule, squared_error, task.seed, path)
 
 
 def _start(codes: Floats, clusters: int, seed: int, teaching: Teaching) -> tuple[Floats, Floats]:

@@ -322,9 +322,10 @@ def fit(
     checkpoint: Path | None = None,
 ) -> Training:
     """Train by a schedule; the weights kept are those of the least validation loss."""
+    depth = network.depth if isinstance(network, Encoder) else 0
     phases = [
         Phase(
-            0,
+            depth,
             0,
             factor * schedule.rate,
             max(1, round(share * schedule.epochs)) * steps_an_epoch,
