@@ -262,7 +262,7 @@ CLASSIFICATION: dict[str, dict[str, Any]] = {
 CLUSTERING: dict[str, dict[str, Any]] = {
     "quick": {"seeds": {"digits": 5}, "ps": (64,), "sizes": (10, 20, 30), "stages": (2, 3, 4)},
     "sensitivity": {
-        "seeds": {"digits": 5},
+        "seeds": {"digits": 3},
         "ps": (64,),
         "sizes": (20,),
         "variants": tuple(TASK_VARIANTS["clustering"]),
