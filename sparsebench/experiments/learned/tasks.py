@@ -219,6 +219,8 @@ class TaskComparison:
             descent["epochs"] = min(descent["epochs"], self.epochs)
         if self.task == "classification":
             settings["pretraining"] = max(settings["epochs"] // 2, 1)
+        elif self.epochs:
+            settings["pretraining"] = self.epochs
         schedule_fields = ("optimiser", "rate", "epochs", "phases", "batch")
         both = settings | changed
         schedule = {name: both.pop(name) for name in schedule_fields if name in both}
