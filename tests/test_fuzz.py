@@ -377,6 +377,13 @@ COMMANDS = {
         *("--preset", "--images", "--p", "--size", "--seeds", "--epochs", "--training", "--test"),
         "--jobs",
     ),
+    ("classification",): (
+        *("--preset", "--data", "--p", "--size", "--stages", "--seeds", "--epochs", "--training"),
+        *("--test", "--jobs"),
+    ),
+    ("clustering",): (
+        *("--preset", "--data", "--p", "--size", "--stages", "--seeds", "--epochs", "--jobs"),
+    ),
     ("study", "noise", "--preset", "quick", "-j", "1"): ("--preset", "--seed", "--time-limit"),
     ("compare", "omp", "htp"): ("--by", "--device", "--precision", "--plugin"),
     ("unrolling", *TRAINING, "--networks", "alista"): (

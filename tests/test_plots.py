@@ -292,7 +292,7 @@ ytick.minor.visible: True
 """
 EVERY_KIND = (
     "thresholds,distances,instance,exploration,full-grid,encoders,encoders-sensitivity,"
-    "history,noise-level,budget,unrolling"
+    "classification,clustering,history,noise-level,budget,unrolling"
 )
 DRAW = """
 import sys

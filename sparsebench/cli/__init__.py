@@ -8,4 +8,13 @@ from sparsebench.cli.application import run
 
 # The help names the commands in this order.
 # isort: off
-from sparsebench.cli import diagrams, instances, recovery, listing, encoders, studies, training
+from sparsebench.cli import (
+    diagrams,
+    instances,
+    recovery,
+    listing,
+    encoders,
+    tasks,
+    studies,
+    training,
+)

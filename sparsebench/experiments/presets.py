@@ -153,6 +153,130 @@ ENCODERS: dict[str, dict[str, Any]] = {
     },
 }
 
+#: What each labelled data set is learnt with, as the validation parts of pilots with the first
+#: seed chose it, of clusterings the digits alone: the weight of the l1 norm and lambda, for
+#: features of variance 1; Adam's rates and the epochs of the networks; the descent of TDSC and of
+#: the joint method.
+TASK_DATA: dict[str, dict[str, Any]] = {
+    "digits": {
+        "l1_weight": 0.4,
+        "penalty": 0.05,
+        "classification": {
+            "rate": 1e-3,
+            "dense_rate": 3e-3,
+            "epochs": 40,
+            "descent_rate": 1.0,
+            "descent_epochs": 20,
+            "descent_batch": 100,
+        },
+        "clustering": {
+            "rate": 3e-4,
+            "epochs": 60,
+            "descent_rate": 0.1,
+            "descent_epochs": 5,
+            "descent_batch": 128,
+        },
+    },
+    "mnist": {
+        "l1_weight": 2.8,
+        "penalty": 0.5,
+        "classification": {
+            "rate": 3e-4,
+            "dense_rate": 3e-3,
+            "epochs": 8,
+            "descent_rate": 1.0,
+            "descent_epochs": 2,
+            "descent_batch": 200,
+        },
+    },
+    "indian-pines": {
+        "l1_weight": 0.4,
+        "penalty": 0.05,
+        "classification": {
+            "rate": 1e-3,
+            "dense_rate": 3e-3,
+            "epochs": 60,
+            "descent_rate": 1.0,
+            "descent_epochs": 20,
+            "descent_batch": 100,
+        },
+    },
+    "coil20": {
+        "l1_weight": 1.6,
+        "penalty": 0.8,
+        "clustering": {
+            "rate": 3e-4,
+            "epochs": 60,
+            "descent_rate": 0.01,
+            "descent_epochs": 5,
+            "descent_batch": 128,
+        },
+    },
+}
+TASK_DATA["pie"] = TASK_DATA["coil20"]
+
+#: What the sensitivity runs of `classification` and `clustering` change: factors of l1_weight and
+#: penalty and other options of the data, and of the training.
+TASK_VARIANTS: dict[str, dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
+    "classification": {
+        "default": ({}, {}),
+        "lambda / 10": ({"penalty": 0.1}, {}),
+        "lambda x 10": ({"penalty": 10.0}, {}),
+        "published theta, lambda^½": ({"proximal": False}, {}),
+        "l1 weight / 2": ({"l1_weight": 0.5}, {}),
+        "l1 weight x 2": ({"l1_weight": 2.0}, {}),
+        "regressors first": ({}, {"regress_all": True}),
+        "rate x 3": ({}, {"rate": 3e-3, "descent_rate": 3.0}),
+        "rate / 3": ({}, {"rate": 3e-4, "descent_rate": 0.3}),
+        "sigma .2 throughout": ({}, {"phases": ((0.5, 1.0, 0.2), (0.5, 0.1, 0.2))}),
+        "sigma .02 throughout": ({}, {"phases": ((0.5, 1.0, 0.02), (0.5, 0.1, 0.02))}),
+        "constant rate": ({}, {"phases": ((0.75, 1.0, 0.2), (0.25, 1.0, 0.02))}),
+        "SGD .01": ({}, {"optimiser": "sgd", "rate": 0.01}),
+    },
+    "clustering": {
+        "default": ({}, {}),
+        "no regression first": ({}, {"pretraining": 0}),
+        "no balance": ({}, {"balance": 0.0}),
+        "no entropy": ({}, {"entropy": 0.0}),
+        "random start": ({}, {"start": "random"}),
+        "random start, no balance": ({}, {"start": "random", "balance": 0.0}),
+        "surer start": ({}, {"sureness": 0.1}),
+        "less sure start": ({}, {"sureness": 0.6}),
+        "no graph": ({}, {"graph": 0.0}),
+        "graph x 4": ({}, {"graph": 20.0}),
+        "lambda / 10": ({"penalty": 0.1}, {}),
+        "l1 weight x 2": ({"l1_weight": 2.0}, {}),
+        "rate x 3": ({}, {"rate": 1e-3, "descent_rate": 0.3}),
+    },
+}
+
+#: Settings of `classification` and `clustering`: p, M and K = 2 of `paper` are given (Wang, Ling
+#: and Huang, AAAI 2016); the seeds of each data set are ours.
+CLASSIFICATION: dict[str, dict[str, Any]] = {
+    "quick": {"seeds": {"digits": 5}, "ps": (32, 64), "sizes": (5, 10, 20), "stages": (2, 3, 4)},
+    "sensitivity": {
+        "seeds": {"digits": 5},
+        "ps": (32,),
+        "sizes": (10,),
+        "variants": tuple(TASK_VARIANTS["classification"]),
+    },
+    "paper": {
+        "seeds": {"mnist": 5, "indian-pines": 10},
+        "ps": (128, 256, 512),
+        "sizes": (10, 20, 30),
+    },
+}
+CLUSTERING: dict[str, dict[str, Any]] = {
+    "quick": {"seeds": {"digits": 5}, "ps": (64,), "sizes": (10, 20, 30), "stages": (2, 3, 4)},
+    "sensitivity": {
+        "seeds": {"digits": 3},
+        "ps": (64,),
+        "sizes": (20,),
+        "variants": tuple(TASK_VARIANTS["clustering"]),
+    },
+    "paper": {"seeds": {"coil20": 5, "pie": 5}, "ps": (128, 256, 512), "sizes": (10, 20, 30)},
+}
+
 #: Seconds a solve may take, in every preset.
 TIME_LIMIT = 60.0
 

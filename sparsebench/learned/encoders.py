@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from sparsebench.learned.dictionary_learning import l1_objective
 from sparsebench.learned.networks import DenseEncoder, PairNetwork
 from sparsebench.learned.optimal_codes import Rule, hard_codes, l1_codes, squared_norm
-from sparsebench.learned.training import Phase, Training, train
+from sparsebench.learned.training import Phase, Training, epochs, train
 from sparsebench.problems import images
 from sparsebench.seeding import generator
 from sparsebench.types import Dictionary, InputError, check_whole
@@ -299,7 +299,7 @@ def compare(
     with torch.no_grad():
         estimates = torch.cat([built(part) for part in inputs.split(_TIMED)])
         measured |= errors(estimates.numpy(), targets.numpy())
-        measured |= _timed(built, inputs)
+        measured |= timed(built, inputs)
     return measured
 
 
@@ -336,15 +336,6 @@ def _teach(
     count = len(inputs) - len(inputs) // _VALIDATION
     epoch = -(-count // teaching.batch)
 
-    @lru_cache(maxsize=1)
-    def order(turn: int) -> NDArray[np.int64]:
-        return np.random.default_rng((seed, turn)).permutation(count)
-
-    def batch(step: int) -> tuple[Tensor, Tensor]:
-        turn, place = divmod(step, epoch)
-        rows = torch.from_numpy(order(turn)[place * teaching.batch : (place + 1) * teaching.batch])
-        return inputs[rows], targets[rows]
-
     phases = [
         Phase(
             method.stages,
@@ -359,7 +350,7 @@ def _teach(
     return train(
         built,
         phases,
-        batch,
+        epochs(inputs[:count], targets[:count], teaching.batch, seed),
         (inputs[count:], targets[count:]),
         seed=seed,
         optimiser=teaching.optimiser,
@@ -368,7 +359,7 @@ def _teach(
     )
 
 
-def _timed(built: nn.Module, inputs: Tensor) -> dict[str, float]:
+def timed(built: nn.Module, inputs: Tensor) -> dict[str, float]:
     """Return the seconds of 1,000 codes at once, and one after the other: best of three."""
     several, one, few = inputs[:_TIMED], inputs[:1], 50
     return {

@@ -150,7 +150,10 @@ class PairNetwork(Unrolled):
     def stage(self, t: int, z: Tensor, previous: Tensor, y: Tensor) -> Tensor:
         """Return h(W y + S z)."""
         i = min(t, len(self.W) - 1)
-        u = y @ self.W[i].T + z @ self.S[i].T
+        return self.shrunk(y @ self.W[i].T + z @ self.S[i].T, i)
+
+    def shrunk(self, u: Tensor, i: int = 0) -> Tensor:
+        """Return h(u) with the thresholds i."""
         if self.shrink == "soft":
             return soft(u, self.theta[i])
         if self.shrink == "helu":

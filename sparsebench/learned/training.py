@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,8 +25,9 @@ from sparsebench.seeding import digest
 from sparsebench.system.folders import written_whole
 from sparsebench.types import InputError
 
-#: Signals (B, m) with their codes (B, n).
+#: Signals (B, m) with their codes (B, n), or whatever else the loss compares an output with.
 Examples = tuple[Tensor, Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
 Losses = list[tuple[int, int, float]]
 
 # Training has diverged when the validation loss exceeds the best one by this factor.
@@ -109,6 +111,22 @@ def squared_error(codes: Tensor, target: Tensor) -> Tensor:
     return (codes - target).square().sum(-1).mean()
 
 
+def epochs(signals: Tensor, targets: Tensor, batch: int, seed: int) -> Callable[[int], Examples]:
+    """Return the batch of every step: all examples in turn, in a new order each time."""
+    steps = -(-len(signals) // batch)
+
+    @lru_cache(maxsize=1)
+    def order(turn: int) -> NDArray[np.int64]:
+        return np.random.default_rng((seed, turn)).permutation(len(signals))
+
+    def examples(step: int) -> Examples:
+        turn, place = divmod(step, steps)
+        rows = torch.from_numpy(order(turn)[place * batch : (place + 1) * batch])
+        return signals[rows], targets[rows]
+
+    return examples
+
+
 def train(
     network: nn.Module,
     phases: Sequence[Phase],
@@ -117,6 +135,7 @@ def train(
     *,
     seed: int = 0,
     optimiser: Literal["adam", "sgd"] = "adam",
+    loss: Loss = squared_error,
     check_every: int = 50,
     checkpoint: Path | None = None,
     enough: Callable[[Losses], bool] = lambda losses: False,
@@ -132,12 +151,14 @@ def train(
     network : Module
     phases : sequence of Phase
     batch : callable
-        Signals (B, m) and target codes (B, n) of a step, counted over all phases; a pure function.
+        Signals (B, m) and targets of a step, counted over all phases; a pure function.
     validation : tuple of Tensor
-        Signals and target codes on which phases end and weights are chosen.
+        Signals and targets on which phases end and weights are chosen.
     seed : int
         Of dropout.
     optimiser : {"adam", "sgd"}
+    loss : callable
+        Of outputs and targets; the squared error of codes by default.
     check_every : int
         Steps between two looks at the validation set.
     checkpoint : Path, optional
@@ -156,7 +177,8 @@ def train(
     if checkpoint is not None and checkpoint.exists():
         state.load(checkpoint, network)
     for phase in phases[state.phase :]:
-        for now in _steps(network, phase, state, batch, validation, (seed, check_every), optimiser):
+        how = seed, check_every, optimiser, loss
+        for now in _steps(network, phase, state, batch, validation, how):
             report(state.phase, state.step, now)
             if checkpoint is not None:
                 state.save(checkpoint, network)
@@ -201,17 +223,16 @@ def _steps(
     state: _State,
     batch: Callable[[int], Examples],
     validation: Examples,
-    rhythm: tuple[int, int],
-    optimiser: str,
+    how: tuple[int, int, str, Loss],
 ) -> Iterator[float]:
     """Take the steps of a phase; yield the validation loss at every check."""
-    seed, check_every = rhythm
+    seed, check_every, optimiser, loss_of = how
     # What a loss does not depend on has no gradient and is left as it is.
     stepper: torch.optim.Optimizer = _OPTIMISERS[optimiser](network.parameters(), lr=phase.rate)
     if state.optimiser is not None:
         stepper.load_state_dict(state.optimiser)
     else:
-        state.best = _validate(network, phase, validation)
+        state.best = _validate(network, phase, validation, loss_of)
         state.losses.append((state.phase, 0, state.best))
         state.best_weights = copy.deepcopy(network.state_dict())
         if phase.depth != state.depth or state.best < state.least:
@@ -221,17 +242,18 @@ def _steps(
         # `torch.manual_seed` writes down the stack of its caller for every kind of device.
         torch.default_generator.manual_seed(_seed_of_step(seed, state.total))
         network.train()
-        if isinstance(network, Unrolled):
-            network.sigma = phase.sigma
+        for part in network.modules():
+            if isinstance(part, Unrolled):
+                part.sigma = phase.sigma
         signals, target = batch(state.total)
-        loss = squared_error(_codes(network, phase, signals), target)
+        loss = loss_of(_codes(network, phase, signals), target)
         stepper.zero_grad()
         loss.backward()
         stepper.step()
         state.step, state.total = state.step + 1, state.total + 1
         if state.step % check_every and state.step < phase.steps and bool(loss.isfinite()):
             continue
-        now = _validate(network, phase, validation)
+        now = _validate(network, phase, validation, loss_of)
         state.losses.append((state.phase, state.step, now))
         state.optimiser = stepper.state_dict()
         if not now <= _DIVERGED * state.best:
@@ -265,11 +287,11 @@ def _codes(network: nn.Module, phase: Phase, signals: Tensor) -> Tensor:
     return codes
 
 
-def _validate(network: nn.Module, phase: Phase, validation: Examples) -> float:
+def _validate(network: nn.Module, phase: Phase, validation: Examples, loss: Loss) -> float:
     """Return the loss on the validation set as the network is used: with hard thresholds."""
     network.eval()
     with torch.no_grad():
-        return float(squared_error(_codes(network, phase, validation[0]), validation[1]))
+        return float(loss(_codes(network, phase, validation[0]), validation[1]))
 
 
 class _State:

@@ -10,7 +10,16 @@ import pandas as pd
 from sparsebench.errors import InputError, nearest_name
 from sparsebench.experiments.levels import NOT_MONOTONE
 from sparsebench.experiments.studies import STUDIES
-from sparsebench.report import diagrams, exploration, isometry, learned, multiples, recovery, spikes
+from sparsebench.report import (
+    diagrams,
+    exploration,
+    isometry,
+    learned,
+    multiples,
+    recovery,
+    spikes,
+    tasks,
+)
 from sparsebench.report.picture import Picture
 from sparsebench.types import APPROXIMATE, AT_LEAST
 
@@ -19,6 +28,12 @@ def _encoder_summary(rows: pd.DataFrame) -> pd.DataFrame:
     from sparsebench.experiments.learned.encoders import summary  # a picture needs no workers
 
     return summary(rows)
+
+
+def _task_errors(rows: pd.DataFrame) -> pd.DataFrame:
+    from sparsebench.experiments.learned.tasks import labelled_errors
+
+    return labelled_errors(rows)
 
 
 _PRODUCTS = ("products with an m × n matrix", {"scale": "whole"})
@@ -34,6 +49,7 @@ _PICTURES: dict[str, Picture] = {
     "full-grid": multiples.FULL_GRID,
     "rip": isometry.RIP,
     **learned.pictures(_encoder_summary),
+    **tasks.pictures(_task_errors),
     "history": diagrams.HISTORY,
     **_STUDIES,
 }

@@ -60,6 +60,18 @@ def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[fl
     return mean, max(mean - half, 0.0), min(mean + half, 1.0)
 
 
+def student_interval(
+    values: ArrayLike, confidence: float = CONFIDENCE
+) -> tuple[float, float, float]:
+    """Return (mean, lower, upper) of independent values by Student's t; infinite for one value."""
+    sample = as_sample(values, 1)
+    mean, half = float(sample.mean()), np.inf
+    if sample.size > 1:
+        quantile = -float(scipy.special.stdtrit(sample.size - 1, tail(confidence)))
+        half = quantile * float(sample.std(ddof=1)) / np.sqrt(sample.size)
+    return mean, mean - half, mean + half
+
+
 def median_interval(
     values: ArrayLike, confidence: float = CONFIDENCE
 ) -> tuple[FloatArray, FloatArray, FloatArray]:

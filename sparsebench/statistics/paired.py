@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from sparsebench.statistics.intervals import CONFIDENCE, tail
+from sparsebench.statistics.intervals import CONFIDENCE, as_sample, tail
 from sparsebench.statistics.thresholds import Threshold, trial_influences
 from sparsebench.types import check_whole
 
@@ -89,3 +89,14 @@ def mcnemar(only_first: int, only_second: int) -> float:
     both = check_whole("only_first", only_first, 0, sys.maxsize)
     both += check_whole("only_second", only_second, 0, sys.maxsize)
     return float(scipy.stats.binomtest(only_first, both).pvalue) if both else 1.0
+
+
+def merged_p_value(p_values: ArrayLike) -> float:
+    """Return one p-value of several, whatever their dependence: twice their median, at most 1.
+
+    References
+    ----------
+    Rüger, Metrika 25, 1978, doi:10.1007/BF02204362; Vovk and Wang, Biometrika 107, 2020,
+    doi:10.1093/biomet/asaa027.
+    """
+    return min(1.0, 2 * float(np.median(as_sample(p_values, 1))))

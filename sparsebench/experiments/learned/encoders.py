@@ -8,14 +8,12 @@ Wang, Ling and Huang, Learning Deep l0 Encoders, AAAI 2016.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import scipy
 
 from sparsebench.environment import need
 from sparsebench.errors import InputError, nearest_name
@@ -23,7 +21,7 @@ from sparsebench.experiments.presets import VARIANTS
 from sparsebench.problems import images
 from sparsebench.run.pool import pool
 from sparsebench.seeding import digest
-from sparsebench.statistics import CONFIDENCE
+from sparsebench.statistics import COLUMNS, student_interval
 from sparsebench.system.folders import cache_folder
 
 if TYPE_CHECKING:  # torch is loaded when something runs
@@ -231,24 +229,16 @@ def method_names(rows: pd.DataFrame) -> list[str]:
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Return mean and Student's 95 % interval over seeds, clipped at 0, of every metric."""
     names = ["images", "m", "n", "variant", "problem", "start", "method", "stages", "metric"]
+    found = over_seeds(rows, names)
+    return found.assign(lower=found["lower"].clip(lower=0.0))
+
+
+def over_seeds(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Return mean, Student's 95 % interval and number of the values of equal names."""
     answer = []
     for key, part in rows.groupby(names, sort=False):
-        values = part["value"].to_numpy(float)
-        mean, half = values.mean(), math.inf
-        if len(values) > 1:
-            half = -scipy.special.stdtrit(len(values) - 1, (1 - CONFIDENCE) / 2) * values.std(
-                ddof=1
-            )
-            half /= math.sqrt(len(values))
-        answer.append(
-            dict(zip(names, key, strict=True))
-            | {
-                "estimate": mean,
-                "lower": max(mean - half, 0.0),
-                "upper": mean + half,
-                "trials": len(values),
-            }
-        )
+        estimates = dict(zip(COLUMNS, student_interval(part["value"]), strict=True))
+        answer.append(dict(zip(names, key, strict=True)) | estimates | {"trials": len(part)})
     return pd.DataFrame(answer)
 
 
