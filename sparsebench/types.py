@@ -34,7 +34,7 @@ _LARGE = 2**22
 _FEW_ATOMS = 2048
 # Atoms that are copied at once.
 _AT_ONCE = 64
-# Measurements, or atoms, up to which ||A||² is an eigenvalue of the smaller Gram matrix.
+# Measurements up to which, of any number of atoms, ||A||² is an eigenvalue of a Gram matrix.
 _DENSE_NORM = 1024
 # Entries of a vector whose squares are summed in less time than numpy is told to be silent.
 _SMALL = 2**10
@@ -162,7 +162,7 @@ class Dictionary:
     def squared_spectral_norm(self) -> float:
         """The largest eigenvalue of AᵀA, written L or ||A||² in step rules."""
         m, n = self.shape
-        if min(m, n) > _DENSE_NORM:
+        if min(m, n) > _DENSE_NORM and max(m, n) > _FEW_ATOMS:
             return largest_squared_singular_value(self.matrix)
         small = self.gram if n <= m else self.matrix @ self.matrix.T
         last = small.shape[0] - 1
