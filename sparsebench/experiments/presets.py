@@ -183,7 +183,7 @@ TASK_DATA: dict[str, dict[str, Any]] = {
         "classification": {
             "rate": 3e-4,
             "dense_rate": 3e-3,
-            "epochs": 8,
+            "epochs": 6,
             "descent_rate": 1.0,
             "descent_epochs": 2,
             "descent_batch": 200,
@@ -267,7 +267,7 @@ CLASSIFICATION: dict[str, dict[str, Any]] = {
     },
 }
 CLUSTERING: dict[str, dict[str, Any]] = {
-    "quick": {"seeds": {"digits": 5}, "ps": (64,), "sizes": (10, 20, 30), "stages": (2, 3, 4)},
+    "quick": {"seeds": {"digits": 3}, "ps": (64,), "sizes": (10, 20, 30), "stages": (2, 3, 4)},
     "sensitivity": {
         "seeds": {"digits": 3},
         "ps": (64,),
