@@ -330,7 +330,7 @@ def test_a_matplotlibrc_changes_no_pixel(tmp_path):
         subprocess.run(words, check=True, env=environment)
         pictures.append({path.name: path.read_bytes() for path in folder.glob("*.png")})
     plain, hostile = pictures
-    assert len(plain) == 14
+    assert len(plain) == 16
     assert [name for name in plain if plain[name] != hostile[name]] == []
 
 
