@@ -613,7 +613,7 @@ def test_bad_input_is_one_line(command, arguments, words, tmp_path, monkeypatch)
     ("text", "words"),
     [
         ("def f(x): pass", "defines no function (A, y, k)"),
-        ("def f(A, y): pass", "bad.py: f takes (A, y), not (A, y, k)"),
+        ("def f(A, y): pass", "bad.py: line 1: f takes (A, y), not (A, y, k)"),
         ("def f(A, y, s=3): pass", "f takes (A, y, s), not (A, y, k)"),
         ("def f(A, y, *, k): pass", "f takes (A, y), not (A, y, k)"),
         ("this is no python", "failed to load: SyntaxError"),

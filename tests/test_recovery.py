@@ -9,6 +9,7 @@ import scipy.io
 from pages import check_columns
 from typer.testing import CliRunner
 
+from sparsebench import registry
 from sparsebench.cli.application import app
 from sparsebench.experiments import recovery
 from sparsebench.problems.files import read_signals
@@ -30,7 +31,10 @@ def noisy(clean, snr, seed=0):
 
 @pytest.fixture(autouse=True)
 def apart(tmp_path, monkeypatch):
+    """Each test has a working folder of its own, and leaves nothing registered."""
     monkeypatch.chdir(tmp_path)
+    yield
+    registry.forget_plugins(but=[])
 
 
 def run(*words):
