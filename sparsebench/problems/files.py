@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,10 @@ def _read(file: Path, variable: str) -> tuple[FloatArray, tuple[str, ...]]:
     if variable and file.suffix.lower() not in (".npz", ".mat"):
         raise InputError(f"{file} holds one matrix: it has no variable {variable!r}")
     try:
-        found, labels = reader(file, variable)
+        with warnings.catch_warnings():
+            # Of which kind a sparse matrix is: it is made dense.
+            warnings.filterwarnings("ignore", "The default value for `spmatrix`")
+            found, labels = reader(file, variable)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # of whatever library reads it
