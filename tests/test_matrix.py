@@ -1,6 +1,8 @@
 """Dictionaries in files: read alike from every format, or refused in one line."""
 
 import importlib.util
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -173,6 +175,17 @@ def test_columns_that_are_one_atom_are_named(tmp_path):
         UserWarning, match=r"columns 'copy' \(40\), 'other' \(41\) are the same atom"
     ):
         choose_problem("matrix[file=A.csv]")
+
+
+def test_a_command_says_which_columns_are_one_atom():
+    np.save("A.npy", np.hstack([VALUES, 2 * VALUES[:, :1]]))
+    words = "support-distance -p matrix[file=A.npy] -a omp --ks 2 --trials 2 -j 1 -o r".split()
+    ran = subprocess.run(
+        [sys.executable, "-m", "sparsebench", *words], capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("the same atom") == 1
+    assert "warning: A.npy: column 40 is the same atom as another" in ran.stderr
 
 
 def test_rows_are_drawn_anew_in_every_trial(tmp_path):

@@ -143,18 +143,19 @@ def problem_named(text: str, given: dict[str, Any] | None = None) -> ProblemChoi
     from sparsebench import problems as problems  # registers them
     from sparsebench.registry import choose_problem
 
-    return choose_problem(text, given)
+    with warnings.catch_warnings(record=True) as caught:  # of a matrix that is read
+        warnings.simplefilter("always")
+        chosen = choose_problem(text, given)
+    for warning in caught:
+        console.err.print(f"warning: {warning.message}", soft_wrap=True)
+    return chosen
 
 
 def atoms(n: int | None, problem: ProblemChoice, default: int) -> int:
     """Check a number of atoms, by default that of the problem's own matrix or of the preset."""
     from sparsebench.problems import stated_atoms
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        own = stated_atoms(problem)
-    for warning in caught:
-        console.err.print(f"warning: {warning.message}", soft_wrap=True)
+    own = stated_atoms(problem)
     if own is not None and n not in (None, own):
         raise InputError(f"{problem.label} has {own} atoms: leave out --n, or say --n {own}")
     return at_least_one("--n", n, default if own is None else own)
