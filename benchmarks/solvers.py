@@ -131,3 +131,27 @@ class Large:
 
     def peakmem_solve(self, name):
         sparsebench.solve(name, self.A, self.y, self.k)
+
+
+class Complex:
+    """Seconds of a solve of complex numbers: m random rows of the Fourier transform."""
+
+    params = [["omp", "sp", "htp", "iht", "els", "sea", "fista", "amp", "sbl"]]
+    param_names = ["algorithm"]
+    version = "1"
+    rounds = 2
+    repeat = (3, 8, 1.0)
+    sample_time = 0.02
+    warmup_time = 0.02
+    timeout = 120
+
+    def setup(self, name):
+        try:
+            instance = sparsebench.draw("fourier", m=250, n=500, k=40)
+        except sparsebench.InputError as error:
+            raise NotImplementedError(f"not in this commit: {error}") from None
+        self.dictionary, self.y = instance.dictionary, instance.y
+        _solve(name, self.dictionary, self.y, 40)
+
+    def time_solve(self, name):
+        sparsebench.solve(name, self.dictionary, self.y, 40)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sparsebench import batched as batched
     from sparsebench.errors import InputError as InputError
+    from sparsebench.experiments.recovery import recover as recover
     from sparsebench.problems.drawing import draw as draw
     from sparsebench.registry.catalogue import algorithms as algorithms
     from sparsebench.registry.declaring import algorithm as algorithm
@@ -38,6 +39,7 @@ _HOMES = {
     "Instance": "types",
     "load_plugin": "registry",
     "problem": "registry",
+    "recover": "experiments.recovery",
     "Result": "types",
     "solve": "solvers",
     "Status": "types",

@@ -81,8 +81,8 @@ def _vectors(x_true: ArrayLike, x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any
         raise InputError(
             f"x_true and x must have one shape (n,), not {true.shape} and {found.shape}"
         )
-    if true.dtype.kind not in "biuf" or found.dtype.kind not in "biuf":
-        raise InputError("x_true and x must hold real numbers")
+    if true.dtype.kind not in "biufc" or found.dtype.kind not in "biufc":
+        raise InputError("x_true and x must hold numbers")
     return true, found
 
 
@@ -103,7 +103,7 @@ def relative_error(x_true: ArrayLike, x: ArrayLike) -> float:
     true, found = _vectors(x_true, x)
     if not true.any():
         raise InputError("the relative error to x = 0 is undefined")
-    return _ratio(np.subtract(found, true, dtype=np.float64), true)
+    return _ratio(np.subtract(found, true, dtype=np.result_type(found, true, np.float64)), true)
 
 
 def relative_residual(A: ArrayLike, y: ArrayLike, x: ArrayLike) -> float:
@@ -114,9 +114,10 @@ def relative_residual(A: ArrayLike, y: ArrayLike, x: ArrayLike) -> float:
             f"A (m, n), y (m,) and x (n,) do not fit together: their shapes are {matrix.shape}, "
             f"{signal.shape} and {estimate.shape}"
         )
-    if any(array.dtype.kind not in "biuf" for array in (matrix, signal, estimate)):
-        raise InputError("A, y and x must hold real numbers")
-    residual = np.subtract(signal, matrix @ estimate, dtype=np.float64)
+    if any(array.dtype.kind not in "biufc" for array in (matrix, signal, estimate)):
+        raise InputError("A, y and x must hold numbers")
+    image = matrix @ estimate
+    residual = np.subtract(signal, image, dtype=np.result_type(signal, image, np.float64))
     if not residual.any():
         return 0.0
     return _ratio(residual, signal) if signal.any() else math.inf
@@ -130,7 +131,7 @@ def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> float:
         return above / below
     if not part.any():
         return 0.0
-    part, whole = part.astype(np.float64), whole.astype(np.float64)
+    part, whole = (v.astype(np.result_type(v, np.float64)) for v in (part, whole))
     tops = float(np.abs(part).max()), float(np.abs(whole).max())
     above, below = float(np.linalg.norm(part / tops[0])), float(np.linalg.norm(whole / tops[1]))
     return above / below * (tops[0] / tops[1])

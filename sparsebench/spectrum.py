@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +18,15 @@ _BLOCK = 2**18
 _HIDDEN = math.log(1e19)
 
 
-def largest_squared_singular_value(matrix: NDArray[np.float64]) -> float:
+def largest_squared_singular_value(matrix: NDArray[Any]) -> float:
     """Return an upper bound of ||A||², at most a fifth too large; the same one at every call.
 
-    With S = A or Aᵀ, the smaller side first, the Lanczos vectors of S Sᵀ (those of the
+    With S = A or Aᵀ, the smaller side first, the Lanczos vectors of S Sᴴ (those of the
     bidiagonalisation of S) from a random u_1 (of a fixed seed; reorthogonalised) are
-    u_(i+1) = p_i(S Sᵀ) u_1, with p_i the orthonormal polynomials of the measure with the weight
-    (u_1ᵀv)² at each eigenvalue, v being its eigenvector. So (u_1ᵀv)² p_i(lambda)² <= ||u_(i+1)||²
+    u_(i+1) = p_i(S Sᴴ) u_1, with p_i the orthonormal polynomials of the measure with the weight
+    |u_1ᴴv|² at each eigenvalue, v being its eigenvector. So |u_1ᴴv|² p_i(lambda)² <= ||u_(i+1)||²
     = 1 for every eigenvalue lambda and every i. Beyond the Ritz values p_i grows: where it exceeds
-    1 / |u_1ᵀv|, no eigenvalue is. The bound is the smallest number above the Ritz values where some
+    1 / |u_1ᴴv|, no eigenvalue is. The bound is the smallest number above the Ritz values where some
     p_i exceeds 1e19. It holds if the start has more than 1e-19 of the top singular vector. A random
     one of 1e6 entries has less with a chance of 1e-16, and where it is orthogonal to it, rounding
     errors take its place.
@@ -37,17 +38,20 @@ def largest_squared_singular_value(matrix: NDArray[np.float64]) -> float:
     short = matrix if rows <= columns else matrix.T
     size = short.shape[0]
     rng = np.random.default_rng(0)
-    everything = float(np.einsum("ij,ij->", matrix, matrix))
+    everything = sum(
+        float(np.einsum("ij,ij->", part, part))
+        for part in ((matrix.real, matrix.imag) if matrix.dtype.kind == "c" else (matrix,))
+    )
     if everything == 0.0:
         return 0.0
-    basis = np.empty((min(_MOST_ITERATIONS, size) + 1, size))
+    basis = np.empty((min(_MOST_ITERATIONS, size) + 1, size), matrix.dtype)
     basis[0] = _unit(rng.standard_normal((size,)))
     diagonal: list[float] = []
     beside: list[float] = []
     negligible = np.finfo(float).eps * everything / size
     for i in range(basis.shape[0] - 1):
         left = _twice(short, basis[i])
-        diagonal.append(float(basis[i] @ left))
+        diagonal.append(float((basis[i].conj() @ left).real))
         left = _orthogonal(left, basis[: i + 1])
         after = float(np.linalg.norm(left))
         beside.append(max(after, negligible))
@@ -63,23 +67,23 @@ def largest_squared_singular_value(matrix: NDArray[np.float64]) -> float:
     return min(high * (1.0 + 1e-9), everything)
 
 
-def _twice(short: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return S Sᵀ v; every column of S is read once, some at a time, and is in the cache then."""
-    total = np.zeros(v.size)
+def _twice(short: NDArray[Any], v: NDArray[Any]) -> NDArray[Any]:
+    """Return S Sᴴ v; every column of S is read once, some at a time, and is in the cache then."""
+    total = np.zeros_like(v)
     width = max(_BLOCK // v.size, 1)
     for first in range(0, short.shape[1], width):
         part = short[:, first : first + width]
-        total += part @ (part.T @ v)
+        total += part @ (part.conj().T @ v)
     return total
 
 
-def _orthogonal(v: NDArray[np.float64], basis: NDArray[np.float64]) -> NDArray[np.float64]:
+def _orthogonal(v: NDArray[Any], basis: NDArray[Any]) -> NDArray[Any]:
     for _ in range(2):
-        v = v - (basis @ v) @ basis
+        v = v - (basis.conj() @ v) @ basis
     return v
 
 
-def _unit(v: NDArray[np.float64]) -> NDArray[np.float64]:
+def _unit(v: NDArray[Any]) -> NDArray[Any]:
     return v / (float(np.linalg.norm(v)) or 1.0)
 
 

@@ -51,16 +51,56 @@ def donoho_tanner_curve(deltas: np.ndarray) -> np.ndarray:
 
 
 @cache
-def minimax_threshold(delta: float) -> float:
-    """Return the minimax soft threshold, in units of the noise level, at undersampling delta = m/n.
+def complex_l1_limit(delta: float) -> float:
+    """Return the weak threshold rho = k/m of complex l1 minimisation at undersampling delta = m/n.
 
-    The parameter z of the Donoho-Tanner curve. No other threshold lets approximate message
-    passing succeed, whatever the amplitudes, up to a larger k/m.
+    The n -> infinity limit of the 50 % point of min Σ|x_i| subject to A x = y, with A complex
+    Gaussian and the phases of x uniform. It lies above the Donoho-Tanner curve: a modulus joins two
+    real numbers that are zero together.
+
+    With z the threshold, A = exp(-z²) - √pi z erfc(z) the risk at zero of the soft thresholding of
+    standard complex noise and 1 + z² that at infinity, it is the largest
+    (1 - A / delta) / (1 + z² - A) of all z.
 
     Parameters
     ----------
     delta : float
         Undersampling ratio m/n, 0 < delta < 1.
+
+    Raises
+    ------
+    InputError
+        If delta is outside (0, 1).
+
+    References
+    ----------
+    Maleki, Anitori, Yang and Baraniuk, "Asymptotic analysis of complex LASSO via complex
+    approximate message passing (CAMP)", IEEE Trans. Inf. Theory 59, 2013,
+    doi:10.1109/TIT.2013.2252232.
+    """
+    z = minimax_threshold(delta, True)
+    at_zero, _ = _complex_risk_at_zero(z)
+    return (1 - at_zero / delta) / (1 + z * z - at_zero)
+
+
+def l1_limit(delta: float, complex_numbers: bool) -> float:
+    """Return `complex_l1_limit` or `donoho_tanner`."""
+    return complex_l1_limit(delta) if complex_numbers else donoho_tanner(delta)
+
+
+@cache
+def minimax_threshold(delta: float, complex_numbers: bool = False) -> float:
+    """Return the minimax soft threshold, in units of the noise level, at undersampling delta = m/n.
+
+    The parameter z of the Donoho-Tanner curve, or of `complex_l1_limit`. No other threshold lets
+    approximate message passing succeed, whatever the amplitudes, up to a larger k/m.
+
+    Parameters
+    ----------
+    delta : float
+        Undersampling ratio m/n, 0 < delta < 1.
+    complex_numbers : bool
+        Whether A and x are complex.
 
     Raises
     ------
@@ -77,6 +117,9 @@ def minimax_threshold(delta: float) -> float:
     from scipy.optimize import brentq
 
     def excess(z: float) -> float:
+        if complex_numbers:
+            at_zero, fall = _complex_risk_at_zero(z)
+            return at_zero + fall * (1 + z * z - at_zero) / (2 * z + fall) - delta
         return 2 * _density(z) / (z + 2 * (_density(z) - z * _tail(z))) - delta
 
     return float(brentq(excess, 1e-12, 30.0, xtol=1e-14))
@@ -343,6 +386,12 @@ def _subsets(n: int, size: int) -> Iterator[IntArray]:
 def _density(z: float) -> float:
     """Return the standard normal density."""
     return math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+
+
+def _complex_risk_at_zero(z: float) -> tuple[float, float]:
+    """Return E max(|Z| - z, 0)² for standard complex normal Z, and minus its derivative."""
+    fall = math.sqrt(math.pi) * math.erfc(z)
+    return math.exp(-z * z) - z * fall, fall
 
 
 def _tail(z: float) -> float:

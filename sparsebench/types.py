@@ -21,6 +21,7 @@ from sparsebench.errors import check_whole as check_whole
 from sparsebench.spectrum import largest_squared_singular_value
 from sparsebench.system.resources import available_memory
 
+# float64; where A or y is complex, also complex128.
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
@@ -30,8 +31,8 @@ LARGEST_EXPONENT = 100
 _BLOCK = 2**21
 # Entries from which on an array is used as it is, if it need not be copied: 32 MiB.
 _LARGE = 2**22
-# Atoms up to which a Gram matrix is formed without a look at the memory at hand.
-_FEW_ATOMS = 2048
+# Up to so many atoms the Gram matrix, 32 MiB, is formed at once: its price is that of a few images.
+FEW_ATOMS = 2048
 # Atoms that are copied at once.
 _AT_ONCE = 64
 # Measurements up to which, of any number of atoms, ||A||² is an eigenvalue of a Gram matrix.
@@ -69,13 +70,14 @@ class Dictionary:
     A : array_like, shape (m, n)
         The dictionary; its columns are the atoms.
     copy : bool
-        Whether later writes to `A` change nothing. If not, a large array of float64 without gaps is
-        used as it is, in either order, and must not be written to.
+        Whether later writes to `A` change nothing. If not, a large array of float64 or complex128
+        without gaps is used as it is, in either order, and must not be written to.
 
     Raises
     ------
     InputError
-        If `A` is not a finite real matrix with at least one row and one column.
+        If `A` is not a finite matrix of real or complex numbers with at least one row and one
+        column.
     """
 
     def __init__(self, A: ArrayLike, *, copy: bool = True) -> None:
@@ -89,16 +91,18 @@ class Dictionary:
             if not (math.isfinite(energy) or np.isfinite(matrix).all()):
                 _refuse_infinite("A")
         else:
-            matrix = as_floats(matrix, "A", "F")
+            matrix = as_numbers(matrix, "A", "F")
             energy = None
         if matrix.ndim != 2 or 0 in matrix.shape:
             raise InputError(f"A must have shape (m, n) with m, n >= 1, not {np.shape(matrix)}")
         self.exponent = exponent_to_order_one(matrix, energy)
         if self.exponent:
-            matrix = np.ldexp(matrix, -self.exponent)
+            matrix = times_power_of_two(matrix, -self.exponent)
         #: (m, n), scaled by 2**(-exponent): without gaps, in either order
         self.matrix: FloatArray = matrix if as_it_is else np.asfortranarray(matrix)
         self.matrix.flags.writeable = False
+        #: Whether A holds complex numbers.
+        self.is_complex = self.matrix.dtype.kind == "c"
         #: Signals that have been begun on it, and with those that are foreseen.
         self.begun = self.foreseen = 0
         #: Its ways to an image (`kernels.images`), where the Gram matrix is not the only one, by
@@ -109,6 +113,16 @@ class Dictionary:
     def shape(self) -> tuple[int, int]:
         """(m, n): measurements and atoms."""
         return self.matrix.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float64 or complex128."""
+        return self.matrix.dtype
+
+    @cached_property
+    def complexified(self) -> Dictionary:
+        """The same dictionary in complex numbers, for complex signals."""
+        return self if self.is_complex else Dictionary(self.A.astype(np.complex128), copy=False)
 
     @property
     def signals_ahead(self) -> float:
@@ -123,16 +137,25 @@ class Dictionary:
 
     def some_atoms(self, indices: IntArray) -> FloatArray:
         """Return a copy of some atoms, shape (k, m), C order."""
-        atoms = np.empty((indices.size, self.shape[0]))
+        atoms = np.empty((indices.size, self.shape[0]), self.dtype)
         for first in range(0, indices.size, _AT_ONCE):  # numpy makes another copy between
             part = slice(first, first + _AT_ONCE)
             atoms[part] = self.matrix.T[indices[part]]
         return atoms
 
+    def gram_rows(self, indices: IntArray, out: FloatArray | None = None) -> FloatArray:
+        """Return some rows of the Gram matrix, shape (k, n), or write them to `out`."""
+        rows: FloatArray = np.matmul(self.some_atoms(indices).conj(), self.matrix, out=out)
+        if self.is_complex:
+            np.conjugate(rows, out=rows)
+        return rows
+
     @cached_property
     def A(self) -> FloatArray:
         """The dictionary as given, shape (m, n), read-only."""
-        return _frozen(np.ldexp(self.matrix, self.exponent)) if self.exponent else self.matrix
+        if not self.exponent:
+            return self.matrix
+        return _frozen(times_power_of_two(self.matrix, self.exponent))
 
     def knows(self, quantity: str) -> bool:
         """Whether a derived quantity has been computed already."""
@@ -140,18 +163,22 @@ class Dictionary:
 
     @cached_property
     def gram(self) -> FloatArray:
-        """AᵀA of the scaled dictionary, shape (n, n), exactly symmetric."""
+        """AᵀA of the scaled dictionary, shape (n, n), exactly symmetric; row j is Aᴴ a_j."""
         n = self.shape[1]
-        if n > _FEW_ATOMS:
+        if n > FEW_ATOMS:
             instead = "what sparsebench.solve runs of its own needs none, such as omp, htp or fista"
-            check_memory(8 * n * n, f"the Gram matrix of {n:,} atoms", instead)
+            check_memory(self.dtype.itemsize * n * n, f"the Gram matrix of {n:,} atoms", instead)
+        if self.is_complex:
+            above = scipy.linalg.blas.zherk(1.0, self.matrix, trans=2)  # of AᴴA
+            return _frozen(np.ascontiguousarray((above + np.triu(above, 1).conj().T).T))
         # numpy calls syrk and mirrors it
         return _frozen(np.matmul(self.matrix.T, self.matrix, out=aligned_empty((n, n))))
 
     @cached_property
     def squared_norms(self) -> FloatArray:
         """Squared Euclidean norm of every (scaled) atom, shape (n,)."""
-        return _frozen(np.einsum("ij,ij->i", self.matrix.T, self.matrix.T))
+        parts = (self.matrix.real, self.matrix.imag) if self.is_complex else (self.matrix,)
+        return _frozen(sum(np.einsum("ij,ij->i", part.T, part.T) for part in parts))
 
     @cached_property
     def mean_squared_norm(self) -> float:
@@ -160,11 +187,11 @@ class Dictionary:
 
     @cached_property
     def squared_spectral_norm(self) -> float:
-        """The largest eigenvalue of AᵀA, written L or ||A||² in step rules."""
+        """The largest eigenvalue of AᴴA, written L or ||A||² in step rules."""
         m, n = self.shape
-        if min(m, n) > _DENSE_NORM and max(m, n) > _FEW_ATOMS:
+        if min(m, n) > _DENSE_NORM and max(m, n) > FEW_ATOMS:
             return largest_squared_singular_value(self.matrix)
-        small = self.gram if n <= m else self.matrix @ self.matrix.T
+        small = self.gram if n <= m else self.matrix @ self.matrix.conj().T
         last = small.shape[0] - 1
         try:
             top = scipy.linalg.eigvalsh(small, subset_by_index=[last, last], check_finite=False)
@@ -174,7 +201,7 @@ class Dictionary:
 
     @cached_property
     def svd(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """U, s, Vᵀ of the scaled dictionary, thin: shapes (m, p), (p,), (p, n), p = min(m, n)."""
+        """U, s, Vᴴ of the scaled dictionary, thin: shapes (m, p), (p,), (p, n), p = min(m, n)."""
         if self.matrix.size >= _LARGE:
             check_memory(3 * self.matrix.nbytes, "the singular value decomposition of A")
         try:
@@ -189,19 +216,21 @@ class Dictionary:
 
     @cached_property
     def outer_factor(self) -> FloatArray | None:
-        """L of L Lᵀ = AAᵀ, below its diagonal, where that has a condition number below 1e8."""
-        outer = self.matrix @ self.matrix.T
-        factor, failed = scipy.linalg.lapack.dpotrf(outer, lower=1)
+        """L of L Lᴴ = AAᴴ, below its diagonal, where that has a condition number below 1e8."""
+        outer = self.matrix @ self.matrix.conj().T
+        potrf, pocon = scipy.linalg.get_lapack_funcs(("potrf", "pocon"), (outer,))
+        factor, failed = potrf(outer, lower=1)
         if failed:
             return None
         norm = np.abs(outer).sum(axis=0).max()
-        reciprocal, _ = scipy.linalg.lapack.dpocon(factor, norm, uplo="L")
+        reciprocal, _ = pocon(factor, norm, uplo="L")
         return _frozen(factor) if reciprocal > 1e-8 else None
 
     @cached_property
     def outer_spectrum(self) -> tuple[FloatArray, FloatArray] | None:
-        """U and s of the singular value decomposition from AAᵀ, where their ratio is below 1e4."""
-        squares, left = scipy.linalg.eigh(self.matrix @ self.matrix.T, check_finite=False)
+        """U and s of the singular value decomposition from AAᴴ, where their ratio is below 1e4."""
+        outer = self.matrix @ self.matrix.conj().T
+        squares, left = scipy.linalg.eigh(outer, check_finite=False)
         if not squares[0] > 1e-8 * squares[-1]:
             return None
         return _frozen(left[:, ::-1]), _frozen(np.sqrt(squares[::-1]))
@@ -210,16 +239,16 @@ class Dictionary:
     def pseudo_inverse(self) -> FloatArray:
         """A⁺ of the scaled dictionary, shape (n, m), least-norm.
 
-        By Cholesky of AAᵀ where its condition number is below 1e8, so that half of the digits are
+        By Cholesky of AAᴴ where its condition number is below 1e8, so that half of the digits are
         left in the worst case; by the singular values otherwise.
         """
         factor = self.outer_factor
         if factor is not None:
             solved = scipy.linalg.cho_solve((factor, True), self.matrix, check_finite=False)
-            return _frozen(solved.T)
+            return _frozen(solved.conj().T)
         left, values, right = self.svd
         kept = values > np.finfo(float).eps * max(self.shape) * values[0]
-        return _frozen((right[kept].T / values[kept]) @ left[:, kept].T)
+        return _frozen((right[kept].conj().T / values[kept]) @ left[:, kept].conj().T)
 
     @cached_property
     def coherence(self) -> float:
@@ -231,7 +260,9 @@ class Dictionary:
         largest = 0.0
         for first in range(0, n, rows):  # in blocks, since a large Gram matrix is gigabytes
             part = slice(first, min(first + rows, n))
-            cosines = self.matrix[:, part].T @ self.matrix[:, first:]
+            cosines = self.matrix[:, part].conj().T @ self.matrix[:, first:]
+            if self.is_complex:
+                cosines = np.abs(cosines)
             np.fill_diagonal(cosines, 0.0)
             cosines /= norms[part, np.newaxis]
             cosines /= norms[first:]
@@ -261,17 +292,23 @@ class Instance:
     recipe: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Keep x and y as read-only float64 arrays, refusing what does not fit A.
+        """Keep x and y as read-only arrays of A's type, refusing what does not fit A.
 
         Raises
         ------
         InputError
-            If the shapes differ from those of A, or an entry is no finite real number.
+            If the shapes differ from those of A, or an entry is no finite number, or x or y is
+            complex and A is not.
         """
         if not isinstance(self.dictionary, Dictionary):
             raise InputError("an instance needs a Dictionary: Dictionary(A)")
         for name, size in zip("yx", self.dictionary.shape, strict=True):
-            values = as_floats(getattr(self, name), name)
+            given = as_array(getattr(self, name), name)
+            values = (
+                as_numbers(given, name).astype(self.dictionary.dtype, copy=False)
+                if (self.dictionary.is_complex)
+                else as_floats(given, name)
+            )
             if values.shape != (size,):
                 raise InputError(f"{name} must have shape ({size},), not {values.shape}")
             object.__setattr__(self, name, _frozen(values))
@@ -398,13 +435,18 @@ def as_reals(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> Fl
     if array.dtype.itemsize > 8:  # what does not fit into double precision is infinite there
         with np.errstate(over="ignore"):
             array = array.astype(np.float64)
+    return _copied(array, name, np.dtype(np.float64), order)
+
+
+def _copied(array: NDArray[Any], name: str, dtype: Any, order: Literal["C", "F"]) -> FloatArray:
+    """Return a copy of a type and an order, the latter F aligned."""
     if array.size >= _LARGE:
-        check_memory(8 * array.size, f"a copy of {name}")
+        check_memory(dtype.itemsize * array.size, f"a copy of {name}")
     if order == "F":
-        given, array = array, aligned_empty(array.shape[::-1]).T
+        given, array = array, aligned_empty(array.shape[::-1], dtype).T
         array[...] = given
         return array
-    return np.array(array, dtype=np.float64, order="C")
+    return np.array(array, dtype=dtype, order="C")
 
 
 def as_floats(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> FloatArray:
@@ -422,15 +464,34 @@ def as_floats(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> F
     return array
 
 
+def as_numbers(values: ArrayLike, name: str, order: Literal["C", "F"] = "C") -> FloatArray:
+    """Return a fresh copy of finite real or complex numbers, as float64 or complex128.
+
+    Raises
+    ------
+    InputError
+        If the values are no numbers, or one of them is masked, NaN or infinite.
+    """
+    given = as_array(values, name)
+    if given.dtype.kind != "c":
+        return as_floats(given, name, order)
+    with np.errstate(over="ignore"):
+        array = _copied(given, name, np.dtype(np.complex128), order)
+    if not all_finite(array):
+        _refuse_infinite(name)
+    return array
+
+
 def _refuse_infinite(name: str) -> None:
     raise InputError(f"{name} holds NaN or infinite entries: remove them first")
 
 
 def _is_plain(array: NDArray[Any]) -> bool:
-    """Whether an array is a large matrix of float64 without gaps."""
+    """Whether an array is a large matrix of float64 or complex128 without gaps."""
     flags = array.flags
     whole = flags.aligned and (flags.c_contiguous or flags.f_contiguous)
-    return whole and array.dtype == np.float64 and array.ndim == 2 and array.size >= _LARGE
+    double = array.dtype in (np.float64, np.complex128)
+    return whole and double and array.ndim == 2 and array.size >= _LARGE
 
 
 def check_memory(needed: int, what: str, instead: str = "") -> None:
@@ -449,16 +510,16 @@ def check_memory(needed: int, what: str, instead: str = "") -> None:
         )
 
 
-def aligned_empty(shape: tuple[int, ...]) -> FloatArray:
+def aligned_empty(shape: tuple[int, ...], dtype: Any = np.dtype(np.float64)) -> FloatArray:
     """Return an uninitialised array in C order that begins where a cache line does.
 
     numpy's begin at a multiple of 16 bytes; vectors that straddle cache lines made OMP's loop over
     rows half as fast again.
     """
-    size = math.prod(shape)
+    size = math.prod(shape) * (dtype.itemsize // 8)
     room = np.empty(size + 7)
     first = -room.ctypes.data % 64 // 8
-    return room[first : first + size].reshape(shape)
+    return room[first : first + size].view(dtype).reshape(shape)
 
 
 def all_finite(values: NDArray[Any]) -> bool:
@@ -469,6 +530,8 @@ def all_finite(values: NDArray[Any]) -> bool:
 def _energy(values: NDArray[Any]) -> float:
     """Return the sum of the squares, infinite or NaN where an entry is."""
     flat = values.ravel(order="K")
+    if flat.dtype.kind == "c":
+        flat = flat.view(np.float64)
     if flat.dtype == np.float64 and 0 < flat.size < _SMALL:
         # Overflows in silence, in a fifth of the time below.
         return float(scipy.linalg.blas.ddot(flat, flat))
@@ -482,9 +545,20 @@ def exponent_to_order_one(values: FloatArray, energy: float | None = None) -> in
     energy = _energy(values) if energy is None else energy
     if 2.0**-150 <= energy <= 2.0**150 and values.size < 2.0**40:
         return 0
+    if values.dtype.kind == "c":
+        values = values.ravel(order="K").view(np.float64)
     largest = max(float(values.max()), -float(values.min())) if values.size else 0.0
     exponent = math.frexp(largest)[1]
     return exponent if abs(exponent) > LARGEST_EXPONENT else 0
+
+
+def times_power_of_two(values: FloatArray, exponent: Any) -> FloatArray:
+    """Return values * 2**exponent, exactly; of complex numbers part by part."""
+    if values.dtype.kind != "c":
+        return np.ldexp(values, exponent)
+    scaled = np.empty_like(values)
+    scaled.real, scaled.imag = np.ldexp(values.real, exponent), np.ldexp(values.imag, exponent)
+    return scaled
 
 
 def _frozen(array: FloatArray) -> FloatArray:

@@ -1,6 +1,13 @@
-"""The published loops in plain NumPy with `lstsq`: slow, short, and independent of the package."""
+"""The published loops in plain NumPy with `lstsq`: slow, short, and independent of the package.
+
+Of real or complex numbers: `square` is |v|² of each entry.
+"""
 
 import numpy as np
+
+
+def square(v):
+    return np.abs(v) ** 2
 
 
 def largest(v, k):
@@ -9,19 +16,19 @@ def largest(v, k):
 
 
 def on_support(A, y, support):
-    x = np.zeros(A.shape[1])
+    x = np.zeros(A.shape[1], A.dtype)
     x[support] = np.linalg.lstsq(A[:, support], y, rcond=None)[0]
     return x
 
 
 def least_norm(A, y):
     """The solution of least norm where the rows of A are independent, without a cut-off."""
-    Q, R = np.linalg.qr(A.T)
-    return Q @ np.linalg.solve(R.T, y)
+    Q, R = np.linalg.qr(A.conj().T)
+    return Q @ np.linalg.solve(R.conj().T, y)
 
 
 def unit_step(A):
-    return 1 / np.mean(np.sum(A**2, axis=0))
+    return 1 / np.mean(np.sum(square(A), axis=0))
 
 
 def spectral_step(A):
@@ -29,7 +36,7 @@ def spectral_step(A):
 
 
 def sea(A, y, k, eta=1.0, max_iter=1000, tol=1e-10):
-    X = np.zeros(A.shape[1])
+    X = np.zeros(A.shape[1], A.dtype)
     best, best_x = np.inf, None
     for _ in range(max_iter):
         x = on_support(A, y, largest(X, k))
@@ -38,20 +45,20 @@ def sea(A, y, k, eta=1.0, max_iter=1000, tol=1e-10):
             best, best_x = residual, x
         if residual <= tol * np.linalg.norm(y):
             break
-        X = X - eta * unit_step(A) * A.T @ (A @ x - y)
+        X = X - eta * unit_step(A) * A.conj().T @ (A @ x - y)
     return best_x
 
 
 def htp(A, y, k, step, max_iter=1000):
     """A `step` of None asks for NHTP's."""
-    x = np.zeros(A.shape[1])
+    x = np.zeros(A.shape[1], A.dtype)
     seen, best, best_x = [], np.inf, None
     for _ in range(max_iter):
-        g = A.T @ (y - A @ x)
+        g = A.conj().T @ (y - A @ x)
         mu = step
         if mu is None:
             T = largest(g, k)
-            mu = np.sum(g[T] ** 2) / np.sum((A[:, T] @ g[T]) ** 2)
+            mu = np.sum(square(g[T])) / np.sum(square(A[:, T] @ g[T]))
         S = tuple(largest(x + mu * g, k))
         if S in seen:
             break
@@ -72,14 +79,14 @@ def safe_step(A, step):
 
 
 def iht(A, y, k, step, max_iter=1000):
-    x, pace, safe = np.zeros(A.shape[1]), step, safe_step(A, step)
+    x, pace, safe = np.zeros(A.shape[1], A.dtype), step, safe_step(A, step)
     for _ in range(max_iter):
-        u = x + pace * A.T @ (y - A @ x)
+        u = x + pace * A.conj().T @ (y - A @ x)
         new = np.zeros_like(x)
         S = largest(u, k)
         new[S] = u[S]
-        before, after = np.sum((y - A @ x) ** 2), np.sum((y - A @ new) ** 2)
-        if pace > safe and after - before > 1e-12 * np.sum(y**2):
+        before, after = np.sum(square(y - A @ x)), np.sum(square(y - A @ new))
+        if pace > safe and after - before > 1e-12 * np.sum(square(y)):
             pace = safe
             continue
         pace = step
@@ -93,14 +100,14 @@ def iht(A, y, k, step, max_iter=1000):
 
 
 def niht(A, y, k, max_iter=1000, c=0.01, kappa=2.0):
-    x = np.zeros(A.shape[1])
-    S = largest(A.T @ y, k)
+    x = np.zeros(A.shape[1], A.dtype)
+    S = largest(A.conj().T @ y, k)
     for _ in range(max_iter):
-        g = A.T @ (y - A @ x)
-        bottom = np.sum((A[:, S] @ g[S]) ** 2)
+        g = A.conj().T @ (y - A @ x)
+        bottom = np.sum(square(A[:, S] @ g[S]))
         if bottom == 0:
             break
-        mu = np.sum(g[S] ** 2) / bottom
+        mu = np.sum(square(g[S])) / bottom
         while True:
             u = x + mu * g
             T = largest(u, k)
@@ -109,7 +116,7 @@ def niht(A, y, k, max_iter=1000, c=0.01, kappa=2.0):
             if np.array_equal(T, S):
                 break
             d = new - x
-            if mu * np.sum((A @ d) ** 2) <= (1 - c) * np.sum(d**2):
+            if mu * np.sum(square(A @ d)) <= (1 - c) * np.sum(square(d)):
                 break
             mu /= kappa * (1 - c)
         same = np.array_equal(T, S)
@@ -123,34 +130,34 @@ def niht(A, y, k, max_iter=1000, c=0.01, kappa=2.0):
 
 def ols(A, y, k, tol=1e-10):
     """At each step every atom's residual, from its distance to the span of the chosen ones."""
-    chosen, x = [], np.zeros(A.shape[1])
+    chosen, x = [], np.zeros(A.shape[1], A.dtype)
     while len(chosen) < k and np.linalg.norm(y - A @ x) > tol * np.linalg.norm(y):
         Q = np.linalg.qr(A[:, chosen])[0] if chosen else np.zeros((A.shape[0], 1))
-        apart = A - Q @ (Q.T @ A)
-        apart -= Q @ (Q.T @ apart)
+        apart = A - Q @ (Q.conj().T @ A)
+        apart -= Q @ (Q.conj().T @ apart)
         distance = np.linalg.norm(apart, axis=0)
         usable = distance > 1e-14 * np.linalg.norm(A, axis=0)
         usable[chosen] = False
-        gain = np.zeros(A.shape[1])
-        gain[usable] = np.abs(apart[:, usable].T @ (y - A @ x)) / distance[usable]
+        gain = np.zeros(A.shape[1], A.dtype)
+        gain[usable] = np.abs(apart[:, usable].conj().T @ (y - A @ x)) / distance[usable]
         chosen.append(int(np.argmax(gain)))
         x = on_support(A, y, chosen)
     return x
 
 
 def cosamp(A, y, k, max_iter=1000, x=None):
-    x = np.zeros(A.shape[1]) if x is None else x
+    x = np.zeros(A.shape[1], A.dtype) if x is None else x
     S = np.flatnonzero(x)
     best_x = on_support(A, y, S)
     best, merged = np.linalg.norm(y - A @ best_x), []
     for _ in range(max_iter):
-        T = tuple(np.union1d(S, largest(A.T @ (y - A @ x), 2 * k)))
+        T = tuple(np.union1d(S, largest(A.conj().T @ (y - A @ x), 2 * k)))
         if T in merged or best <= 1e-10 * np.linalg.norm(y):
             break
         merged.append(T)
         b = on_support(A, y, list(T))
         S = np.array(T)[largest(b[list(T)], k)]
-        x = np.zeros(A.shape[1])
+        x = np.zeros(A.shape[1], A.dtype)
         x[S] = b[S]
         fit = on_support(A, y, S)
         residual = np.linalg.norm(y - A @ fit)
@@ -160,11 +167,11 @@ def cosamp(A, y, k, max_iter=1000, x=None):
 
 
 def sp(A, y, k, max_iter=1000, x=None):
-    S = largest(A.T @ y, k) if x is None else np.flatnonzero(x)
+    S = largest(A.conj().T @ y, k) if x is None else np.flatnonzero(x)
     x = on_support(A, y, S)
     for _ in range(max_iter):
         r = y - A @ x
-        T = np.union1d(S, largest(A.T @ r, k))
+        T = np.union1d(S, largest(A.conj().T @ r, k))
         new_S = T[largest(on_support(A, y, T)[T], k)]
         new = on_support(A, y, new_S)
         solved = np.linalg.norm(r) <= 1e-10 * np.linalg.norm(y)
@@ -176,26 +183,26 @@ def sp(A, y, k, max_iter=1000, x=None):
 
 def cgiht(A, y, k, restart=False, max_iter=1000, x=None):
     if x is None:
-        x = np.zeros(A.shape[1])
-        T = largest(A.T @ y, k)
-        x[T] = unit_step(A) * (A.T @ y)[T]
+        x = np.zeros(A.shape[1], A.dtype)
+        T = largest(A.conj().T @ y, k)
+        x[T] = unit_step(A) * (A.conj().T @ y)[T]
     T = np.flatnonzero(x)
-    p, best, changed = np.zeros(A.shape[1]), np.inf, True
+    p, best, changed = np.zeros(A.shape[1], A.dtype), np.inf, True
     for _ in range(max_iter + 1):
-        r = A.T @ (y - A @ x)
+        r = A.conj().T @ (y - A @ x)
         residual = np.linalg.norm(y - A @ x)
         if residual < best:
             best, best_T = residual, T
         if residual <= 1e-10 * np.linalg.norm(y):
             break
         image = A[:, T] @ p[T]
-        bottom = image @ image
-        beta = -(A[:, T] @ r[T]) @ image / bottom if bottom > 0 else 0
+        bottom = np.sum(square(image))
+        beta = -np.vdot(image, A[:, T] @ r[T]) / bottom if bottom > 0 else 0
         p = r + (0 if restart and changed else beta) * p
-        bottom = np.sum((A[:, T] @ p[T]) ** 2)
+        bottom = np.sum(square(A[:, T] @ p[T]))
         if bottom == 0:
             break
-        w = x + (r[T] @ p[T] / bottom) * p
+        w = x + (np.vdot(p[T], r[T]) / bottom) * p
         changed = not np.array_equal(T, largest(w, k))
         T = largest(w, k)
         last, x = x, np.zeros_like(x)
@@ -208,17 +215,17 @@ def cgiht(A, y, k, restart=False, max_iter=1000, x=None):
 def iht_l0(A, y, k, lam=3e-3, step=None, max_iter=1000, x=None):
     step = 1.8 * spectral_step(A) if step is None else step
     safe = safe_step(A, step)
-    top = step * np.abs(A.T @ y).max() ** 2 / 2
+    top = step * np.abs(A.conj().T @ y).max() ** 2 / 2
     level = top / 2 if x is None else lam * top
-    x = np.zeros(A.shape[1]) if x is None else x
+    x = np.zeros(A.shape[1], A.dtype) if x is None else x
     pace = step
     for _ in range(max_iter):
-        new = x + pace * A.T @ (y - A @ x)
+        new = x + pace * A.conj().T @ (y - A @ x)
         new[np.abs(new) <= np.sqrt(2 * level * pace)] = 0
         before, after = (
-            np.sum((y - A @ z) ** 2) / 2 + level * np.count_nonzero(z) for z in (x, new)
+            np.sum(square(y - A @ z)) / 2 + level * np.count_nonzero(z) for z in (x, new)
         )
-        if pace > safe and after - before > 1e-12 * np.sum(y**2):
+        if pace > safe and after - before > 1e-12 * np.sum(square(y)):
             pace = safe
             continue
         pace = step
@@ -236,9 +243,9 @@ def iht_l0(A, y, k, lam=3e-3, step=None, max_iter=1000, x=None):
 
 
 def omp(A, y, k):
-    S, x = [], np.zeros(A.shape[1])
+    S, x = [], np.zeros(A.shape[1], A.dtype)
     while len(S) < k and np.linalg.norm(y - A @ x) > 1e-10 * np.linalg.norm(y):
-        scores = np.abs(A.T @ (y - A @ x))
+        scores = np.abs(A.conj().T @ (y - A @ x))
         scores[S] = 0.0
         S.append(int(np.argmax(scores)))
         x = on_support(A, y, S)
@@ -251,9 +258,9 @@ def outside(A, y, S):
     if len(S):
         Q = np.linalg.qr(A[:, S])[0]
         for _ in range(2):
-            rest = rest - Q @ (Q.T @ rest)
+            rest = rest - Q @ (Q.conj().T @ rest)
     r, P = rest[:, 0], rest[:, 1:]
-    P[:, np.sum(P**2, axis=0) <= 1e-24 * np.sum(A**2, axis=0)] = 0.0
+    P[:, np.sum(square(P), axis=0) <= 1e-24 * np.sum(square(A), axis=0)] = 0.0
     P[:, S] = 0.0
     return r, P
 
@@ -261,8 +268,8 @@ def outside(A, y, S):
 def additions(A, y, S):
     """Fall of the squared residual, shape (n,), when an atom is added to S."""
     r, P = outside(A, y, S)
-    d = np.sum(P**2, axis=0)
-    return np.divide((P.T @ r) ** 2, d, out=np.zeros_like(d), where=d > 0)
+    d = np.sum(square(P), axis=0)
+    return np.divide(square(P.conj().T @ r), d, out=np.zeros_like(d), where=d > 0)
 
 
 def swaps(A, y, S):
@@ -270,8 +277,10 @@ def swaps(A, y, S):
     squared = np.full((len(S), A.shape[1]), np.inf)
     for i in range(len(S)):
         r, P = outside(A, y, [*S[:i], *S[i + 1 :]])
-        d = np.sum(P**2, axis=0)
-        new = r @ r - np.divide((P.T @ r) ** 2, d, out=np.zeros_like(d), where=d > 0)
+        d = np.sum(square(P), axis=0)
+        new = np.sum(square(r)) - np.divide(
+            square(P.conj().T @ r), d, out=np.zeros_like(d), where=d > 0
+        )
         squared[i] = np.where(d > 0, new, np.inf)
     squared[:, S] = np.inf
     return squared
@@ -283,7 +292,7 @@ def all_swaps(A, y, S):
     for i in range(len(S)):
         for j in set(range(A.shape[1])) - set(S):
             T = [*S[:i], *S[i + 1 :], j]
-            squared[i, j] = np.sum((y - A @ on_support(A, y, T)) ** 2)
+            squared[i, j] = np.sum(square(y - A @ on_support(A, y, T)))
     return squared
 
 
@@ -315,7 +324,7 @@ def ompr(A, y, k, step, start=None, max_iter=1000):
         if residual < best:
             best, best_x = residual, x
         seen.append(sorted(S))
-        z = x + step * A.T @ (y - A @ x)
+        z = x + step * A.conj().T @ (y - A @ x)
         z[S] = x[S]  # the gradient is zero there
         others = np.setdiff1d(np.arange(len(z)), S)
         J = np.array([*S, others[np.argmax(np.abs(z[others]))]])
@@ -328,7 +337,7 @@ def ompr(A, y, k, step, start=None, max_iter=1000):
 def removals(A, y, S):
     """Rise of the squared residual, shape (k,), when an atom of S leaves."""
     inverse = np.linalg.pinv(A[:, S])
-    return (inverse @ y) ** 2 / np.sum(inverse**2, axis=1)
+    return square(inverse @ y) / np.sum(square(inverse), axis=1)
 
 
 def sbr(A, y, k, start=None, max_iter=10_000):
@@ -336,7 +345,7 @@ def sbr(A, y, k, start=None, max_iter=10_000):
     size = np.linalg.norm(y)
     best, best_S, penalty = np.inf, None, None
     for _ in range(max_iter):
-        now = np.sum((y - A @ on_support(A, y, S)) ** 2)
+        now = np.sum(square(y - A @ on_support(A, y, S)))
         if len(S) <= k and now < best:
             best, best_S = now, list(S)
         if now <= (1e-10 * size) ** 2:
@@ -360,8 +369,8 @@ def sbr(A, y, k, start=None, max_iter=10_000):
 
 
 def splicing(A, y, k, start=None, c_max=None):
-    norms = np.sum(A**2, axis=0)
-    scores = np.abs(A.T @ y) / np.sqrt(norms)
+    norms = np.sum(square(A), axis=0)
+    scores = np.abs(A.conj().T @ y) / np.sqrt(norms)
     if start is not None:
         scores[start != 0] = np.inf
     S = largest(scores, k)
@@ -369,8 +378,8 @@ def splicing(A, y, k, start=None, c_max=None):
     size = np.linalg.norm(y)
     while np.linalg.norm(y - A @ x) > 1e-10 * size:
         outsiders = np.setdiff1d(np.arange(len(x)), S)
-        xi = norms[S] * x[S] ** 2 / 2
-        zeta = (A.T @ (y - A @ x))[outsiders] ** 2 / (2 * norms[outsiders])
+        xi = norms[S] * square(x[S]) / 2
+        zeta = square((A.conj().T @ (y - A @ x))[outsiders]) / (2 * norms[outsiders])
         leave, enter = np.argsort(xi, kind="stable"), np.argsort(-zeta, kind="stable")
         trials = []
         for C in range(1, min(c_max or k, k, len(outsiders)) + 1):
@@ -388,30 +397,33 @@ def amp(A, y, k, alpha, max_iter=1000, tol=1e-5):
     norms = np.linalg.norm(A, axis=0)
     A = A / norms
     m = y.size
-    x, z = np.zeros(A.shape[1]), y
+    x, z = np.zeros(A.shape[1], A.dtype), y
     for _ in range(max_iter):
         tau = np.linalg.norm(z) / np.sqrt(m)
         if np.linalg.norm(z) <= tol * np.linalg.norm(y):
             break
-        u = x + A.T @ z
-        new = np.sign(u) * np.maximum(np.abs(u) - alpha * tau, 0)
+        u = x + A.conj().T @ z
+        size = np.maximum(np.abs(u), 1e-300)
+        new = u / size * np.maximum(size - alpha * tau, 0)
+        slope = 1 - alpha * tau / (2 * size[new != 0]) if np.iscomplexobj(u) else new != 0
         change = np.linalg.norm((new - x) / norms) / np.linalg.norm(new / norms)
         x = new
         if change <= tol:
             break
-        z = y - A @ x + z * np.count_nonzero(x) / m
+        z = y - A @ x + z * np.sum(slope) / m
     return on_support(A * norms, y, largest(x / norms, k))
 
 
 def sbl(A, y, iterations):
     """gamma, the posterior mean and the noise variance after so many EM steps, nothing pruned."""
     m, n = A.shape
-    power = np.mean(y**2)
-    gamma, noise = np.full(n, y @ y / np.sum(A**2)), 1e-4 * power
+    power = np.mean(square(y))
+    gamma, noise = np.full(n, m * power / np.sum(square(A))), 1e-4 * power
     for _ in range(iterations):
-        covariance = np.linalg.inv(A.T @ A / noise + np.diag(1 / gamma))
-        mean = covariance @ A.T @ y / noise
-        degrees = np.sum(1 - np.diag(covariance) / gamma)
-        gamma = mean**2 + np.diag(covariance)
-        noise = max((np.sum((y - A @ mean) ** 2) + noise * degrees) / m, 1e-10 * power)
+        covariance = np.linalg.inv(A.conj().T @ A / noise + np.diag(1 / gamma))
+        variance = np.diag(covariance).real
+        mean = covariance @ A.conj().T @ y / noise
+        degrees = np.sum(1 - variance / gamma)
+        gamma = square(mean) + variance
+        noise = max((np.sum(square(y - A @ mean)) + noise * degrees) / m, 1e-10 * power)
     return gamma, mean, noise

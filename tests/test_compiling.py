@@ -77,7 +77,8 @@ def test_workers_compile_each_kernel_once(tmp_path):
     said, _ = run.communicate()
     assert run.returncode == 0, said
     seen = compiled(tmp_path)
-    kernels = [kernel for _, kernel in seen]
+    # What numba puts in the place of an overload, a lambda of one call, takes no time.
+    kernels = [kernel for _, kernel in seen if kernel[1] != "<lambda>"]
     assert sorted(kernels) == sorted(set(kernels))
     names = {name for _, name, _ in kernels}
     assert {"_niht", "_sp", "least_squares", "correlate"} <= names

@@ -359,7 +359,7 @@ def test_the_norm_of_a_small_dictionary_is_the_eigenvalue(monkeypatch):
     np.testing.assert_allclose(exact, np.linalg.norm(A, 2) ** 2, rtol=1e-12)
     monkeypatch.setattr(types, "_DENSE_NORM", 49)
     assert Dictionary(A).squared_spectral_norm == exact  # few atoms, whatever the measurements
-    monkeypatch.setattr(types, "_FEW_ATOMS", 49)
+    monkeypatch.setattr(types, "FEW_ATOMS", 49)
     assert exact < Dictionary(A).squared_spectral_norm <= 1.2001 * exact
 
 

@@ -50,7 +50,7 @@ class State:
         self.dictionary, self.y, self.k = Dictionary(A), y, len(support)
         self.support = np.zeros(most, dtype=np.intp)
         self.support[: self.k] = support
-        self.terms = room(A.shape[0], A.shape[1], most)
+        self.terms = room(y, A.shape[1], most)
         self.fixed = (self.dictionary.atoms, self.dictionary.gram, A.T @ y, y, self.support)
         self.squared, self.age = refresh(*self.fixed, self.k, self.terms, orthogonal)
 

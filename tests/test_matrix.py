@@ -130,7 +130,6 @@ REFUSED = {
     "objects.npy": (pickled, "cannot be read as .npy: Object arrays"),
     "vector.npy": (lambda path: np.save(path, VALUES[0]), r"shape \(40,\), not a matrix"),
     "none.npy": (lambda path: np.save(path, VALUES[:0]), r"shape \(0, 40\), not a matrix"),
-    "complex.npy": (lambda path: np.save(path, VALUES * 1j), "real numbers, not complex ones"),
     "text.npy": (lambda path: np.save(path, [["a", "b"]]), "real numbers, not text"),
     "nan.npy": (lambda path: np.save(path, VALUES / [*[1.0] * (N - 1), np.nan]), "NaN or infinite"),
     "empty.csv": (lambda path: path.write_text(""), "is empty"),

@@ -8,6 +8,7 @@ import pages
 import pytest
 from typer.main import get_command
 
+import sparsebench
 from sparsebench.cli.application import app
 from sparsebench.experiments.studies import STUDIES
 from sparsebench.registry import choose_algorithms, choose_problem
@@ -114,10 +115,14 @@ def test_the_commands_of_the_readme_are_read():
 
 
 def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
-    solving, reading = pages.blocks(pages.ROOT / "docs" / "python.md", "python")
+    solving, recovering, reading = pages.blocks(pages.ROOT / "docs" / "python.md", "python")
     names = {}
     exec(solving, names)
     assert np.array_equal(np.flatnonzero(names["result"].x), names["instance"].support)
+    one = sparsebench.draw("gaussian", m=60, n=120, k=20, trial=0)
+    names |= {"A": one.A, "y": one.y}
+    exec(recovering.replace('fista")', 'fista", trials=2, resamples=1)'), names)
+    assert set(names["rows"]["algorithm"]) == {"omp", "sea", "fista"}
     monkeypatch.chdir(tmp_path)
     problem, pairs = choose_problem("gaussian"), [(one, 3) for one in choose_algorithms("omp,sp")]
     with Store(Path("results")) as store:

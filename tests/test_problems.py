@@ -267,7 +267,7 @@ def test_noise_of_no_ratio_is_refused(monkeypatch, snr, finite):
     [
         ("dictionary", np.ma.array(np.eye(3), mask=np.eye(3) > 0), "masked entries"),
         ("dictionary", csr_array(np.eye(3)), ".toarray()"),
-        ("dictionary", np.eye(3) * 1j, "not complex"),
+        ("signal", [1j, 0.0, 0.0], "not complex"),
         ("dictionary", np.eye(4), "shape (4, 4), not (3, 3)"),
         ("signal", np.ma.array([1.0, 0.0, 0.0], mask=[1, 0, 0]), "masked entries"),
         ("signal", csr_array([[1.0, 0.0, 0.0]]), ".toarray()"),

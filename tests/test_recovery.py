@@ -9,6 +9,7 @@ import scipy.io
 from pages import check_columns
 from typer.testing import CliRunner
 
+import sparsebench
 from sparsebench import registry
 from sparsebench.cli.application import app
 from sparsebench.experiments import recovery
@@ -159,7 +160,7 @@ def test_a_failure_is_shown_and_counted(tmp_path):
         (np.ones((3, M)), 3, r"has shape \(3, 60\): a signal must have as many rows as A"),
         (np.zeros(M), 3, "signal 0 is zero"),
         (np.full(M, np.nan), 3, "NaN or infinite"),
-        (np.ones(M) * 1j, 3, "real numbers, not complex"),
+        (np.ones(M) * 1j, 3, "A.npy is real: save A as complex numbers"),
         (np.ones(M), M + 1, "k"),
         (np.ones(M), 0, "k"),
     ],
@@ -179,3 +180,51 @@ def test_a_vector_lies_along_either_axis():
     for shape in ((M,), (M, 1), (1, M)):
         np.save("y.npy", y.reshape(shape))
         np.testing.assert_array_equal(read_signals("y.npy", M)[:, 0], y)
+
+
+def test_python_returns_what_the_command_writes(tmp_path):
+    y = noisy(A @ X, 25)
+    names = [f"atom {j}" for j in range(N)]
+    frame = pd.DataFrame(A, columns=names)
+    frame.to_csv("A.csv", index=False, float_format="%.17g")
+    np.save("y.npy", y)
+    run("A.csv", "y.npy", "-k", K, "-a", "omp,sea", "--resamples", 3)
+    written = pd.read_csv(tmp_path / "r" / "recover.csv")
+    rows = sparsebench.recover(frame, y, K, algorithms="omp,sea", resamples=3, trials=40)
+    assert list(rows["index"]) == list(written["index"])
+    assert list(rows["label"]) == list(written["label"]) == 2 * [names[j] for j in SUPPORT]
+    for name in ("value", "kept", "relative_residual", "stability", "estimate", "lower", "upper"):
+        np.testing.assert_allclose(rows[name].astype(float), written[name], rtol=1e-5)
+    held = json.loads((tmp_path / "r" / "recover.json").read_text())
+    assert (held["m"], held["n"], held["k"], held["seed"]) == (M, N, K, 0)
+    assert held["problem_options"]["snr"] == pytest.approx(25, abs=3)
+    (signal,) = held["signals"]
+    for found, (name, part) in zip(signal["algorithms"], rows.groupby("algorithm"), strict=True):
+        assert found["algorithm"] == name
+        assert found["estimate"] == part["estimate"].iloc[0]
+        assert [atom["index"] for atom in found["atoms"]] == SUPPORT
+        np.testing.assert_allclose([atom["value"] for atom in found["atoms"]], part["value"])
+
+
+def test_python_refuses_what_the_command_refuses():
+    y = A @ X
+    for wrong, message in (
+        ({"y": y[:-1]}, "y must have shape"),
+        ({"y": 0 * y}, "a signal is zero"),
+        ({"k": M + 1}, "k"),
+        ({"labels": ["a"]}, "1 labels for 120 columns"),
+        ({"algorithms": "nothing"}, "nothing"),
+        ({"trials": 0}, "trials must be at least 1"),
+        ({"A": A * 1j, "algorithms": "bp"}, "bp is for real numbers"),
+    ):
+        with pytest.raises(InputError, match=message):
+            sparsebench.recover(**({"A": A, "y": y, "k": K} | wrong))
+
+
+def test_what_is_not_known_is_null():
+    """An algorithm that finds nothing has no atom, and JSON no NaN."""
+    found = sparsebench.recover(A, A @ X, K, algorithms="omp,sea", trials=2, resamples=1)
+    found.loc[:, "agreement"] = np.nan
+    data = recovery.as_json(found)
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    assert data["signals"][0]["algorithms"][0]["agreement"] is None

@@ -89,7 +89,7 @@ def phase_transition(
     if ratios is None:
         ms = options.possible_measurements(ms, generator, n)
     half_widths, share_of_m = _targets(chosen, half_width, n)
-    wanted = options.wanted_algorithms(algorithms, plugin, chosen["algorithms"])
+    wanted = options.wanted_algorithms(algorithms, plugin, chosen["algorithms"], generator)
     placed, device = options.placed(wanted, device, precision)
     from sparsebench.experiments.phase_transition import PhaseTransition
     from sparsebench.report import tables
@@ -175,7 +175,7 @@ def support_distance(
         sparsities = options.possible_sparsities(sparsities, generator, m, n)
     for k in sparsities:
         check_sizes(m, n, k)
-    wanted = options.wanted_algorithms(algorithms, plugin, chosen["algorithms"])
+    wanted = options.wanted_algorithms(algorithms, plugin, chosen["algorithms"], generator)
     placed, device = options.placed(wanted, device, precision)
     from sparsebench.experiments.support_distance import SupportDistance
     from sparsebench.report import tables

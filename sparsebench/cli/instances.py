@@ -51,15 +51,18 @@ def instance(
     k = preset["k"] if k is None else k
     check_sizes(m, n, k)
     sizes = {"n": n, "m": m, "k": k, "trial": trial, "seed": seed, "window": window}
-    chosen = options.wanted_algorithms(algorithms, plugin, preset["algorithms"])
+    chosen = options.wanted_algorithms(algorithms, plugin, preset["algorithms"], generator)
     from sparsebench.experiments.instance import solutions
-    from sparsebench.problems import draw_dictionary
+    from sparsebench.problems import draw_dictionary, is_complex
     from sparsebench.report import tables
     from sparsebench.run.engine import compile_all
 
     draw_dictionary(generator, m, n, trial, seed)  # refuses sizes it cannot have
     results.check_out(out)
-    compile_all(chosen, 1, (), console.news)
+    if is_complex(generator):
+        for one in chosen:
+            one.check_complex()
+    compile_all(chosen, 1, (), console.news, is_complex(generator))
     found = solutions(generator, chosen, **sizes)
     recipe = {
         "experiment": "instance",

@@ -54,6 +54,8 @@ def _all_algorithms() -> list[Algorithm]:
 def _algorithms() -> _Entries:
     for entry in _all_algorithms():
         about = f"{entry.family}; told {', '.join(entry.told)}"
+        if entry.complex_numbers:
+            about += "; complex numbers too"
         if entry.options:
             about += f"; options {_options_text(entry.options)}"
         lacks = "" if entry.installed else f" (needs {entry.requires})"
@@ -112,12 +114,13 @@ def _print_entries(title: str, entries: _Entries) -> None:
 
 
 def algorithm_table() -> str:
-    """Return the Markdown table of the package's algorithms: what, told, start, cost, source."""
+    """Return the Markdown table of the package's algorithms."""
     from sparsebench.registry import FAMILIES
 
     lines = [
-        "| algorithm | what it is | told | may continue another | flops an iteration | source |",
-        "|---|---|---|---|---|---|",
+        "| algorithm | what it is | told | may continue another | complex numbers "
+        "| flops an iteration | source |",
+        "|---|---|---|---|---|---|---|",
     ]
     entries = [e for e in _all_algorithms() if e.family != "plug-in"]
     for entry in sorted(entries, key=lambda e: FAMILIES.index(e.family)):
@@ -125,7 +128,8 @@ def algorithm_table() -> str:
         what = entry.summary.rstrip(".").replace("|", "\\|")
         lines.append(
             f"| `{entry.name}` | {what} | {', '.join(entry.told)} "
-            f"| {'yes' if entry.accepts('start') else ''} | {cost} | {entry.source} |"
+            f"| {'yes' if entry.accepts('start') else ''} "
+            f"| {'yes' if entry.complex_numbers else ''} | {cost} | {entry.source} |"
         )
     return "\n".join(lines)
 

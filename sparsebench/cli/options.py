@@ -119,15 +119,34 @@ def load_files(plugin: list[Path] | None) -> None:
 
 
 def wanted_algorithms(
-    patterns: list[str] | None, plugin: list[Path] | None, usual: str
+    patterns: list[str] | None,
+    plugin: list[Path] | None,
+    usual: str,
+    problem: ProblemChoice | None = None,
 ) -> list[Choice]:
-    """Return the chosen algorithms: by default the usual ones and whatever the plug-ins add."""
+    """Return the chosen algorithms: by default the usual ones and whatever the plug-ins add.
+
+    Of the usual ones, those that are for real numbers are left out where the problem is complex.
+    """
     if patterns:
         return algorithms_named(patterns)
     from sparsebench.registry import load_plugin
 
     own = [name for path in plugin or () for name in load_plugin(path)]
-    return algorithms_named([usual, *own])
+    chosen = algorithms_named([usual, *own])
+    if problem is None:
+        return chosen
+    from sparsebench.problems import is_complex
+
+    if not is_complex(problem):
+        return chosen
+    able = [one for one in chosen if one.complex_numbers]
+    if len(able) < len(chosen):
+        left_out = ", ".join(one.label for one in chosen if one not in able)
+        console.news.print(
+            f"{problem.label} is complex: without {left_out}, for real numbers only", soft_wrap=True
+        )
+    return able
 
 
 def algorithms_named(patterns: str | list[str]) -> list[Choice]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from sparsebench.cli.application import command
 from sparsebench.errors import InputError, check_seed, check_sizes
 from sparsebench.experiments import presets
 from sparsebench.report import console
+from sparsebench.system.folders import written_whole
 
 
 @command(
@@ -55,26 +57,30 @@ def recover(
         if not file.is_file():
             raise InputError(f"{file}: no such file")
     options.load_files(plugin)
-    chosen = options.wanted_algorithms(algorithms, plugin, preset["algorithms"])
+    given = {"file": str(matrix), "variable": variable}
+    problem = options.problem_named("matrix", given)
+    chosen = options.wanted_algorithms(algorithms, plugin, preset["algorithms"], problem)
     from sparsebench.experiments import recovery
-    from sparsebench.experiments.support_distance import SupportDistance
     from sparsebench.problems.files import read_signals
-    from sparsebench.registry import choose_problem
     from sparsebench.report import tables
     from sparsebench.run.engine import compile_all
     from sparsebench.run.progress import Doing
     from sparsebench.types import Dictionary
 
-    given = {"file": str(matrix), "variable": variable}
-    problem = options.problem_named("matrix", given)
     n = options.atoms(None, problem, 0)
     own = problem.record.factory(**dict(problem.options))
     m, labels = own.measurements(n), own.labels
     ys = read_signals(measured, m, signals)
     check_sizes(m, n, k)
     results.check_out(out)
-    compile_all(chosen, 1, (), console.news)
     dictionary = Dictionary(own.values)
+    if dictionary.is_complex:
+        for one in chosen:
+            one.check_complex()
+        ys = ys.astype(dictionary.dtype)
+    elif ys.dtype.kind == "c":
+        raise InputError(f"{measured} is complex and {matrix} is real: save A as complex numbers")
+    compile_all(chosen, 1, (), console.news, dictionary.is_complex)
     with Doing(console.news, "recovering") as doing:
         found = recovery.find(
             dictionary,
@@ -86,16 +92,8 @@ def recover(
             time_limit=time_limit,
             report=doing.update,
         )
-    like = recovery.planted_options(found, dictionary, k)
-    planted = SupportDistance(
-        algorithms=chosen,
-        problem=choose_problem("matrix", {**given, **like}),
-        n=n,
-        m=m,
-        ks=[k],
-        trials=trials,
-        seed=seed,
-        time_limit=time_limit,
+    planted = recovery.signals_like(
+        found, given, dictionary, k, chosen, trials=trials, seed=seed, time_limit=time_limit
     )
     report = results.run_stored(planted, out, workers, plugin, "cpu", statuses)
     rows = recovery.table(found, planted, labels, m, k, seed)
@@ -105,5 +103,10 @@ def recover(
         "resamples": resamples,
     }
     written = results.publish(rows, recipe, out / "recover.csv", ("recover",))
+    data = out / "recover.json"
+    if written or not data.is_file():
+        with written_whole(data) as part:
+            part.write_text(json.dumps(recovery.as_json(rows), indent=1) + "\n")
+        written.append(data)
     tables.print_recovery(rows)
     tables.print_report(report, written, out)

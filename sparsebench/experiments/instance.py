@@ -30,7 +30,8 @@ def solutions(
     Columns: series ("truth", "y" or an algorithm's label), index, position, value, in_support
     (whether x* is non-zero there); support_distance, relative_residual, status and message of a
     whole series; ordered, window_start, window_end and the recipe of all. A failed solve counts as
-    x = 0, which is one row without an index. Positions are in samples where atoms are ordered along
+    x = 0, which is one row without an index. Of complex numbers value is the modulus, and phase is
+    in radians. Positions are in samples where atoms are ordered along
     a line, taken to be spread evenly over the m samples, and indices otherwise.
 
     Parameters
@@ -45,7 +46,8 @@ def solutions(
     instance = draw_signal(problem, draw_dictionary(problem, m, n, trial, seed), k, trial, seed)
     spacing = m / n if is_ordered(problem) else 1.0
     samples = np.arange(m)
-    y = {"series": "y", "index": samples, "position": samples.astype(float), "value": instance.y}
+    y = {"series": "y", "index": samples, "position": samples.astype(float)}
+    y |= values_of(instance.y)
     frames = [_spikes("truth", instance.x, {}, instance, spacing), pd.DataFrame(y)]
     for chosen in algorithms:
         x, facts = _estimate(chosen, instance, k)
@@ -76,11 +78,18 @@ def _spikes(
             "series": series,
             "index": support,
             "position": support * spacing,
-            "value": x[support],
+            **values_of(x[support]),
             "in_support": instance.x[support] != 0,
         }
     ).assign(**facts)
     return rows if len(rows) else pd.DataFrame([{"series": series, **facts}])
+
+
+def values_of(numbers: FloatArray) -> dict[str, FloatArray]:
+    """Return the columns that hold numbers: value, or of complex ones its modulus, and phase."""
+    if numbers.dtype.kind != "c":
+        return {"value": numbers}
+    return {"value": np.abs(numbers), "phase": np.angle(numbers)}
 
 
 def crowded_region(support: IntArray, window: int, n: int) -> int:

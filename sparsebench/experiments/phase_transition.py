@@ -19,6 +19,7 @@ from sparsebench.experiments.sampling import (
     code_digest,
     recorded,
 )
+from sparsebench.problems import is_complex
 from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.run.pool import Each
 from sparsebench.run.rows import Block, Curve, Decision, Experiment, Kept, Wave
@@ -205,7 +206,8 @@ class PhaseTransition(Experiment):
                         "seed": self.seed,
                     }
                 )
-        return pd.DataFrame(rows)
+        frame = pd.DataFrame(rows)
+        return frame.assign(numbers="complex") if is_complex(self.problem) else frame
 
     def cells(self) -> pd.DataFrame:
         """Return one row a sampled cell (algorithm, m, k): the success rate, Wilson's interval."""

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+from rich.console import Console
 
+from sparsebench.errors import LARGEST_INTEGER, InputError, check_seed, check_sizes, check_whole
+from sparsebench.experiments.instance import values_of
+from sparsebench.experiments.presets import RECOVER, TIME_LIMIT
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.metrics import relative_residual
 from sparsebench.problems import add_noise
-from sparsebench.registry import Choice
+from sparsebench.registry import Choice, choose_algorithms, choose_problem
 from sparsebench.registry.contents import hash_of
+from sparsebench.run.engine import run
 from sparsebench.run.guard import attempt
 from sparsebench.run.rows import Outcome
+from sparsebench.run.store import Store
 from sparsebench.seeding import generator
 from sparsebench.statistics import COLUMNS, mean_interval, wilson
-from sparsebench.types import Dictionary, FloatArray, InputError, IntArray, Status
+from sparsebench.types import Dictionary, FloatArray, IntArray, Status, as_numbers
 
 # Digits of the amplitudes, and decimals of the dB, of the signals planted: those of signals that
 # differ by less are the same.
@@ -116,17 +125,17 @@ def _solved(
     chosen: Choice, dictionary: Dictionary, y: FloatArray, k: int, time_limit: float
 ) -> tuple[FloatArray, tuple[str, str, float]]:
     result = attempt(partial(chosen.solve, dictionary, y, k), time_limit)
-    nothing = np.zeros(dictionary.shape[1])
+    nothing = np.zeros(dictionary.shape[1], dictionary.dtype)
     if isinstance(result, Outcome):
         return nothing, (str(result.status), result.message, result.seconds or math.nan)
     status = Status(str(result.status))
-    x = nothing if status.failed else np.asarray(result.x, dtype=float)
+    x = nothing if status.failed else np.asarray(result.x, dtype=dictionary.dtype)
     return x, (str(status), "", float(result.seconds))
 
 
 def noise_level(clean: FloatArray, left: FloatArray) -> float:
     """Return ||A x||² / ||left||² in dB, inf where nothing is left but rounding."""
-    power, noise = float(clean @ clean), float(left @ left)
+    power, noise = (float(np.vdot(v, v).real) for v in (clean, left))
     if noise <= (1e-10) ** 2 * power:
         return math.inf
     return float(np.clip(10 * math.log10(power / noise), -300.0, 300.0))
@@ -169,12 +178,181 @@ def planted_options(found: list[Found], dictionary: Dictionary, k: int) -> dict[
     }
 
 
+def recover(
+    A: ArrayLike,
+    y: ArrayLike,
+    k: int,
+    *,
+    algorithms: str | Sequence[str] = RECOVER["algorithms"],
+    trials: int = RECOVER["trials"],
+    resamples: int = RECOVER["resamples"],
+    labels: Sequence[str] = (),
+    seed: int = 0,
+    time_limit: float = TIME_LIMIT,
+    workers: int = 1,
+) -> pd.DataFrame:
+    """Return what each algorithm finds in signals of one's own, and how often it is right on such.
+
+    As the command ``recover`` does, without a file: `docs/problems.md` says what is done, and
+    `docs/columns.md` what each column is.
+
+    Parameters
+    ----------
+    A : array_like, shape (m, n)
+        Real or complex.
+    y : array_like, shape (m,) or (m, B)
+        One signal, or B.
+    k : int
+        Non-zeros of each x.
+    algorithms : str or sequence of str
+        Names and patterns, as of ``-a``; of the usual ones those that A's numbers allow.
+    trials : int
+        Planted signals.
+    resamples : int
+        Times that the noise of each signal is drawn anew.
+    labels : sequence of str
+        One for each column of A; of a pandas frame its own are taken.
+    seed : int
+    time_limit : float
+        Seconds of CPU time a solve.
+    workers : int
+        Processes for the planted signals.
+
+    Returns
+    -------
+    DataFrame
+        One row an atom that an algorithm found in a signal.
+
+    Raises
+    ------
+    InputError
+        If A, y or k cannot be used, an algorithm is for real numbers and A is complex, or none
+        finds k atoms.
+    """
+    for name, value in {"trials": trials, "resamples": resamples, "workers": workers}.items():
+        check_whole(name, value, 1, LARGEST_INTEGER)
+    check_seed(seed)
+    if not len(labels):
+        labels = [str(name) for name in getattr(A, "columns", ())]
+    dictionary = Dictionary(A)
+    m, n = dictionary.shape
+    if len(labels) not in (0, n):
+        raise InputError(f"there are {len(labels)} labels for {n} columns of A")
+    signals = as_numbers(y, "y")
+    if signals.ndim not in (1, 2) or signals.shape[0] != m or 0 in signals.shape:
+        raise InputError(f"y must have shape ({m},) or ({m}, B) to match A, not {signals.shape}")
+    signals = signals.reshape(m, -1)
+    if not signals.any(axis=0).all():
+        raise InputError("a signal is zero: there is nothing to find")
+    check_sizes(m, n, k)
+    if signals.dtype.kind == "c":
+        dictionary = dictionary.complexified
+    chosen = choose_algorithms(algorithms)
+    if dictionary.is_complex:
+        signals = signals.astype(dictionary.dtype)
+        if algorithms == RECOVER["algorithms"]:
+            chosen = [one for one in chosen if one.complex_numbers]
+        for one in chosen:
+            one.check_complex()
+    found = find(
+        dictionary, signals, int(k), chosen, resamples=resamples, seed=seed, time_limit=time_limit
+    )
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "A.npy"
+        np.save(file, dictionary.A)
+        with Store(Path(folder)) as store:
+            planted = signals_like(
+                found,
+                {"file": str(file)},
+                dictionary,
+                int(k),
+                chosen,
+                trials=trials,
+                seed=seed,
+                time_limit=time_limit,
+            )
+            run(
+                planted,
+                store,
+                workers=workers,
+                command="sparsebench.recover",
+                environment={},
+                console=Console(quiet=True),
+            )
+    return table(found, planted, tuple(labels), m, int(k), seed)
+
+
+def signals_like(
+    found: list[Found],
+    given: dict[str, Any],
+    dictionary: Dictionary,
+    k: int,
+    algorithms: list[Choice],
+    *,
+    trials: int,
+    seed: int,
+    time_limit: float,
+) -> SupportDistance:
+    """Return the experiment on signals like those found, planted on a matrix in a file.
+
+    Parameters
+    ----------
+    found : list of Found
+    given : dict
+        The options of `matrix` that name the file.
+    dictionary, k, algorithms, seed, time_limit
+        As for `find`.
+    trials : int
+        Planted signals.
+    """
+    m, n = dictionary.shape
+    return SupportDistance(
+        algorithms=algorithms,
+        problem=choose_problem("matrix", given | planted_options(found, dictionary, k)),
+        n=n,
+        m=m,
+        ks=[k],
+        trials=trials,
+        seed=seed,
+        time_limit=time_limit,
+    )
+
+
+def as_json(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the table as JSON data: signals, of each its algorithms, of each its atoms.
+
+    What is not known is null; an snr without noise is "inf".
+    """
+    atom = ["index", "label", "value", "phase", "votes", "kept"]
+    whole = ["problem", "problem_options", "m", "n", "k", "seed"]
+    own = [name for name in rows if name not in (*atom, *whole, "signal")]
+    atom = [name for name in atom if name in rows]
+    signals = []
+    for signal, of_signal in rows.groupby("signal", sort=False):
+        found = []
+        for _, part in of_signal.groupby("algorithm", sort=False):
+            atoms = _records(part.loc[part["index"].notna(), atom])
+            found.append(_records(part[own].iloc[:1])[0] | {"atoms": atoms})
+        signals.append({"signal": int(str(signal)), "algorithms": found})
+    facts = _records(rows[whole].iloc[:1])[0]
+    facts["problem_options"] = json.loads(
+        facts["problem_options"], parse_constant=lambda text: text.removesuffix("inity").lower()
+    )
+    return facts | {"signals": signals}
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows as JSON data, with null for what is not known."""
+    return list(json.loads(rows.to_json(orient="records", double_precision=15)))
+
+
 def table(
     found: list[Found], planted: SupportDistance, labels: tuple[str, ...], m: int, k: int, seed: int
 ) -> pd.DataFrame:
     """Return one row an atom that an algorithm found in a signal, or one where it found none.
 
-    Columns: algorithm, signal, index, label, value; votes, how many of the algorithms found this
+    Columns: algorithm, signal, index, label, value (of complex numbers the modulus, and phase in
+    radians); votes, how many of the algorithms found this
     atom in this signal; kept, the share of resampled signals in which it is found again; of the
     algorithm in this signal: status, message, seconds, relative_residual, agreement (the share of
     its atoms that another algorithm has found too, mean over the others), stability (the share
@@ -209,7 +387,7 @@ def table(
             atom = {
                 "index": j,
                 "label": labels[j] if labels else "",
-                "value": one.x[j],
+                **values_of(one.x[j]),
                 "votes": sum(o.x[j] != 0 for o in beside),
                 "kept": float(one.kept[:, j].mean()) if len(one.kept) else math.nan,
             }

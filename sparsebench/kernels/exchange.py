@@ -1,14 +1,15 @@
 """What it changes to remove an atom from a support, to add one, or to swap two.
 
-For a support S with H = (A_Sᵀ A_S)⁻¹, x = least squares on S and r = y - A x, write
-B = Aᵀ A_S H (its column l is Aᵀ times the l-th dual vector), g = Aᵀ r and d_j = the squared
-distance of atom j from the span of S. The squared residual changes by
+For a support S with H = (A_Sᴴ A_S)⁻¹, x = least squares on S and r = y - A x, write
+B = Aᴴ A_S H (its column l is Aᴴ times the l-th dual vector), g = Aᴴ r and d_j = the squared
+distance of atom j from the span of S. With z² for |z|², the squared residual changes by
 
     x_i² / H_ii                                                     when i leaves,
     -g_j² / d_j                                                     when j enters,
-    (x_i² d_j - 2 x_i B_ji g_j - H_ii g_j²) / (H_ii d_j + B_ji²)    when j takes the place of i.
+    (x_i² d_j - 2 x_i B_ji g_j - H_ii g_j²) / (H_ii d_j + B_ji²)    when j takes the place of i,
 
-The last one is x_i² / H_ii - (g_j + x_i B_ji / H_ii)² / (d_j + B_ji² / H_ii) without its
+where of complex numbers x_i B_ji g_j is the real part of x_i B_ji and the conjugate of g_j. The
+last one is x_i² / H_ii - (g_j + x_i B_ji / H_ii)² / (d_j + B_ji² / H_ii) without its
 cancellation: between neighbours of a coherent dictionary both terms exceed it by far.
 
 One file, though long: numba sees a change in the file of a function, and not in those it calls.
@@ -21,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from sparsebench.kernels.conjugates import conjugate, conjugate_in_place
 from sparsebench.kernels.gram import (
     atom_of,
     atoms_of,
@@ -32,7 +34,9 @@ from sparsebench.kernels.gram import (
     dot,
     gram_rows,
     negative_gradient,
+    squared_norm,
     squared_norms,
+    weighted,
 )
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.least_squares import _harmless, cholesky, residual
@@ -50,7 +54,7 @@ FALL = 1e-12
 
 
 class Terms(NamedTuple):
-    """x, H, Bᵀ, d, g and r of a support, with room for a larger one; all float64.
+    """x, H, Bᵀ, d, g and r of a support, with room for a larger one.
 
     d_j = 0 says that atom j is in the span of the support or a member of it.
     """
@@ -65,11 +69,12 @@ class Terms(NamedTuple):
 
 
 @njit(cache=True)
-def room(m, n, most):
-    """Return empty `Terms` for supports of up to `most` atoms."""
-    inverse, duals = np.empty((most, most)), np.empty((most, n))
-    distances, gradient, norms = np.empty(n), np.empty(n), np.empty(n)
-    return Terms(np.empty(most), inverse, duals, distances, gradient, np.empty(m), norms)
+def room(y, n, most):
+    """Return empty `Terms` for a signal of the type of y and supports of up to `most` atoms."""
+    inverse, duals = np.empty((most, most), y.dtype), np.empty((most, n), y.dtype)
+    distances, gradient, norms = np.empty(n), np.empty(n, y.dtype), np.empty(n)
+    x = np.empty(most, y.dtype)
+    return Terms(x, inverse, duals, distances, gradient, np.empty_like(y), norms)
 
 
 @njit(cache=True)
@@ -88,19 +93,19 @@ def independent(atoms, gram, indices, support):
         How many they are.
     """
     k = indices.shape[0]
-    factor = np.empty((k, k))
+    factor = np.empty((k, k), atoms.dtype)
     if k <= atoms.shape[1] and cholesky(gram, indices, k, factor):
         copy(indices, support)
         return k
-    basis = np.empty((k, atoms.shape[1]))
+    basis = np.empty((k, atoms.shape[1]), atoms.dtype)
     size = 0
     for p in range(k):
         index, direction = indices[p], basis[size]
         copy(atom_of(atoms, index), direction)
         for _ in range(2):
-            shares = np.dot(basis[:size], direction)
+            shares = np.dot(conjugate(basis[:size]), direction)
             direction -= np.dot(shares, basis[:size])
-        length = np.sqrt(dot(direction, direction))
+        length = np.sqrt(squared_norm(direction))
         if length > np.sqrt(DEPENDENT * diagonal(gram, index)):
             direction /= length
             support[size] = index
@@ -112,7 +117,7 @@ def independent(atoms, gram, indices, support):
 def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
     """Compute the terms of ``support[:k]`` from a factorisation.
 
-    With L Lᵀ = A_Sᵀ A_S, from the Gram block or from A_S = Q Lᵀ, and Q = A_S L⁻ᵀ.
+    With L Lᴴ = A_Sᴴ A_S, from the Gram block or from A_S = Q Lᴴ, and Q = A_S L⁻ᴴ.
 
     Parameters
     ----------
@@ -133,19 +138,20 @@ def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
     """
     n = atoms.shape[0]
     chosen = support[:k].copy()
-    inverse, images = np.empty((k, k)), np.empty((k, n))
+    inverse, images = np.empty((k, k), y.dtype), np.empty((k, n), y.dtype)
     x, basis, orthogonal = _factorise(
         atoms, gram, correlations, y, chosen, orthogonal, inverse, images
     )
     copy(x, terms.coefficients)
     if k > 0:
-        square = np.dot(inverse.T, inverse)
+        square = np.dot(conjugate(inverse.T), inverse)
         for i in range(k):
             copy(square[i], terms.inverse[i])
     if orthogonal:
-        remainder = y - np.dot(np.dot(basis, y), basis)
-        copy(remainder - np.dot(np.dot(basis, remainder), basis), terms.remainder)
-        squared = dot(terms.remainder, terms.remainder)
+        remainder = y - np.dot(np.dot(conjugate(basis), y), basis)
+        remainder = remainder - np.dot(np.dot(conjugate(basis), remainder), basis)
+        copy(remainder, terms.remainder)
+        squared = squared_norm(terms.remainder)
     else:
         squared = _settle(atoms, y, support, k, terms)[0]
     copy(correlate(atoms, terms.remainder), terms.gradient)
@@ -154,7 +160,7 @@ def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
     close = _close(terms.norms, chosen, terms.distances)
     if close.shape[0] > 0 and k > 0:
         if not orthogonal:
-            basis = np.dot(inverse, atoms_of(atoms, chosen))
+            basis = np.dot(conjugate(inverse), atoms_of(atoms, chosen))
         _measure(atoms_of(atoms, close), basis, images, close, terms)
     _close_members(support, k, terms)
     if k > 0:
@@ -164,25 +170,25 @@ def refresh(atoms, gram, correlations, y, support, k, terms, orthogonal):
 
 @imaged()
 def _factorise(atoms, gram, correlations, y, chosen, orthogonal, inverse, images):
-    """Write L⁻¹ and Qᵀ A; return (x, Qᵀ, whether by A_S itself), Qᵀ being empty if not."""
-    k, basis = chosen.shape[0], np.empty((0, atoms.shape[1]))
-    factor, x = np.empty((k, k)), np.zeros(k)
+    """Write L⁻¹ and (AᴴQ)ᵀ; return (x, Qᵀ, whether by A_S itself), Qᵀ being empty if not."""
+    k, basis = chosen.shape[0], np.empty((0, atoms.shape[1]), y.dtype)
+    factor, x = np.empty((k, k), y.dtype), np.zeros(k, y.dtype)
     if k == 0:
         return x, basis, False
     if not orthogonal:
         orthogonal = not cholesky(gram, chosen, k, factor)
         if not orthogonal:
             _invert_lower(factor, k, inverse)
-            x = np.dot(inverse.T, np.dot(inverse, correlations[chosen]))
+            x = np.dot(conjugate(inverse.T), np.dot(inverse, correlations[chosen]))
             orthogonal = not _harmless(gram, y, chosen, k, factor, x)
     if orthogonal:
         q, r = np.linalg.qr(atoms_of(atoms, chosen).T)
-        _invert_lower(r.T.copy(), k, inverse)
+        _invert_lower(conjugate(r.T).copy(), k, inverse)
         basis = q.T.copy()
         correlate_basis(atoms, basis, images)
-        x = np.dot(inverse.T, np.dot(basis, y))
+        x = np.dot(conjugate(inverse.T), np.dot(conjugate(basis), y))
     else:
-        np.dot(inverse, gram_rows(gram, chosen), images)
+        np.dot(conjugate(inverse), gram_rows(gram, chosen), images)
     return x, basis, orthogonal
 
 
@@ -208,7 +214,7 @@ def exchange(atoms, gram, correlations, y, support, k, out, entering, terms, age
         support[out] = support[k]
     if entering >= 0:
         if sweep:
-            shares = terms.duals[:k, entering].copy()
+            shares = conjugate(terms.duals[:k, entering].copy())
             _project(gram, support, k, entering, shares, terms.duals[k])
             _sweep_in(k, entering, shares, terms)
         support[k] = entering
@@ -227,7 +233,7 @@ def best_swap(k, terms):
     (-1, -1, 0.0) where no swap lowers it.
     """
     n = terms.distances.shape[0]
-    distances, gradient = np.empty(n), np.empty(n)
+    distances, gradient = np.empty(n), np.empty_like(terms.gradient)
     for j in range(n):
         eligible = terms.distances[j] > 0.0
         distances[j] = terms.distances[j] if eligible else 1e300
@@ -235,20 +241,20 @@ def best_swap(k, terms):
     out, entering, best = -1, -1, 0.0
     for i in range(k):
         dual, x = terms.duals[i], terms.coefficients[i]
-        share = 1.0 / terms.inverse[i, i]
-        loss = x * x * share
+        share = 1.0 / terms.inverse[i, i].real
+        loss = (x.conjugate() * x).real * share
         pull = 2.0 * x * share
         # Without a division, and in full vectors: does anything in this row beat the best so far?
         beaten = 0
         for j in range(n):
-            gain = gradient[j] * (gradient[j] + pull * dual[j])
-            bottom = distances[j] + share * dual[j] * dual[j]
+            gain = (gradient[j].conjugate() * (gradient[j] + pull * dual[j])).real
+            bottom = distances[j] + (share * dual[j].conjugate() * dual[j]).real
             beaten += loss * distances[j] - gain < best * bottom
         if beaten == 0:
             continue
         for j in range(n):
-            gain = gradient[j] * (gradient[j] + pull * dual[j])
-            bottom = distances[j] + share * dual[j] * dual[j]
+            gain = (gradient[j].conjugate() * (gradient[j] + pull * dual[j])).real
+            bottom = distances[j] + (share * dual[j].conjugate() * dual[j]).real
             change = (loss * distances[j] - gain) / bottom
             if change < best:
                 out, entering, best = i, j, change
@@ -261,7 +267,8 @@ def best_addition(terms):
     entering, best = -1, 0.0
     for j in range(terms.distances.shape[0]):
         if terms.distances[j] > 0.0:
-            fall = terms.gradient[j] * terms.gradient[j] / terms.distances[j]
+            gradient = terms.gradient[j]
+            fall = (gradient.conjugate() * gradient).real / terms.distances[j]
             if fall > best:
                 entering, best = j, fall
     return entering, best
@@ -272,7 +279,8 @@ def best_removal(k, terms):
     """Return (position, rise of the squared residual); (-1, inf) of an empty support."""
     out, best = -1, np.inf
     for i in range(k):
-        rise = terms.coefficients[i] * terms.coefficients[i] / terms.inverse[i, i]
+        x = terms.coefficients[i]
+        rise = (x.conjugate() * x).real / terms.inverse[i, i].real
         if rise < best:
             out, best = i, rise
     return out, best
@@ -295,15 +303,15 @@ def _invert_lower(factor, k, inverse):
 
 @imaged(fastmath={"reassoc", "contract"})
 def _settle(atoms, y, support, k, terms):
-    """Correct x once by H A_Sᵀ r and set r; return ||r||² and what the correction took off it."""
+    """Correct x once by H A_Sᴴ r and set r; return ||r||² and what the correction took off it."""
     x, remainder = terms.coefficients, terms.remainder
     squared = residual(atoms, y, support, k, x, remainder)
-    slope, drift = np.empty(k), 0.0
+    slope, drift = np.empty(k, y.dtype), 0.0
     correlate_on(atoms, support, k, remainder, slope)
     for j in range(k):
-        step = dot(terms.inverse[j, :k], slope)
+        step = weighted(terms.inverse[j, :k], slope)
         x[j] += step
-        drift += step * slope[j]
+        drift += (step.conjugate() * slope[j]).real
     if drift > 0.0:
         squared = residual(atoms, y, support, k, x, remainder)
     return squared, drift
@@ -311,13 +319,13 @@ def _settle(atoms, y, support, k, terms):
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
 def _distances(norms, images, distances):
-    """d_j = ||a_j||² - ||Qᵀ a_j||²."""
+    """d_j = ||a_j||² - ||Qᴴ a_j||²."""
     n = distances.shape[0]
     for j in range(n):
         distances[j] = norms[j]
     for row in images:
         for j in range(n):
-            distances[j] -= row[j] * row[j]
+            distances[j] -= (row[j].conjugate() * row[j]).real
 
 
 @njit(cache=True)
@@ -332,13 +340,14 @@ def _close(norms, chosen, distances):
 
 @njit(cache=True)
 def _measure(projected, basis, images, close, terms):
-    """Project the atoms `close` explicitly, three times: their d, g and columns of Qᵀ A.
+    """Project the atoms `close` explicitly, three times: their d, g and columns of (AᴴQ)ᵀ.
 
     `projected` is a copy of these atoms, and is overwritten.
     """
     for repeat in range(3):
-        shares = np.dot(projected, basis.T)
+        shares = np.dot(projected, conjugate(basis.T))
         projected -= np.dot(shares, basis)
+        conjugate_in_place(shares)
         for p in range(close.shape[0]):
             column = images[:, close[p]]
             if repeat == 0:
@@ -347,7 +356,7 @@ def _measure(projected, basis, images, close, terms):
                 column += shares[p]
     for p in range(close.shape[0]):
         j = close[p]
-        length = dot(projected[p], projected[p])
+        length = squared_norm(projected[p])
         terms.distances[j] = length if length > DEPENDENT * terms.norms[j] else 0.0
         terms.gradient[j] = dot(projected[p], terms.remainder)
 
@@ -364,11 +373,12 @@ def _may_sweep(support, out, entering, terms):
     """Whether both pivots are far from zero."""
     left = terms.distances[entering] if entering >= 0 else 0.0
     if out >= 0:
-        pivot = terms.inverse[out, out]
+        pivot = terms.inverse[out, out].real
         if not 1.0 / pivot > _SMALLEST_SWEPT * terms.norms[support[out]]:
             return False
         if entering >= 0:
-            left += terms.duals[out, entering] ** 2 / pivot
+            dual = terms.duals[out, entering]
+            left += (dual.conjugate() * dual).real / pivot
     return entering < 0 or left > _SMALLEST_SWEPT * terms.norms[entering]
 
 
@@ -378,17 +388,17 @@ def _sweep_out(k, out, terms):
     x, inverse, duals = terms.coefficients, terms.inverse, terms.duals
     distances, gradient = terms.distances, terms.gradient
     n = distances.shape[0]
-    share = 1.0 / inverse[out, out]
+    share = 1.0 / inverse[out, out].real
     value, row = x[out] * share, duals[out]
     for j in range(n):
-        distances[j] += share * row[j] * row[j]
+        distances[j] += (share * row[j].conjugate() * row[j]).real
         gradient[j] += value * row[j]
     for i in range(k):
         if i != out:
             ratio, other = share * inverse[i, out], duals[i]
             x[i] -= ratio * x[out]
             for j in range(n):
-                other[j] -= ratio * row[j]
+                other[j] -= ratio.conjugate() * row[j]
             for j in range(k):
                 inverse[i, j] -= ratio * inverse[out, j]
     last = k - 1
@@ -403,7 +413,7 @@ def _sweep_out(k, out, terms):
 
 @imaged()
 def _project(gram, support, k, entering, shares, out):
-    """Write Aᵀ P a_j to `out` for the atom `entering`, with P off the span of the support."""
+    """Write Aᴴ P a_j to `out` for the atom `entering`, with P off the span of the support."""
     negative_gradient(gram, gram[entering], support, shares, k, out)
 
 
@@ -417,17 +427,17 @@ def _sweep_in(k, entering, shares, terms):
     scale = 1.0 / distances[entering]
     value = gradient[entering] * scale
     for j in range(n):
-        distances[j] -= scale * row[j] * row[j]
+        distances[j] -= (scale * row[j].conjugate() * row[j]).real
         gradient[j] -= value * row[j]
         row[j] *= scale
     for i in range(k):
         share, other = shares[i], duals[i]
         x[i] -= share * value
         for j in range(n):
-            other[j] -= share * row[j]
+            other[j] -= share.conjugate() * row[j]
         for j in range(k):
-            inverse[i, j] += scale * share * shares[j]
-        inverse[i, k] = inverse[k, i] = -scale * share
+            inverse[i, j] += scale * share * shares[j].conjugate()
+        inverse[i, k], inverse[k, i] = -scale * share, -scale * share.conjugate()
     x[k], inverse[k, k] = value, scale
 
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from sparsebench.kernels import gram as whole
 from sparsebench.kernels import homotopy, least_squares
+from sparsebench.kernels.conjugates import conjugate_in_place
 from sparsebench.kernels.rental import VECTOR, Rental, Way
+from sparsebench.types import FEW_ATOMS as FEW_ATOMS
 from sparsebench.types import Dictionary, FloatArray, IntArray, check_memory
 
-# Up to so many atoms the Gram matrix, 32 MiB, is formed at once: its price is that of a few images.
-FEW_ATOMS = 2048
 # The bytes of A that rows of the Gram matrix may take, as a fraction.
 _ROWS = 0.125
 # x with more non-zeros than this fraction of n is multiplied as a dense vector.
@@ -37,27 +37,33 @@ class Images:
         self.dictionary = dictionary
         m, n = dictionary.shape
         #: That of the atoms.
-        self.shape = n, m
+        self.shape, self.dtype = (n, m), dictionary.dtype
         # At least as many as cost no more than one image.
-        self.rental = Rental(m, n, max(int(_ROWS * m), 8))
+        self.rental = Rental(m, n, max(int(_ROWS * m), 8), self.dtype.itemsize)
         #: The signal during which the Gram matrix was formed, by its number; 0 for none.
         self.formed = 0
-        self._rows = np.empty((0, n))
+        self._rows = np.empty((0, n), self.dtype)
         self._places = np.full(n, -1, dtype=np.intp)
         # What `correlate` returned last, as the loop has changed it since: it tells of which atoms
         # the rows are likely to be asked for.
         self._correlations = np.zeros(n)
         self._support = np.empty(0, dtype=np.intp)
-        self._atoms, self._block = np.empty((0, m)), np.empty((0, 0))
+        self._atoms, self._block = np.empty((0, m), self.dtype), np.empty((0, 0), self.dtype)
 
     def __matmul__(self, v: FloatArray) -> FloatArray:
-        """Return Aᵀv, as the atoms do."""
+        """Return Aᴴv."""
         return self.correlate(v)
 
     def correlate(self, v: FloatArray) -> FloatArray:
-        """Return Aᵀv."""
-        self._correlations = self.dictionary.matrix.T @ v
+        """Return Aᴴv."""
+        self._correlations = self._adjoint(v)
         return self._correlations
+
+    def _adjoint(self, v: FloatArray) -> FloatArray:
+        """Return Aᴴv, without another A."""
+        image: FloatArray = self.dictionary.matrix.T @ v.conj()
+        conjugate_in_place(image)
+        return image
 
     def atom_of(self, j: int) -> FloatArray:
         """Return atom j."""
@@ -78,17 +84,19 @@ class Images:
         out[:] = self.dictionary.squared_norms
 
     def correlate_on(self, support: IntArray, k: int, v: FloatArray, out: FloatArray) -> None:
-        """Write A_Sᵀv to `out`."""
-        np.dot(self.atoms(support[:k]), v, out=out[:k])
+        """Write A_Sᴴv to `out`."""
+        np.dot(self.atoms(support[:k]), v.conj(), out=out[:k])
+        conjugate_in_place(out[:k])
 
     def correlate_basis(self, basis: FloatArray, out: FloatArray) -> None:
-        """Write Qᵀ A to `out`, shape (k, n), with the rows of Qᵀ in `basis`."""
-        np.matmul(basis, self.dictionary.matrix, out=out)
+        """Write (AᴴQ)ᵀ to `out`, shape (k, n), with the columns of Q in `basis`."""
+        np.matmul(basis.conj(), self.dictionary.matrix, out=out)
+        conjugate_in_place(out)
 
     def gram_rows(self, indices: IntArray) -> FloatArray:
         """Return a copy of some rows of the Gram matrix, shape (k, n)."""
         if indices.size > self.rental.most_rows:
-            return self.dictionary.some_atoms(indices) @ self.dictionary.matrix
+            return self.dictionary.gram_rows(indices)
         missing = indices[self._places[indices] < 0]
         if missing.size:
             self.add_rows(missing, indices)
@@ -97,12 +105,8 @@ class Images:
     def project(
         self, support: IntArray, k: int, entering: int, shares: FloatArray, out: FloatArray
     ) -> None:
-        """Write Aᵀ P a_j to `out` for the atom `entering`, with P off the span of the support."""
-        np.dot(
-            self.dictionary.matrix.T,
-            self.atom_of(entering) - self._image(support[:k], shares),
-            out=out,
-        )
+        """Write Aᴴ P a_j to `out` for the atom `entering`, with P off the span of the support."""
+        out[:] = self._adjoint(self.atom_of(entering) - self._image(support[:k], shares))
 
     def harmless(
         self, y: FloatArray, support: IntArray, k: int, factor: FloatArray, coefficients: FloatArray
@@ -129,7 +133,7 @@ class Images:
         k: int,
         out: FloatArray,
     ) -> None:
-        """Write Aᵀ(y - A x) to `out`."""
+        """Write Aᴴ(y - A x) to `out`."""
         chosen = support[:k]
         known = self.dictionary.knows("gram")
         if not known:
@@ -139,7 +143,7 @@ class Images:
                 self.add_rows(wanted, chosen)
             if way == Way.THROUGH:
                 image = self._image(chosen, coefficients[:k])
-                np.subtract(correlations, self.dictionary.matrix.T @ image, out=out)
+                np.subtract(correlations, self._adjoint(image), out=out)
                 return
             known = way == Way.WHOLE
             if known:
@@ -150,14 +154,14 @@ class Images:
     def gram_quadratic(self, support: IntArray, coefficients: FloatArray, k: int) -> float:
         """Return ||A_S v||²."""
         image = self._image(support[:k], coefficients[:k])
-        return float(image @ image)
+        return float((image.conj() @ image).real)
 
     def residual(
         self, y: FloatArray, support: IntArray, k: int, coefficients: FloatArray, out: FloatArray
     ) -> float:
         """Write y - A_S x to `out` and return its squared norm."""
         np.subtract(y, self._image(support[:k], coefficients[:k]), out=out)
-        return float(out @ out)
+        return float((out.conj() @ out).real)
 
     def cholesky(self, support: IntArray, k: int, factor: FloatArray) -> bool:
         """Factor the Gram block of a support; more than m atoms are dependent."""
@@ -196,7 +200,7 @@ class Images:
     ) -> FloatArray:
         """Return x on the support, to the accuracy of an orthogonal solve."""
         chosen = support[:k]
-        x = np.zeros(n)
+        x = np.zeros(n, self.dtype)
         x[chosen] = least_squares.refined(
             self.atoms(chosen), self.block(chosen), y, np.arange(k), k, k, factor, np.bool_(held)
         )
@@ -212,16 +216,16 @@ class Images:
 
     def products(
         self, _: Images, support: IntArray, v: FloatArray, w: FloatArray, k: int, image: FloatArray
-    ) -> tuple[float, float]:
-        """Return ||A_T v||² and <A_T v, A_T w>."""
+    ) -> tuple[float, complex]:
+        """Return ||A_T v||² and (A_T v)ᴴ(A_T w)."""
         atoms = self.atoms(support[:k])
         np.dot(v[:k], atoms, out=image)
-        return float(image @ image), float(image @ (w[:k] @ atoms))
+        return float((image.conj() @ image).real), (image.conj() @ (w[:k] @ atoms)).item()
 
     def atoms(self, support: IntArray) -> FloatArray:
         """Return the atoms of a support, shape (k, m), read-only; the last ones are kept."""
         if not np.array_equal(support, self._support):
-            self._atoms = self._block = np.empty((0, 0))
+            self._atoms = self._block = np.empty((0, 0), self.dtype)
             self._support, self._atoms = support.copy(), self.dictionary.some_atoms(support)
             self._atoms.flags.writeable = False
         return self._atoms
@@ -230,7 +234,7 @@ class Images:
         """Return the Gram block of a support, shape (k, k), read-only; the last one is kept."""
         atoms = self.atoms(support)
         if self._block.shape[0] != support.size:
-            self._block = atoms @ atoms.T
+            self._block = atoms @ atoms.conj().T
             self._block.flags.writeable = False
         return self._block
 
@@ -239,7 +243,7 @@ class Images:
         n = self.shape[0]
         if support.size <= _DENSE * n:
             return coefficients @ self.atoms(support)
-        x = np.zeros(n)
+        x = np.zeros(n, self.dtype)
         x[support] = coefficients
         return self.dictionary.matrix @ x
 
@@ -262,7 +266,7 @@ class Images:
             wanted = np.concatenate([wanted, others[likely[others] > 0.0]])
         most, held = self.rental.most_rows, np.flatnonzero(self._places >= 0)
         if self._rows.size == 0:
-            self._rows = np.empty((most, self.shape[0]))
+            self._rows = np.empty((most, self.shape[0]), self.dtype)
         if held.size + wanted.size > most:
             kept = np.intersect1d(held, support)
             wanted = wanted[: most - kept.size]
@@ -273,7 +277,7 @@ class Images:
             self._places[kept] = np.arange(kept.size)
             held = kept
         new = slice(held.size, held.size + wanted.size)
-        np.matmul(self.dictionary.some_atoms(wanted), self.dictionary.matrix, out=self._rows[new])
+        self.dictionary.gram_rows(wanted, self._rows[new])
         self._places[wanted] = np.arange(new.start, new.stop)
 
 

@@ -58,14 +58,15 @@ class Rental:
         Measurements and atoms.
     most_rows : int
         Rows of the Gram matrix that may be held.
+    bytes_of_entry : int
     """
 
-    def __init__(self, m: int, n: int, most_rows: int) -> None:
+    def __init__(self, m: int, n: int, most_rows: int, bytes_of_entry: int = 8) -> None:
         self.most_rows = most_rows
         self.row = 2.0 * m * n
         self.image = VECTOR * self.row
         self.whole = float(m) * n * n
-        self._bytes = 8 * n * n
+        self._bytes = bytes_of_entry * n * n
         self._credit = np.zeros(n)
         self._rows_bought = 0.0
         self._fits: bool | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 
 
 @njit(cache=True)
@@ -39,8 +40,8 @@ def top_k(values, k, guess, scratch, support):
 
     Parameters
     ----------
-    values : float64 array, shape (n,)
-        Without NaN.
+    values : array, shape (n,)
+        Real or complex, without NaN.
     k : int
         1 <= k <= n.
     guess : float
@@ -99,9 +100,31 @@ def sort(indices, size):
         indices[j] = index
 
 
-@njit(cache=True)
 def largest_magnitude(values):
-    """Return the index of the largest ``|values|``, without NaN; the lowest one among equals.
+    """Return the index of the largest ``|values|``, without NaN; the lowest one among equals."""
+    return (_largest_modulus if values.dtype.kind == "c" else _largest_double)(values)
+
+
+@overload(largest_magnitude)
+def _largest_magnitude(values):
+    if isinstance(values.dtype, types.Complex):
+        return lambda values: _largest_modulus(values)
+    return lambda values: _largest_double(values)
+
+
+@njit(cache=True)
+def _largest_modulus(values):
+    best, most = 0, -1.0
+    for i in range(values.shape[0]):
+        modulus = abs(values[i])
+        if modulus > most:
+            best, most = i, modulus
+    return best
+
+
+@njit(cache=True)
+def _largest_double(values):
+    """Return the index as an integer maximum finds it.
 
     Doubles of one sign are ordered as their bits are, and the maximum of integers is compiled to
     vector instructions, where that of doubles is not.
@@ -116,10 +139,43 @@ def largest_magnitude(values):
     return 0
 
 
-@njit(cache=True)
 def soft_threshold(value, level):
-    """Soft-thresholding of a scalar at `level` >= 0, without a branch."""
+    """Soft-thresholding at `level` >= 0: of a complex number its modulus, which keeps its phase."""
+    return (_soft_complex if isinstance(value, complex) else _soft_real)(value, level)
+
+
+@overload(soft_threshold)
+def _soft_threshold(value, level):
+    if isinstance(value, types.Complex):
+        return lambda value, level: _soft_complex(value, level)
+    return lambda value, level: _soft_real(value, level)
+
+
+@njit(cache=True)
+def _soft_real(value, level):
+    """Return it without a branch."""
     return max(value - level, 0.0) - max(-value - level, 0.0)
+
+
+@njit(cache=True)
+def _soft_complex(value, level):
+    modulus = abs(value)
+    return value * ((modulus - level) / modulus) if modulus > level else 0.0j
+
+
+def soft_slope(shrunk, level):
+    """Return the derivative of soft-thresholding where it leaves `shrunk`, which is not zero.
+
+    Of a complex number u the mean of those along both axes, 1 - level / (2 |u|).
+    """
+    return 1.0 - 0.5 * level / (abs(shrunk) + level) if isinstance(shrunk, complex) else 1.0
+
+
+@overload(soft_slope)
+def _soft_slope(shrunk, level):
+    if isinstance(shrunk, types.Complex):
+        return lambda shrunk, level: 1.0 - 0.5 * level / (abs(shrunk) + level)
+    return lambda shrunk, level: 1.0
 
 
 @njit(cache=True)

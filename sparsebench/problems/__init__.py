@@ -18,6 +18,7 @@ from sparsebench.problems.drawing import (
     draw_batch,
     draw_dictionary,
     draw_signal,
+    is_complex,
     is_fixed,
     is_ordered,
     stated_atoms,

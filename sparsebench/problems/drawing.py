@@ -13,7 +13,15 @@ from sparsebench.errors import LARGEST_INTEGER, InputError, check_seed, check_si
 from sparsebench.problems.signals import sparse_signal
 from sparsebench.registry import ProblemChoice, choose_problem
 from sparsebench.seeding import generator
-from sparsebench.types import Dictionary, FloatArray, Instance, all_finite, as_floats, check_memory
+from sparsebench.types import (
+    Dictionary,
+    FloatArray,
+    Instance,
+    all_finite,
+    as_floats,
+    as_numbers,
+    check_memory,
+)
 
 # Entries of a dictionary from which on the memory at hand is looked at.
 _LARGE = 2**24
@@ -78,11 +86,13 @@ def draw_signal(
     recipe = _recipe(chosen, m, n, trial, seed) | {"k": k}
     rng = generator(recipe)
     with _running(chosen, "draw a signal"):
-        signal = getattr(source, "signal", _usual_signal)
+        signal = getattr(source, "signal", None) or partial(
+            sparse_signal, amplitudes="uniform", complex_numbers=dictionary.is_complex
+        )
         drawn = signal(rng, n, k)
         snr = float(getattr(source, "snr", np.inf))
     with _checking(chosen, "a signal"):
-        x = as_floats(drawn, "x")
+        x = as_numbers(drawn, "x") if dictionary.is_complex else as_floats(drawn, "x")
         if x.shape != (n,):
             raise InputError(f"x has shape {x.shape}, not ({n},)")
         if np.count_nonzero(x) != k:
@@ -93,10 +103,6 @@ def draw_signal(
             raise InputError("y holds NaN or infinite entries")
     y.flags.writeable = False
     return Instance(dictionary, x, y, recipe)
-
-
-# Of a problem that says nothing of its signals.
-_usual_signal = partial(sparse_signal, amplitudes="uniform")
 
 
 @contextmanager
@@ -151,6 +157,8 @@ def add_noise(signals: FloatArray, snr: float, rng: np.random.Generator) -> Floa
     if snr == np.inf:
         return signals
     noise = rng.standard_normal(signals.shape)
+    if signals.dtype.kind == "c":
+        noise = noise + 1j * rng.standard_normal(signals.shape)
     axis = None if signals.ndim == 1 else -1  # of one signal by BLAS, whose last digit may differ
     power = np.linalg.norm(signals, axis=axis, keepdims=True)
     scale = power / np.linalg.norm(noise, axis=axis, keepdims=True) * 10 ** (-snr / 20)
@@ -168,6 +176,11 @@ def stated_atoms(chosen: ProblemChoice) -> int | None:
 def is_fixed(chosen: ProblemChoice) -> bool:
     """Return whether all trials of a problem share one dictionary."""
     return bool(getattr(_generator(chosen), "fixed_dictionary", False))
+
+
+def is_complex(chosen: ProblemChoice) -> bool:
+    """Return whether a problem says that its A is complex."""
+    return bool(getattr(_generator(chosen), "complex_numbers", False))
 
 
 def is_ordered(chosen: ProblemChoice) -> bool:

@@ -19,6 +19,7 @@ class _Planted:
     snr: float = float("inf")
 
     fixed_dictionary = False
+    complex_numbers = False
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -27,7 +28,7 @@ class _Planted:
 
     def signal(self, rng: np.random.Generator, n: int, k: int) -> FloatArray:
         """Draw x, shape (n,), with k non-zeros."""
-        return sparse_signal(rng, n, k, self.amplitudes)
+        return sparse_signal(rng, n, k, self.amplitudes, self.complex_numbers)
 
 
 @problem(
@@ -50,6 +51,36 @@ class Bernoulli(_Planted):
         """Draw A, shape (m, n), m <= n."""
         _check_wide("bernoulli", m, n)
         return rng.choice([-1.0, 1.0], (m, n)) / np.sqrt(m)
+
+
+@problem(
+    "fourier",
+    source="Candès, Romberg and Tao, IEEE Trans. Inf. Theory 52, 2006, doi:10.1109/TIT.2005.862083",
+)
+@dataclass(frozen=True)
+class RandomFourier(_Planted):
+    """m random rows of the discrete Fourier transform, divided by √m: complex, columns of norm 1.
+
+    Entry (r, j) is exp(-2πi f_r j / n) / √m, with f_r the r-th of m frequencies drawn without
+    replacement, in increasing order. Rows are orthogonal.
+
+    Parameters
+    ----------
+    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+        Law of the non-zeros, as of `gaussian`: of their moduli, with uniform phases; of "normal"
+        standard complex ones, and of "positive" real ones.
+    snr : float
+        Signal-to-noise ratio in dB; inf is no noise.
+    """
+
+    complex_numbers = True
+
+    def dictionary(self, rng: np.random.Generator, m: int, n: int) -> FloatArray:
+        """Draw A, shape (m, n), m <= n."""
+        _check_wide("fourier", m, n)
+        rows = np.sort(rng.choice(n, m, replace=False))
+        turns = rows[:, np.newaxis] * np.arange(n) % n  # exact, whatever the product
+        return np.exp(-2j * np.pi / n * turns) / np.sqrt(m)
 
 
 @problem(

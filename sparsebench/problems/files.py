@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.environment import need
-from sparsebench.types import FloatArray, InputError, as_floats
+from sparsebench.types import FloatArray, InputError, as_numbers
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Matrix:
 
 
 def read_matrix(path: str | Path, variable: str = "") -> Matrix:
-    """Return the real matrix of a file; one that is sparse is returned dense.
+    """Return the matrix of a file, real or complex; one that is sparse is returned dense.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def read_matrix(path: str | Path, variable: str = "") -> Matrix:
     Raises
     ------
     InputError
-        If the file cannot be read, is not one matrix of finite real numbers, or needs a package
-        that is not there.
+        If the file cannot be read, is not one matrix of finite numbers, or needs a package that is
+        not there.
     """
     values, labels = _read(Path(path), variable)
     if values.ndim != 2 or 0 in values.shape:
@@ -81,7 +81,7 @@ def read_signals(path: str | Path, rows: int, variable: str = "") -> FloatArray:
 
 
 def _read(file: Path, variable: str) -> tuple[FloatArray, tuple[str, ...]]:
-    """Return the real array of a file and the labels of its columns."""
+    """Return the array of a file and the labels of its columns."""
     if not file.is_file():
         raise InputError(f"{file}: no such file")
     reader = _READERS.get(file.suffix.lower())
@@ -101,7 +101,7 @@ def _read(file: Path, variable: str) -> tuple[FloatArray, tuple[str, ...]]:
         raise InputError(f"{file} cannot be read as {file.suffix.lower()}: {reason}") from None
     if hasattr(found, "toarray"):
         found = found.toarray()
-    return as_floats(found, str(file)) + 0.0, labels  # there is no -0.0 in a sparse file
+    return as_numbers(found, str(file)) + 0.0, labels  # there is no -0.0 in a sparse file
 
 
 _Read = tuple[Any, tuple[str, ...]]
@@ -180,12 +180,19 @@ def _mat_in_hdf5(file: Path, variable: str) -> Any:
             if "MATLAB_sparse" in item.attrs:
                 rows, starts = int(item.attrs["MATLAB_sparse"]), item["jc"][:].astype(np.int64)
                 inner = item["ir"][:] if "ir" in item else np.empty(0, dtype=np.int64)
-                data = item["data"][:] if "data" in item else np.empty(0)
+                data = _complex(item["data"][:]) if "data" in item else np.empty(0)
                 shape = rows, len(starts) - 1
                 arrays[name] = scipy.sparse.csc_matrix((data, inner, starts), shape=shape)
             elif isinstance(item, h5py.Dataset) and not name.startswith("#"):
-                arrays[name] = item[()].T
+                arrays[name] = _complex(item[()]).T
     return _one_of(file, arrays, variable, list(arrays))
+
+
+def _complex(values: Any) -> Any:
+    """Return complex numbers as numpy has them: MATLAB's are pairs (real, imag)."""
+    if getattr(values.dtype, "names", None) == ("real", "imag"):
+        return values["real"] + 1j * values["imag"]
+    return values
 
 
 def _one_of(file: Path, arrays: dict[str, Any], variable: str, names: list[str]) -> Any:

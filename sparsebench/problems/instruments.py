@@ -1,4 +1,4 @@
-"""Dictionaries of instruments, in small: beams through pixels, a library of spectra."""
+"""Dictionaries of instruments, in small: beams through pixels, spectra, an array of sensors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,53 @@ from sparsebench.problems.signals import AMPLITUDES, check_choice, check_snr, sp
 from sparsebench.registry import problem
 from sparsebench.seeding import generator
 from sparsebench.types import FloatArray, InputError
+
+
+@problem(
+    "steering",
+    source="sparse direction finding: Malioutov, Çetin and Willsky, IEEE Trans. Signal Process. "
+    "53, 2005, doi:10.1109/TSP.2005.850882",
+)
+@dataclass(frozen=True)
+class Steering:
+    """Far-field sources seen by a uniform linear array, on a grid finer than its resolution.
+
+    m sensors half a wavelength apart, n directions spread evenly over the sine of the angle,
+    u_j = -1 + 2j / n: entry (l, j) is exp(πi l u_j) / √m. The array resolves 2 / m in u, that is
+    n / m neighbours on the grid, whose atoms are very coherent. Complex; one fixed dictionary.
+
+    Parameters
+    ----------
+    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+        Law of the non-zeros, as of `fourier`: one snapshot, uniform phases.
+    snr : float
+        Signal-to-noise ratio in dB; inf is no noise.
+    """
+
+    amplitudes: str = "uniform"
+    snr: float = float("inf")
+
+    fixed_dictionary = True
+    ordered = True
+    complex_numbers = True
+
+    def __post_init__(self) -> None:
+        check_choice("steering", "amplitudes", self.amplitudes, tuple(AMPLITUDES))
+        check_snr("steering", self.snr)
+
+    def measurements(self, n: int) -> int:
+        """Return the sensors of an array whose resolution is four steps of the grid."""
+        return max(n // 4, 1)
+
+    def dictionary(self, rng: np.random.Generator, m: int, n: int) -> FloatArray:
+        """Return A, shape (m, n); `rng` is not used."""
+        directions = 2 * np.arange(n) - n  # n u_j
+        turns = np.arange(m)[:, np.newaxis] * directions % (2 * n)
+        return np.exp(1j * np.pi / n * turns) / np.sqrt(m)
+
+    def signal(self, rng: np.random.Generator, n: int, k: int) -> FloatArray:
+        """Draw x, shape (n,), with k non-zeros."""
+        return sparse_signal(rng, n, k, self.amplitudes, complex_numbers=True)
 
 
 @problem(

@@ -66,6 +66,11 @@ class OwnMatrix:
         return self.subsample == "none"
 
     @property
+    def complex_numbers(self) -> bool:
+        """Whether the file holds complex numbers."""
+        return self._matrix().values.dtype.kind == "c"
+
+    @property
     def atoms(self) -> int:
         """The number of columns."""
         return self._matrix().values.shape[1]
@@ -109,11 +114,16 @@ class OwnMatrix:
         """Draw x, shape (n,), with k non-zeros."""
         values = amplitudes_given("matrix", self.amplitudes)
         if values is None:
-            return sparse_signal(rng, n, k, self.amplitudes)
+            return sparse_signal(rng, n, k, self.amplitudes, self.complex_numbers)
         if len(values) != k:
             raise InputError(f"matrix has {len(values)} amplitudes, not one for each of k = {k}")
-        x = np.zeros(n)
-        x[rng.choice(n, k, replace=False)] = rng.permutation(values) * rng.choice([-1.0, 1.0], k)
+        values, signs = rng.permutation(values), np.empty(0)
+        if self.complex_numbers:
+            signs = np.exp(2j * np.pi * rng.random(k))
+        else:
+            signs = rng.choice([-1.0, 1.0], k)
+        x = np.zeros(n, self.values.dtype)
+        x[rng.choice(n, k, replace=False)] = values * signs
         return x
 
     def _matrix(self) -> Matrix:
@@ -141,7 +151,8 @@ def _read(file: str, variable: str, content: str) -> _Held:
         raise InputError(f"{file}: {_named(found, zero)} zero: drop what cannot be seen")
     unit = found.values / norms
     first = np.argmax(unit != 0, axis=0)
-    unit *= np.sign(unit[first, np.arange(len(norms))])
+    leading = unit[first, np.arange(len(norms))]
+    unit *= leading.conj() / np.abs(leading)
     _, original, inverse = np.unique(
         unit.T.round(_DECIMALS), axis=0, return_index=True, return_inverse=True
     )

@@ -36,7 +36,9 @@ AMPLITUDES = {
 }
 
 
-def sparse_signal(rng: np.random.Generator, n: int, k: int, amplitudes: str) -> FloatArray:
+def sparse_signal(
+    rng: np.random.Generator, n: int, k: int, amplitudes: str, complex_numbers: bool = False
+) -> FloatArray:
     """Draw x with exactly k non-zeros on a support uniform among all of size k.
 
     Parameters
@@ -47,13 +49,23 @@ def sparse_signal(rng: np.random.Generator, n: int, k: int, amplitudes: str) -> 
     amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
         Law of the non-zeros: uniform on [-2, -1] ∪ [1, 2]; ±1; standard normal; ±1, ±1/2, ..., ±1/k
         in random order; uniform on [1, 2].
+    complex_numbers : bool
+        Whether these are moduli, with uniform phases; of "normal" standard complex ones. "positive"
+        stays as it is.
 
     Returns
     -------
     ndarray, shape (n,)
     """
-    x = np.zeros(n)
-    x[rng.choice(n, size=k, replace=False)] = AMPLITUDES[amplitudes](rng, k)
+    values = AMPLITUDES[amplitudes](rng, k)
+    if complex_numbers:
+        values = values.astype(np.complex128)
+        if amplitudes == "normal":
+            values = (values + 1j * _normal(rng, k)) / np.sqrt(2)
+        elif amplitudes != "positive":
+            values *= np.exp(2j * np.pi * rng.random(k))
+    x = np.zeros(n, values.dtype)
+    x[rng.choice(n, size=k, replace=False)] = values
     return x
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsebench.registry.declaring import ALGORITHMS
 from sparsebench.registry.records import Algorithm
 from sparsebench.system.limits import interruption
 from sparsebench.types import (
@@ -22,6 +23,7 @@ from sparsebench.types import (
     all_finite,
     as_reals,
     exponent_to_order_one,
+    times_power_of_two,
 )
 
 #: What is said of an estimate that overflows at the scale of A and y.
@@ -44,14 +46,17 @@ def call(
     ------
     InputError
         If the algorithm returns something else than a finite x, shape (n,), with at most k
-        non-zeros.
+        non-zeros, or knows real numbers only where these are complex.
     """
     n = dictionary.shape[1]
+    if dictionary.is_complex and not entry.complex_numbers:
+        raise InputError(real_only(entry))
     exponent = exponent_to_order_one(y)
-    scaled = np.ldexp(y, -exponent) if exponent else y.copy()
+    scaled = times_power_of_two(y, -exponent) if exponent else y.copy()
     # Nearly always the first atom settles it.
-    if np.dot(dictionary.matrix[:, 0], scaled) == 0.0 and not (dictionary.matrix.T @ scaled).any():
-        return Result(np.zeros(n), 0, Status.CONVERGED, 0.0)
+    conjugated, A = scaled.conj(), dictionary.matrix
+    if np.dot(A[:, 0], conjugated) == 0.0 and not (A.T @ conjugated).any():
+        return Result(np.zeros(n, y.dtype), 0, Status.CONVERGED, 0.0)
     # A plain function sees the array as it was given; each gets its own copy of the signal.
     seen: Any = dictionary.A if entry.plain else dictionary
     signal = y.copy() if entry.plain else scaled
@@ -75,11 +80,17 @@ def call(
     if entry.family == "peer" and isinstance(answer, Result):
         seconds = answer.seconds
     x, n_iter, status = _read_answer(entry.name, answer)
-    x = _checked_estimate(entry.name, x, (n,), k, status)
+    x = _checked_estimate(entry.name, x, (n,), k, dictionary.is_complex, status)
     if shift:
         x = _rescaled(x, shift, diverged=status == Status.DIVERGED)
     history = answer.history if isinstance(answer, Result) else None
     return Result(x, n_iter, status, seconds, history=history)
+
+
+def real_only(entry: Algorithm) -> str:
+    """Say that an algorithm is for real numbers, and which are not."""
+    able = ", ".join(e.name for e in ALGORITHMS.values() if e.complex_numbers)
+    return f"{entry.name} is for real numbers; for complex A or y: {able}"
 
 
 def _rescaled(
@@ -87,7 +98,7 @@ def _rescaled(
 ) -> FloatArray:
     """Return x * 2**exponent, refusing what overflows unless x has diverged anyway."""
     with np.errstate(over="ignore"):
-        x = np.ldexp(x, exponent)
+        x = times_power_of_two(x, exponent)
     if not diverged and not all_finite(x):
         raise InputError(BEYOND_DOUBLE)
     return x
@@ -98,7 +109,7 @@ def _scaled_start(start: FloatArray, exponent: int) -> FloatArray:
     largest = float(np.abs(start).max(initial=0.0))
     if largest and np.frexp(largest)[1] + exponent > 2 * LARGEST_EXPONENT:
         raise InputError(TOO_LARGE_START)
-    return np.ldexp(start, exponent)
+    return times_power_of_two(start, exponent)
 
 
 def call_together(
@@ -106,21 +117,32 @@ def call_together(
 ) -> Result:
     """Solve for signals, shape (B, m), in one call; extreme scales of each are removed."""
     assert entry.several is not None
-    exponents = np.frexp(np.maximum(signals.max(axis=1), -signals.min(axis=1)))[1]
+    if dictionary.is_complex:
+        if not entry.complex_numbers:
+            raise InputError(real_only(entry))
+        largest = np.abs(signals.view(np.float64)).max(axis=1)
+    else:
+        largest = np.maximum(signals.max(axis=1), -signals.min(axis=1))
+    exponents = np.frexp(largest)[1]
     exponents = np.where(np.abs(exponents) > LARGEST_EXPONENT, exponents, 0)
-    scaled = np.ldexp(signals, -exponents[:, None]) if exponents.any() else signals
+    scaled = times_power_of_two(signals, -exponents[:, None]) if exponents.any() else signals
     begin = time.perf_counter()
     estimates, n_iter = entry.several(dictionary, scaled, k, **options)
     seconds = time.perf_counter() - begin
-    estimates = _checked_estimate(entry.name, estimates, (len(signals), dictionary.shape[1]), k)
+    shape = len(signals), dictionary.shape[1]
+    estimates = _checked_estimate(entry.name, estimates, shape, k, dictionary.is_complex)
     shifts = exponents - dictionary.exponent
     x = _rescaled(estimates, shifts[:, None]) if shifts.any() else estimates
     return Result(x.T, n_iter, (Status.CONVERGED,) * len(signals), seconds)
 
 
-def compile_kernels(entry: Algorithm, options: dict[str, Any]) -> None:
+def compile_kernels(
+    entry: Algorithm, options: dict[str, Any], complex_numbers: bool = False
+) -> None:
     """Run an algorithm on a tiny problem, so that what it compiles is compiled."""
     atoms = np.vander(np.linspace(-1.0, 1.0, 4), 8)
+    if complex_numbers:
+        atoms = atoms * np.exp(1j * np.arange(8.0))
     # What goes wrong here goes wrong there, where it is a row with its message.
     with contextlib.suppress(Exception, SystemExit):
         given = {"support": np.array([1, 6])} if entry.accepts("support") else {}
@@ -142,13 +164,21 @@ def _read_answer(name: str, answer: Any) -> tuple[Any, int | None, Status]:
 
 
 def _checked_estimate(
-    name: str, x: Any, shape: tuple[int, ...], k: int, status: Status = Status.CONVERGED
+    name: str,
+    x: Any,
+    shape: tuple[int, ...],
+    k: int,
+    complex_numbers: bool,
+    status: Status = Status.CONVERGED,
 ) -> FloatArray:
-    """Return estimates as a fresh float64 array; one that has diverged need not be finite."""
+    """Return estimates as a fresh array of doubles; one that has diverged need not be finite."""
     if not isinstance(x, np.ndarray) or x.shape != shape:
         found = f"shape {x.shape}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
         raise InputError(f"{name} returned {found}, not an array of shape {shape}")
-    x = as_reals(x, f"the x that {name} returned")
+    if complex_numbers and x.dtype.kind in "biufc":
+        x = x.astype(np.complex128)
+    else:
+        x = as_reals(x, f"the x that {name} returned")
     if status == Status.DIVERGED:
         return x
     if not all_finite(x):

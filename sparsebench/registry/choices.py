@@ -51,8 +51,9 @@ class ProblemChoice:
         return {"name": self.name, "version": self.version, "options": options}
 
     def check_contents(self) -> None:
-        """Refuse files that are not what they were when it was chosen."""
-        if self.contents and problem_contents(self.record, dict(self.options)) != self.contents:
+        """Refuse code or files that are not what they were when it was chosen."""
+        record = self.record
+        if self.contents and problem_contents(record, dict(self.options)) != self.contents:
             raise InputError(_CHANGED.format(self.label))
 
     @property
@@ -171,6 +172,19 @@ class Choice:
         """Whether every link has a torch twin."""
         return all(link.algorithm.twin for link in self.links)
 
+    @property
+    def complex_numbers(self) -> bool:
+        """Whether every link is for complex numbers, too."""
+        return all(link.algorithm.complex_numbers for link in self.links)
+
+    def check_complex(self) -> None:
+        """Refuse complex numbers where a link, or the twin that it stands for, is for real ones."""
+        for link in self.links:
+            if not link.algorithm.complex_numbers:
+                raise InputError(calls.real_only(link.algorithm))
+        if self.device != "cpu":
+            raise InputError(f"{self.label}: on a device numbers are real; leave out --device")
+
     def accepts(self, given: str) -> bool:
         """Whether it takes a start, the true support, or a wish for a history."""
         return self.links[0].algorithm.accepts(given)
@@ -231,10 +245,10 @@ class Choice:
         """Return the seconds of those of its first links that are known, NaN if not told."""
         return sum(one.seconds for one in self._known(known))
 
-    def compile(self) -> None:
+    def compile(self, complex_numbers: bool = False) -> None:
         """Run its links on a tiny problem, so that what they compile is compiled."""
         for link in self.links:
-            calls.compile_kernels(link.algorithm, link.options)
+            calls.compile_kernels(link.algorithm, link.options, complex_numbers)
 
     def flops(self, m: int, n: int, k: int, iterations: Sequence[float | None]) -> float:
         """Return the stated flops of so many iterations of its links; NaN where unknown."""

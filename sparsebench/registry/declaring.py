@@ -63,6 +63,7 @@ def algorithm(
     requires: str = "",
     several: Callable[..., Any] | None = None,
     twin: str = "",
+    complex_numbers: bool = False,
 ) -> Any:
     """Register a function as an algorithm; use as ``@algorithm`` or ``@algorithm("name", ...)``.
 
@@ -70,7 +71,8 @@ def algorithm(
     are ``(dictionary, y, k)`` and it returns a `Result`. Keyword-only parameters with a default
     of type str, int, float or bool are its options. A keyword-only ``start=None`` says that it
     can continue from an estimate, shape (n,), so that it may stand after the + of a chain;
-    ``support=None`` that it is told the true support.
+    ``support=None`` that it is told the true support. ``complex_numbers=True`` says that A, y and x
+    may be complex; otherwise it is not called with such.
 
     Raises
     ------
@@ -98,6 +100,7 @@ def algorithm(
                 requires=requires,
                 several=several,
                 twin=twin,
+                complex_numbers=complex_numbers,
             )
         )
         return function
@@ -113,7 +116,8 @@ def problem(name: str, *, source: str = "", version: str | None = None) -> Any:
     of `gaussian`; the class attribute ``fixed_dictionary = True`` says that A does not depend on
     ``rng``, ``ordered = True`` that neighbouring atoms are neighbours along a line; an attribute or
     property ``snr`` (dB) asks for noise; a method ``measurements(n)`` gives the m of n atoms where
-    none is stated, an attribute or property ``atoms`` the n.
+    none is stated, an attribute or property ``atoms`` the n; ``complex_numbers`` says whether A is
+    complex.
 
     Raises
     ------

@@ -33,7 +33,7 @@ _PANELS = {
 def phase_transition(
     thresholds: pd.DataFrame, level: float, footer: str, folder: Path, name: str
 ) -> list[Path]:
-    """Draw rho = k/m against delta = m/n: a curve and band an algorithm, and Donoho-Tanner's.
+    """Draw rho = k/m against delta = m/n: a curve and band an algorithm, and the limit of l1.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def _drawn(points: pd.DataFrame, labels: tuple[str, str], limit: bool = False) -
     if points["algorithm"].nunique() <= _MOST_IN_ONE:
         figure, grid = style.panels(1, 1, 4.1, style.ONE_COLUMN)
         if limit:
-            style.donoho_tanner(grid[0, 0], deltas, deltas)
+            style.l1_limit(grid[0, 0], deltas, deltas, picture.is_complex(points))
         _curves(grid[0, 0], points)
         style.label_panels(grid, labels[0], [labels[1]])
         return figure
@@ -120,7 +120,7 @@ def _drawn(points: pd.DataFrame, labels: tuple[str, str], limit: bool = False) -
     figure, grid = style.panels(rows, style.ACROSS, height, sharex=True, sharey=True)
     for axes, title in zip(grid.flat, titles, strict=False):
         if limit:
-            style.donoho_tanner(axes, deltas, deltas)
+            style.l1_limit(axes, deltas, deltas, picture.is_complex(points))
         if title != titles[0]:  # named once
             for line in axes.lines:
                 line.set_label("_nolegend_")

@@ -105,10 +105,11 @@ def _draw_curve(axes: Axes, curve: str, rows: pd.DataFrame, look: style.Look, cu
 
 
 def _draw_limit(axes: Axes, rows: pd.DataFrame) -> None:
-    """Draw the Donoho-Tanner limit: a curve over m/n, a level line where m/n is the same."""
+    """Draw the limit of l1 minimisation: a curve over m/n, a level line where m/n is the same."""
     deltas = (rows["m"] / rows["n"]).unique()
     xs = np.linspace(0.005, 0.995, 199) if len(deltas) > 1 else np.sort(rows["x"].unique())
-    style.donoho_tanner(axes, xs, xs if len(deltas) > 1 else np.full(len(xs), deltas[0]))
+    at = xs if len(deltas) > 1 else np.full(len(xs), deltas[0])
+    style.l1_limit(axes, xs, at, picture.is_complex(rows))
 
 
 def _scale_x(grid: Any, xs: pd.Series, scale: str) -> None:

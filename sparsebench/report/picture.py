@@ -36,6 +36,11 @@ class Picture:
     name: str = ""
 
 
+def is_complex(rows: pd.DataFrame) -> bool:
+    """Whether the rows say that their problem is one of complex numbers."""
+    return "numbers" in rows and bool((rows["numbers"] == "complex").any())
+
+
 def footer(frame: pd.DataFrame, *parts: str, sizes: str = "") -> str:
     """Return the small print: the problem with its options, `sizes`, `parts`, seed, origin, gaps.
 

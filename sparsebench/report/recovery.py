@@ -70,13 +70,13 @@ def recovered(rows: pd.DataFrame, footer: str, folder: Path, name: str) -> list[
     trust.set_xlim(-0.03, 1.03)
     trust.set_xlabel("share")
     trust.set_title("what to believe", loc="left", fontsize=7.5)
-    return style.finish(figure, footer, folder, name, _legend())
+    return style.finish(figure, footer, folder, name, _legend("phase" in rows))
 
 
-def _legend() -> dict[str, Artist]:
+def _legend(complex_numbers: bool) -> dict[str, Artist]:
+    signs = {"positive": ("o", style.BLUE), "negative": ("o", style.RED)}
     kinds = {
-        "positive": ("o", style.BLUE),
-        "negative": ("o", style.RED),
+        **({"atom": ("o", style.BLUE)} if complex_numbers else signs),
         "planted signals whose support is found": ("o", style.BLACK),
         "atoms found again with other noise": ("D", style.ORANGE),
     }

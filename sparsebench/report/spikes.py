@@ -37,14 +37,14 @@ def instance(solutions: pd.DataFrame, footer: str, folder: Path, name: str) -> l
     figure, grid = style.panels(rows, 2, 0.85 * rows + 0.8, width_ratios=(1.6, 1))
     for axes in grid[0]:
         axes.plot(y["position"], y["value"], color="black", lw=0.8)
-        axes.set_ylabel("y")
+        axes.set_ylabel("|y|" if "phase" in solutions else "y")
         axes.grid(False)
     grid[0, 0].set_title("signal", loc="left", fontsize=7.5)
     grid[0, 1].set_title("crowded region", loc="right", fontsize=7)
     for (left, right), (label, found) in zip(grid[1:], series.items(), strict=True):
         for axes in (left, right):
             _spikes(axes, truth, found, top)
-            axes.set_ylabel("x")
+            axes.set_ylabel("|x|" if "phase" in solutions else "x")
         first = found.iloc[0]
         left.set_title(style.plain(str(label)), loc="left", fontsize=7.5)
         left.set_title(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from sparsebench.report import ENDINGS
 from sparsebench.system.folders import written_whole
-from sparsebench.theory import donoho_tanner_curve
+from sparsebench.theory import complex_l1_limit, donoho_tanner_curve
 
 BLUE, RED, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK, WINE = "#E69F00", "#56B4E9", "#000000", "#882255"
@@ -155,9 +155,14 @@ def curve(
     axes.plot(rows[x], rows["estimate"], color=colour, ls=dash, marker=marker, mew=0, **line)
 
 
-def donoho_tanner(axes: Axes, xs: NDArray[np.float64], deltas: NDArray[np.float64]) -> None:
+def l1_limit(
+    axes: Axes, xs: NDArray[np.float64], deltas: NDArray[np.float64], complex_numbers: bool
+) -> None:
     """Draw the limit of l1 minimisation at ratios m/n."""
     limit, name = donoho_tanner_curve(deltas), "ℓ1 limit (Donoho-Tanner)"
+    if complex_numbers:
+        limit = np.array([complex_l1_limit(float(delta)) for delta in deltas])
+        name = "complex ℓ1 limit (Maleki et al.)"
     axes.plot(xs, limit, color="0.45", lw=1.0, ls=(0, (1, 1)), label=name, zorder=1)
 
 

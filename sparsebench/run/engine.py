@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from sparsebench.kernels import CACHE
+from sparsebench.problems import is_complex
 from sparsebench.registry import Choice, plugin_fingerprint
 from sparsebench.run.decisions import Decisions
 from sparsebench.run.pool import Each, Overdue, pool
@@ -146,6 +147,10 @@ def run(
     decisions = Decisions(store, retry, retried_before, report.count_decided)
     experiment.take_up(decisions)
     wanted = experiment.wanted()
+    for block in wanted:
+        if is_complex(block.problem):
+            for chosen, _ in block.pairs:
+                chosen.check_complex()
     report.workers = workers = affordable(wanted, workers, console)
     if retry:  # recorded even if nothing is left to compute: it ends those that were stopped
         run_id = store.start_run(command, recipe, environment)
@@ -159,7 +164,11 @@ def run(
             if missing and not run_id:
                 run_id = store.start_run(command, recipe, environment)
             if missing and not compiled:
-                report.compiling = compile_all(experiment.algorithms, workers, versions, console)
+                kinds = {is_complex(block.problem) for _, block in missing}
+                for kind in sorted(kinds):
+                    report.compiling += compile_all(
+                        experiment.algorithms, workers, versions, console, kind
+                    )
                 compiled = True
             bar.start_wave([block for _, block in missing])
             for index, block, done in _solve_everywhere(missing, each, versions, device):
@@ -210,7 +219,11 @@ def affordable(blocks: Sequence[Block], workers: int, console: Console) -> int:
 
 
 def compile_all(
-    algorithms: Sequence[Choice], workers: int, plugins: Versions, console: Console
+    algorithms: Sequence[Choice],
+    workers: int,
+    plugins: Versions,
+    console: Console,
+    complex_numbers: bool = False,
 ) -> float:
     """Compile the kernels in the workers, which share them by numba's cache; return the seconds."""
     start = time.perf_counter()
@@ -228,7 +241,8 @@ def compile_all(
     with Doing(console, now()) as doing, pool(max(workers, 1)) as each:
         tasks = list(ahead)
         doing.update(now())
-        for place, seconds in each(compile_for_all, [(chosen, plugins) for chosen in tasks]):
+        todo = [(chosen, plugins, complex_numbers) for chosen in tasks]
+        for place, seconds in each(compile_for_all, todo):
             ahead.remove(tasks[place])
             spent += seconds
             if ahead:

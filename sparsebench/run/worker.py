@@ -57,12 +57,12 @@ def solve_one(block: Block, plugins: Versions) -> Solved:
     return solve_block(block)
 
 
-def compile_for_all(chosen: Choice, plugins: Versions) -> float:
+def compile_for_all(chosen: Choice, plugins: Versions, complex_numbers: bool) -> float:
     """Compile the kernels of a choice unless another worker has, or does; return the seconds."""
     _load(plugins)
     start = time.perf_counter()
     with in_turns() if pool.serving else nullcontext():
-        compile_one(chosen)
+        compile_one(chosen, complex_numbers)
     return time.perf_counter() - start
 
 
@@ -79,13 +79,13 @@ def _load(plugins: Versions) -> None:
 
 
 @cache
-def compile_one(chosen: Choice) -> None:
+def compile_one(chosen: Choice, complex_numbers: bool = False) -> None:
     """Load the compiled kernels into this process before anything is timed."""
     if chosen.device == "cpu":
         if chosen.plain:
-            attempt(chosen.compile, _FIRST_CALL)
+            attempt(partial(chosen.compile, complex_numbers), _FIRST_CALL)
         else:
-            chosen.compile()
+            chosen.compile(complex_numbers)
 
 
 def memory_needed(m: int, n: int, algorithms: Iterable[Algorithm | Choice]) -> int:
@@ -120,8 +120,9 @@ def solve_block(block: Block) -> Solved:
         for quantity in sorted({name for chosen in algorithms for name in chosen.shares}):
             with suppress(Exception):  # it fails again where it is a row with its message
                 getattr(dictionary, quantity)
+    complex_numbers = any(dictionary.is_complex for dictionary in dictionaries.values())
     for chosen in algorithms:
-        compile_one(chosen)
+        compile_one(chosen, complex_numbers)
     derived = time.perf_counter()
     outcomes = []
     known: dict[int, Known] = defaultdict(dict)

@@ -7,15 +7,15 @@ import dataclasses
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import correlate, dot
+from sparsebench.kernels.gram import correlate, squared_norm
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import residual
-from sparsebench.kernels.selection import soft_threshold
+from sparsebench.kernels.selection import soft_slope, soft_threshold
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended, read_off
-from sparsebench.theory import donoho_tanner, minimax_threshold
+from sparsebench.theory import l1_limit, minimax_threshold
 from sparsebench.types import Dictionary, FloatArray, Result
 
 # The threshold depends on m/n; from here on it is that of here, as it vanishes at m = n.
@@ -31,6 +31,7 @@ EXPLAINED = 2.0
     told=("k",),
     shares=("gram", "squared_norms"),
     family="message passing",
+    complex_numbers=True,
     cost="2*m*n + 2*m*k",
     twin="sparsebench.batched.amp:amp",
     source="Donoho, Maleki and Montanari, PNAS 106, 2009, doi:10.1073/pnas.0909892106",
@@ -45,11 +46,14 @@ def amp(
     tol: float = 1e-5,
     history: bool = False,
 ) -> Result:
-    """Approximate message passing: x ← soft(x + Aᵀz; alpha tau), z ← y - A x + z ||x||₀ / m.
+    """Approximate message passing: x ← soft(x + Aᴴz; alpha tau), z ← y - A x + z ||x||₀ / m.
 
     On unit-norm columns (the others are scaled to it inside), with tau = ||z|| / sqrt(m) and the
     minimax alpha of m/n, or of m/n = .9 where m/n is larger. It reaches where basis pursuit does,
-    on i.i.d. dictionaries; on coherent ones it diverges. Ends when ||z|| has fallen to `tol`
+    on i.i.d. dictionaries; on coherent ones it diverges. In complex numbers soft shrinks moduli,
+    and an entry of x counts as the mean derivative of soft along both axes, 1 - alpha tau / 2|u|
+    at u (Maleki, Anitori, Yang and Baraniuk, IEEE Trans. Inf. Theory 59, 2013,
+    doi:10.1109/TIT.2013.2252232). Ends when ||z|| has fallen to `tol`
     times ||y|| or x moves by less than `tol`, relatively, on unit-norm columns; the estimate is
     least squares on the k largest entries.
 
@@ -70,24 +74,27 @@ def amp(
         Whether to return ``{"tau": array}``, the noise level that each iteration assumed.
     """
     m, n = dictionary.shape
-    alpha = minimax_threshold(min(m / n, MOST_SAMPLED))
+    alpha = minimax_threshold(min(m / n, MOST_SAMPLED), dictionary.is_complex)
     norms = np.sqrt(dictionary.squared_norms)
     inverse_norms = np.divide(1.0, norms, out=np.zeros(n), where=norms > 0)
     x, taus, n_iter, code = message_passing(
-        images_of(dictionary)[0], y, inverse_norms, alpha, max_iter, tol, np.empty((0, n))
+        images_of(dictionary)[0], y, inverse_norms, alpha, max_iter, tol, np.empty((0, n), y.dtype)
     )
     x = read_off(dictionary, y, k, x)
     if code == CONVERGED:
         left = float(np.linalg.norm(y - dictionary.matrix @ x))
-        if left > explained(m, n, k, tol * float(np.linalg.norm(y)), float(taus[-1])):
+        zero, field = tol * float(np.linalg.norm(y)), dictionary.is_complex
+        if left > explained(m, n, k, zero, float(taus[-1]), field):
             code = ITERATION_LIMIT
     result = ended(x, n_iter, code)
     return dataclasses.replace(result, history={"tau": taus}) if history else result
 
 
-def explained(m: int, n: int, k: int, zero: float, tau: float) -> float:
+def explained(
+    m: int, n: int, k: int, zero: float, tau: float, complex_numbers: bool = False
+) -> float:
     """Return the largest residual norm of a converged estimate: `zero`, or the noise assumed."""
-    promised = k < m * donoho_tanner(min(m / n, MOST_SAMPLED))
+    promised = k < m * l1_limit(min(m / n, MOST_SAMPLED), complex_numbers)
     return max(zero, EXPLAINED * tau * m**0.5) if promised else zero
 
 
@@ -98,28 +105,30 @@ def message_passing(atoms, y, inverse_norms, alpha, max_iter, tol, iterates):
     Also writes the first x_1, x_2, ... to the rows of `iterates`, shape (any, n).
     """
     n, m = atoms.shape
-    x, z, taus = np.zeros(n), y.copy(), np.empty(max_iter)
-    support, values = np.empty(n, dtype=np.intp), np.empty(n)
-    remainder = np.empty(m)
-    first = np.sqrt(dot(y, y) / m)
+    x, z, taus = np.zeros(n, y.dtype), y.copy(), np.empty(max_iter)
+    support, values = np.empty(n, dtype=np.intp), np.empty(n, y.dtype)
+    remainder = np.empty_like(y)
+    first = np.sqrt(squared_norm(y) / m)
     for t in range(max_iter):
         if interrupted():
             break
-        tau = np.sqrt(dot(z, z) / m)
+        tau = np.sqrt(squared_norm(z) / m)
         if tau <= tol * first:
             return x, taus[:t], t, CONVERGED
         if not tau <= RUNAWAY * first:
             return x, taus[:t], t, DIVERGED
         taus[t] = tau
         correlation = correlate(atoms, z)
-        size, moved, length = _denoise(x, correlation, inverse_norms, alpha * tau, support, values)
+        size, slope, moved, length = _denoise(
+            x, correlation, inverse_norms, alpha * tau, support, values
+        )
         if t < iterates.shape[0]:
             iterates[t] = x
         if moved <= tol * tol * length:
             return x, taus[: t + 1], t + 1, CONVERGED
         residual(atoms, y, support, size, values, remainder)
         for i in range(m):
-            z[i] = remainder[i] + z[i] * size / m
+            z[i] = remainder[i] + z[i] * slope / m
     return x, taus, max_iter, ITERATION_LIMIT
 
 
@@ -129,19 +138,22 @@ def _denoise(x, correlation, inverse_norms, height, support, values):
 
     Returns
     -------
-    (size, moved, length)
-        Their number, and the squared norms of the change of x and of the new x.
+    (size, slope, moved, length)
+        Their number, the sum of the derivatives, and the squared norms of the change of x and of
+        the new x.
     """
-    size, moved, length = 0, 0.0, 0.0
+    size, slope, moved, length = 0, 0.0, 0.0, 0.0
     for j in range(x.shape[0]):
         scale = inverse_norms[j]  # x scale⁻¹ are the coefficients of the unit-norm columns
         if scale == 0.0:
             continue
         new = scale * soft_threshold(x[j] / scale + scale * correlation[j], height)
-        moved += ((new - x[j]) / scale) ** 2
-        length += (new / scale) ** 2
+        change, unit = (new - x[j]) / scale, new / scale
+        moved += (change * change.conjugate()).real
+        length += (unit * unit.conjugate()).real
         x[j] = new
         if new != 0.0:
             support[size], values[size] = j, new
+            slope += soft_slope(unit, height)
             size += 1
-    return size, moved, length
+    return size, slope, moved, length

@@ -22,6 +22,7 @@ _MOST_SUPPORTS = 2_000_000
 @algorithm(
     "thresholding",
     family="baseline",
+    complex_numbers=True,
     shares=("gram",),
     cost="2*m*n",
     source="one step of matching; Donoho and Elad, PNAS 100, 2003, doi:10.1073/pnas.0437847100",
@@ -42,6 +43,7 @@ def thresholding(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
 @algorithm(
     "pinv",
     family="baseline",
+    complex_numbers=True,
     shares=("gram", "pseudo_inverse"),
     cost="2*m*n",
     source="Penrose, Math. Proc. Camb. Philos. Soc. 51, 1955, doi:10.1017/S0305004100030401",
@@ -71,9 +73,10 @@ def _least_norm(dictionary: Dictionary, y: FloatArray) -> FloatArray:
     factor, A = dictionary.outer_factor, dictionary.matrix
     if factor is None:
         return dictionary.pseudo_inverse @ y
-    x, remainder = np.zeros(A.shape[1]), y
+    x, remainder = np.zeros(A.shape[1], y.dtype), y
     for _ in range(2):  # the second time for the digits
-        x = x + A.T @ scipy.linalg.cho_solve((factor, True), remainder, check_finite=False)
+        solved = scipy.linalg.cho_solve((factor, True), remainder, check_finite=False)
+        x = x + (A.T @ solved.conj()).conj()
         remainder = y - A @ x
     return x
 
@@ -81,6 +84,7 @@ def _least_norm(dictionary: Dictionary, y: FloatArray) -> FloatArray:
 @algorithm(
     "ridge",
     family="baseline",
+    complex_numbers=True,
     shares=("gram", "svd"),
     cost="2*m*n",
     source="Golub, Heath and Wahba (generalised cross-validation), Technometrics 21, 1979, "
@@ -105,14 +109,14 @@ def ridge(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     outer = dictionary.outer_spectrum if _by_outer(dictionary) else None
     left, values, right = dictionary.svd if outer is None else (*outer, None)
     squares = (values / values[0]) ** 2
-    projections = left.T @ y
+    projections = left.conj().T @ y
     beyond = y - left @ projections if y.size > values.size else np.zeros(1)
-    outside = float(beyond @ beyond)
+    outside = float((beyond.conj() @ beyond).real)
 
     def score(log_level: float) -> float:
         # Neither 1 - kept nor m - Σ kept, which cancel where lambda is small.
         lost = 10.0**log_level / (squares + 10.0**log_level)
-        missed = float(np.sum((lost * projections) ** 2)) + outside
+        missed = float(np.sum((lost * np.abs(projections)) ** 2)) + outside
         freedom = (y.size - values.size) + float(lost.sum())
         return np.log(max(missed, 1e-300)) - 2 * np.log(max(freedom, 1e-300))
 
@@ -121,9 +125,10 @@ def ridge(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     low, high = max(best - 0.5, grid[0]), min(best + 0.5, grid[-1])
     level = 10.0 ** minimize_scalar(score, bounds=(low, high), method="bounded").x
     if right is None:
-        x = dictionary.matrix.T @ (left @ (projections / (squares + level)))
+        solved = left @ (projections / (squares + level))
+        x = (dictionary.matrix.T @ solved.conj()).conj()
     else:
-        x = right.T @ (np.sqrt(squares) / (squares + level) * projections)
+        x = right.conj().T @ (np.sqrt(squares) / (squares + level) * projections)
     return ended(read_off(dictionary, y, k, x), 1, CONVERGED)
 
 
@@ -137,6 +142,7 @@ def _by_outer(dictionary: Dictionary) -> bool:
     "oracle",
     told=("support",),
     family="baseline",
+    complex_numbers=True,
     shares=("gram",),
     cost="2*m*k**2",
     source="least squares, the bound of every estimate; Candès and Tao, Ann. Stat. 35, 2007, "
@@ -164,6 +170,7 @@ def oracle(
 @algorithm(
     "exhaustive",
     family="baseline",
+    complex_numbers=True,
     shares=("gram",),
     cost="k**3/3 + 2*m*k",
     source="all subsets; Miller, Subset Selection in Regression, 2002, doi:10.1201/9781420035933",
@@ -200,7 +207,8 @@ def _search(atoms, gram, y, k):
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
     support, best_support = np.arange(k), np.arange(k)
-    coefficients, factor, remainder = np.empty(k), np.empty((k, k)), np.empty_like(y)
+    coefficients, factor = np.empty(k, y.dtype), np.empty((k, k), y.dtype)
+    remainder = np.empty_like(y)
     best, tried = np.inf, 0
     while not interrupted():
         tried += 1

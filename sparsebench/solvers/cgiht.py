@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from sparsebench.kernels.gram import advance, correlate, diagonal, dot, multiply, negative_gradient
+from sparsebench.kernels.gram import (
+    advance,
+    correlate,
+    diagonal,
+    dot,
+    multiply,
+    negative_gradient,
+    squared_norm,
+)
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
@@ -23,6 +31,7 @@ _CANCELLED = 1e-4
     "cgiht",
     shares=("gram", "mean_squared_norm"),
     family="thresholding",
+    complex_numbers=True,
     cost="2*n*k + 4*k**2",
     source="Blanchard, Tanner and Wei, Inf. Inference 4, 2015, doi:10.1093/imaiai/iav011",
 )
@@ -62,7 +71,7 @@ def cgiht(
         Relative change of x that counts as a fixed point.
     """
     atoms, gram = images_of(dictionary)
-    x = np.zeros(atoms.shape[0]) if start is None else start.copy()
+    x = np.zeros(atoms.shape[0], y.dtype) if start is None else start.copy()
     scale = 1 / dictionary.mean_squared_norm
     support, n_iter, code = _cgiht(atoms, gram, y, k, x, scale, restart, max_iter, tol, settled)
     return ended_on(dictionary, y, support, n_iter, code)
@@ -73,11 +82,12 @@ def _cgiht(atoms, gram, y, k, x, scale, restart, max_iter, tol, settled):
     """Return (best support, iterations, code) from x, which it overwrites."""
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
-    energy = dot(y, y)
+    energy = squared_norm(y)
     support, old_support = np.empty(k, dtype=np.intp), np.empty(k, dtype=np.intp)
-    coefficients, old_coefficients = np.empty(k), np.empty(k)
-    gradient, direction, scratch = np.empty(n), np.zeros(n), np.empty(n)
-    ascent, conjugate, image = np.empty(k), np.empty(k), np.empty_like(y)
+    coefficients, old_coefficients = np.empty(k, y.dtype), np.empty(k, y.dtype)
+    gradient, direction = np.empty_like(correlations), np.zeros_like(correlations)
+    ascent, conjugate, scratch = np.empty(k, y.dtype), np.empty(k, y.dtype), np.empty(n)
+    image = np.empty_like(y)
     if x.any():
         _first_support(gram, correlations, x, k, scratch, gradient, support)
     else:
@@ -108,7 +118,8 @@ def _cgiht(atoms, gram, y, k, x, scale, restart, max_iter, tol, settled):
             ascent[j], conjugate[j] = gradient[support[j]], direction[support[j]]
         if not restart or np.array_equal(support, old_support):
             bottom, cross = _products(atoms, gram, support, conjugate, ascent, k, image)
-            beta = -cross / bottom if bottom > 0.0 else 0.0
+            if bottom > 0.0:
+                beta = -cross / bottom
         multiply(beta, direction, direction)
         advance(1.0, gradient, direction)
         for j in range(k):
@@ -116,11 +127,11 @@ def _cgiht(atoms, gram, y, k, x, scale, restart, max_iter, tol, settled):
         bottom, _ = _products(atoms, gram, support, conjugate, ascent, k, image)
         if not bottom > 0.0:
             return best_support, iteration, CONVERGED  # the gradient vanishes on the support
-        alpha = dot(ascent, conjugate) / bottom
+        alpha = dot(conjugate, ascent) / bottom
         multiply(alpha, direction, x)
         for j in range(k):
             x[support[j]] += coefficients[j]
-        if not np.isfinite(dot(x, x)):
+        if not np.isfinite(squared_norm(x)):
             return best_support, iteration, DIVERGED
         support, old_support = old_support, support
         coefficients, old_coefficients = old_coefficients, coefficients
@@ -130,12 +141,13 @@ def _cgiht(atoms, gram, y, k, x, scale, restart, max_iter, tol, settled):
 
 @imaged()
 def _may_improve(gram, correlations, gradient, energy, support, coefficients, k, best):
-    """Whether ||y - A x||² = yᵀy - xᵀ(Aᵀy + gradient), less its rounding error, is below `best`."""
+    """Whether ||y - A x||² = yᴴy - xᴴ(Aᴴy + gradient), less its rounding error, is below `best`."""
     estimate, rounding = energy, 1e-10 * energy
     for j in range(k):
         value = coefficients[j]
-        estimate -= value * (correlations[support[j]] + gradient[support[j]])
-        rounding += 1e-14 * k * value * value * diagonal(gram, support[j])
+        fall = value.conjugate() * (correlations[support[j]] + gradient[support[j]])
+        estimate -= fall.real
+        rounding += (1e-14 * k * value * value.conjugate() * diagonal(gram, support[j])).real
     return estimate - rounding < best
 
 
@@ -150,21 +162,21 @@ def _first_support(gram, correlations, x, k, scratch, gradient, support):
 
 @imaged(fastmath={"reassoc", "contract"})
 def _products(atoms, gram, support, v, w, k, image):
-    """Return ||A_T v||² and <A_T v, A_T w>, from A where the Gram matrix would cancel."""
+    """Return ||A_T v||² and (A_T v)ᴴ(A_T w), from A where the Gram matrix would cancel."""
     own, cross, size = 0.0, 0.0, 0.0
     for i in range(k):
         row = gram[support[i]]
         total = 0.0
         for j in range(k):
-            total += row[support[j]] * v[j]
-        own += v[i] * total
-        cross += w[i] * total
-        size += v[i] * v[i] * row[support[i]]
+            total += row[support[j]].conjugate() * v[j]
+        own += (v[i].conjugate() * total).real
+        cross += w[i] * total.conjugate()
+        size += (v[i].conjugate() * v[i] * row[support[i]]).real
     if size > 0.0 and own <= _CANCELLED * size:
         image[:] = 0.0
         for j in range(k):
             image += v[j] * atoms[support[j]]
-        own, cross = dot(image, image), 0.0
+        own, cross = squared_norm(image), 0.0
         for j in range(k):
             cross += w[j] * dot(image, atoms[support[j]])
     return own, cross

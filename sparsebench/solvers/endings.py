@@ -35,10 +35,10 @@ def fitted(dictionary: Dictionary, y: FloatArray, support: IntArray) -> FloatArr
 def fitted_alone(dictionary: Dictionary, y: FloatArray, support: IntArray) -> FloatArray:
     """Return x as `fitted` does, from the support's own block of the Gram matrix."""
     chosen, size = dictionary.some_atoms(support), support.size
-    block = chosen @ chosen.T
+    block = chosen @ chosen.conj().T
     # Read-only as those of a dictionary are, so that they are of one type for the compiler.
     chosen.flags.writeable = block.flags.writeable = False
-    x = np.zeros(dictionary.shape[1])
+    x = np.zeros(dictionary.shape[1], y.dtype)
     x[support] = polished(chosen, block, y, np.arange(size), size, size)
     return x
 

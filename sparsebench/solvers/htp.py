@@ -8,9 +8,9 @@ from sparsebench.kernels.gram import (
     advance,
     copy,
     correlate,
-    dot,
     gram_quadratic,
     negative_gradient,
+    squared_norm,
 )
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
@@ -29,6 +29,7 @@ _COST = "2*n*k + k**3/3"
 @algorithm(
     "htp",
     family="thresholding",
+    complex_numbers=True,
     shares=("gram",),
     cost=_COST,
     twin="sparsebench.batched.htp:htp",
@@ -71,6 +72,7 @@ def htp(
 @algorithm(
     "nhtp",
     family="thresholding",
+    complex_numbers=True,
     shares=("gram",),
     cost=_COST,
     twin="sparsebench.batched.htp:nhtp",
@@ -116,8 +118,8 @@ def _pursue(
     start: FloatArray | None,
 ) -> Result:
     atoms, gram = images_of(dictionary)
-    x = np.zeros(atoms.shape[0]) if start is None else start.copy()
-    factor = np.empty((k, k))
+    x = np.zeros(atoms.shape[0], y.dtype) if start is None else start.copy()
+    factor = np.empty((k, k), y.dtype)
     support, n_iter, code, held = pursue(atoms, gram, y, k, step, max_iter, tol, x, factor)
     x = refined(atoms, gram, y, support, k, atoms.shape[0], factor, held)
     return ended(x, n_iter, code)
@@ -132,10 +134,10 @@ def pursue(atoms, gram, y, k, fixed_step, max_iter, tol, x, factor):
     """
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
-    energy = dot(y, y)
+    energy = squared_norm(y)
     support, best_support = np.empty(k, dtype=np.intp), np.zeros(k, dtype=np.intp)
-    candidate, ascent = np.empty(k, dtype=np.intp), np.empty(k)
-    coefficients = np.empty(k)
+    candidate, ascent = np.empty(k, dtype=np.intp), np.empty(k, y.dtype)
+    coefficients = np.empty(k, y.dtype)
     gradient, scratch, remainder = correlations.copy(), np.empty(n), np.empty_like(y)
     visited = np.empty(max_iter, dtype=np.uint64)
     best, held = np.inf, False
@@ -159,9 +161,9 @@ def pursue(atoms, gram, y, k, fixed_step, max_iter, tol, x, factor):
             curvature = gram_quadratic(gram, candidate, ascent, k)
             if not curvature > 0.0:
                 return best_support, iteration, CONVERGED, held  # the gradient is zero
-            step = dot(ascent, ascent) / curvature
+            step = squared_norm(ascent) / curvature
         advance(step, gradient, x)
-        if not np.isfinite(dot(x, x)):
+        if not np.isfinite(squared_norm(x)):
             return best_support, iteration, DIVERGED, held
         top_k(x, k, 0.0, scratch, support)
         visited[iteration - 1] = fingerprint(support, k)

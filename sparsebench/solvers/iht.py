@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import correlate, dot, gram_quadratic, multiply, negative_gradient
+from sparsebench.kernels.gram import (
+    correlate,
+    gram_quadratic,
+    multiply,
+    negative_gradient,
+    squared_norm,
+)
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
@@ -23,6 +29,7 @@ RISE = 1e-12
 @algorithm(
     "iht",
     family="thresholding",
+    complex_numbers=True,
     shares=("gram", "squared_spectral_norm"),
     cost="2*n*k",
     twin="sparsebench.batched.iht:iht",
@@ -66,7 +73,7 @@ def iht(
     """
     atoms, gram = images_of(dictionary)
     size = step_size(step, dictionary)
-    x = np.zeros(atoms.shape[0]) if start is None else start.copy()
+    x = np.zeros(atoms.shape[0], y.dtype) if start is None else start.copy()
     safe = safe_step(size, dictionary)
     support, n_iter, code = threshold(atoms, gram, y, k, size, safe, max_iter, tol, settled, x)
     return ended_on(dictionary, y, support, n_iter, code)
@@ -75,6 +82,7 @@ def iht(
 @algorithm(
     "niht",
     family="thresholding",
+    complex_numbers=True,
     shares=("gram",),
     cost="2*n*k + 2*k**2",
     twin="sparsebench.batched.iht:niht",
@@ -126,10 +134,10 @@ def threshold(atoms, gram, y, k, step, safe, max_iter, tol, settled, x):
     """
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
-    energy = dot(y, y)
+    energy = squared_norm(y)
     support, old_support = np.empty(k, dtype=np.intp), np.zeros(k, dtype=np.intp)
-    coefficients, old_coefficients = np.zeros(k), np.zeros(k)
-    gradient, new_gradient = correlations.copy(), np.empty(n)
+    coefficients, old_coefficients = np.zeros(k, y.dtype), np.zeros(k, y.dtype)
+    gradient, new_gradient = correlations.copy(), np.empty_like(correlations)
     scratch, remainder = np.empty(n), np.empty_like(y)
     level, squared, pace = 0.0, energy, step
     if x.any():
@@ -144,7 +152,7 @@ def threshold(atoms, gram, y, k, step, safe, max_iter, tol, settled, x):
         multiply(pace, gradient, x)
         for j in range(k):
             x[old_support[j]] += old_coefficients[j]
-        if not np.isfinite(dot(x, x)):
+        if not np.isfinite(squared_norm(x)):
             return old_support, iteration, DIVERGED
         level = top_k(x, k, 0.9 * level, scratch, support)
         for j in range(k):
@@ -169,12 +177,12 @@ def threshold(atoms, gram, y, k, step, safe, max_iter, tol, settled, x):
 def _niht(atoms, gram, y, k, max_iter, tol, settled, c, kappa):
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
-    energy = dot(y, y)
+    energy = squared_norm(y)
     support, old_support = np.empty(k, dtype=np.intp), np.empty(k, dtype=np.intp)
-    coefficients, old_coefficients = np.zeros(k), np.zeros(k)
-    gradient, x, ascent = correlations.copy(), np.zeros(n), np.empty(k)
+    coefficients, old_coefficients = np.zeros(k, y.dtype), np.zeros(k, y.dtype)
+    gradient, x, ascent = correlations.copy(), np.zeros(n, y.dtype), np.empty(k, y.dtype)
     scratch, remainder = np.empty(n), np.empty_like(y)
-    move, moved = np.empty(2 * k), np.empty(2 * k, dtype=np.intp)
+    move, moved = np.empty(2 * k, y.dtype), np.empty(2 * k, dtype=np.intp)
     top_k(correlations, k, 0.0, scratch, old_support)
     for iteration in range(1, max_iter + 1):
         if interrupted():
@@ -184,12 +192,12 @@ def _niht(atoms, gram, y, k, max_iter, tol, settled, c, kappa):
         curvature = gram_quadratic(gram, old_support, ascent, k)
         if not curvature > 0.0:
             return old_support, iteration, CONVERGED  # the gradient vanishes on the support
-        step = dot(ascent, ascent) / curvature
+        step = squared_norm(ascent) / curvature
         while True:
             multiply(step, gradient, x)
             for j in range(k):
                 x[old_support[j]] += old_coefficients[j]
-            if not np.isfinite(dot(x, x)):
+            if not np.isfinite(squared_norm(x)):
                 return old_support, iteration, DIVERGED
             top_k(x, k, 0.0, scratch, support)
             for j in range(k):
@@ -200,7 +208,7 @@ def _niht(atoms, gram, y, k, max_iter, tol, settled, c, kappa):
                 support, coefficients, old_support, old_coefficients, k, moved, move
             )
             curvature = gram_quadratic(gram, moved, move, count)
-            length = dot(move[:count], move[:count])
+            length = squared_norm(move[:count])
             if step * curvature <= (1.0 - c) * length:
                 break
             step /= kappa * (1.0 - c)
@@ -217,10 +225,11 @@ def _niht(atoms, gram, y, k, max_iter, tol, settled, c, kappa):
 
 @njit(cache=True)
 def squared_residual(correlations, gradient, energy, support, coefficients, k):
-    """Return ||y - A x||² = yᵀy - xᵀAᵀy - xᵀg, with g the negative gradient at x."""
+    """Return ||y - A x||² = yᴴy - xᴴAᴴy - xᴴg, real parts, with g the negative gradient at x."""
     squared = energy
     for j in range(k):
-        squared -= coefficients[j] * (correlations[support[j]] + gradient[support[j]])
+        value = coefficients[j].conjugate()
+        squared -= (value * (correlations[support[j]] + gradient[support[j]])).real
     return squared
 
 
@@ -242,8 +251,9 @@ def _relative_change(support, coefficients, old_support, old_coefficients, k):
     for j in range(k):
         if support[j] != old_support[j]:
             return np.inf
-        change += (coefficients[j] - old_coefficients[j]) ** 2
-        size += coefficients[j] ** 2
+        moved = coefficients[j] - old_coefficients[j]
+        change += (moved.conjugate() * moved).real
+        size += (coefficients[j].conjugate() * coefficients[j]).real
     return np.sqrt(change / size) if size > 0.0 else 0.0
 
 

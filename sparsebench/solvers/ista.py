@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 
-from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.gram import copy, correlate, inner, negative_gradient
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
@@ -26,6 +27,7 @@ CHECK_EVERY = 10
     "ista",
     told=("k", "lambda"),
     family="convex",
+    complex_numbers=True,
     cost="2*n*k",
     shares=("gram", "squared_spectral_norm"),
     twin="sparsebench.batched.ista:ista",
@@ -72,6 +74,7 @@ def ista(
     "fista",
     told=("k", "lambda"),
     family="convex",
+    complex_numbers=True,
     cost="2*n*k",
     shares=("gram", "squared_spectral_norm"),
     twin="sparsebench.batched.ista:fista",
@@ -141,8 +144,9 @@ def _read_off(
 def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
-    x, point, gradient = np.zeros(n), np.zeros(n), np.empty(n)
-    support, values = np.empty(n, dtype=np.intp), np.empty(n)
+    x, point = np.zeros_like(correlations), np.zeros_like(correlations)
+    gradient = np.empty_like(correlations)
+    support, values = np.empty(n, dtype=np.intp), np.empty(n, y.dtype)
     remainder = np.empty_like(y)
     current = max(level, PATH_FACTOR * np.abs(correlations).max())
     momentum, tried, last = 1.0, np.uint64(0), np.uint64(0)
@@ -156,7 +160,7 @@ def _proximal_gradient(atoms, gram, y, level, step, accelerate, max_iter, tol):
             if not np.isfinite(squared):
                 return x, iteration, DIVERGED
             objective, gap = _duality_gap(
-                squared, dot(y, remainder), np.abs(gradient).max(), norm1, current
+                squared, inner(y, remainder), np.abs(gradient).max(), norm1, current
             )
             if current == level and gap <= tol * objective:
                 return point, iteration, CONVERGED
@@ -199,20 +203,31 @@ def _move(point, x, gradient, step, shrink, weight):
     Returns
     -------
     float
-        (point - x_new)ᵀ(x_new - x): positive where the momentum points uphill.
+        Re (point - x_new)ᴴ(x_new - x): positive where the momentum points uphill.
     """
     uphill = 0.0
     for i in range(x.shape[0]):
         new = soft_threshold(point[i] + step * gradient[i], shrink)
-        uphill += (point[i] - new) * (new - x[i])
+        uphill += ((point[i] - new).conjugate() * (new - x[i])).real
         point[i] = new + weight * (new - x[i])
         x[i] = new
     return uphill
 
 
-@njit(cache=True)
 def _sign_pattern(support, values, size):
-    """Return a 64-bit hash of a support with its signs."""
+    """Return a 64-bit hash of a support with its signs; of complex numbers, that have none, 0."""
+    return np.uint64(0) if values.dtype.kind == "c" else _real_pattern(support, values, size)
+
+
+@overload(_sign_pattern)
+def _pattern_of_type(support, values, size):
+    if isinstance(values.dtype, types.Complex):
+        return lambda support, values, size: np.uint64(0)
+    return lambda support, values, size: _real_pattern(support, values, size)
+
+
+@njit(cache=True)
+def _real_pattern(support, values, size):
     signed = np.empty(size, dtype=np.intp)
     for j in range(size):
         signed[j] = 2 * support[j] + (values[j] > 0.0)
@@ -226,14 +241,14 @@ def _solve_on_signs(gram, correlations, support, values, size, level, x):
     It is if its signs are the assumed ones and no other correlation exceeds lambda: the
     optimality conditions of the Lasso, which are sufficient.
     """
-    factor, solution = np.empty((size, size)), np.empty(size)
+    factor, solution = np.empty((size, size), values.dtype), np.empty(size, values.dtype)
     if not cholesky(gram, support, size, factor):
         return False
     for j in range(size):
-        solution[j] = correlations[support[j]] - level * np.sign(values[j])
+        solution[j] = correlations[support[j]] - level * (values[j] / abs(values[j]))
     solve_factored(factor, size, solution)
     for j in range(size):
-        if solution[j] * values[j] <= 0.0:
+        if (solution[j].conjugate() * values[j]).real <= 0.0:
             return False
     gradient = np.empty_like(correlations)
     negative_gradient(gram, correlations, support, solution, size, gradient)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.gram import copy, correlate, negative_gradient, squared_norm
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
@@ -25,6 +25,7 @@ _PATH_SETTLED = 1e-2
     told=("k", "lambda"),
     shares=("gram", "squared_spectral_norm"),
     family="thresholding",
+    complex_numbers=True,
     cost="2*n*k",
     source="Blumensath and Davies, J. Fourier Anal. Appl. 14, 2008, doi:10.1007/s00041-008-9035-z",
     version="2",
@@ -89,7 +90,7 @@ def l0_penalised(
     start: FloatArray | None = None,
 ) -> tuple[FloatArray, int, int]:
     """Return (x, iterations, ending) for min ½||y - A x||² + level ||x||_0."""
-    x = np.zeros(dictionary.shape[1]) if start is None else start.copy()
+    x = np.zeros(dictionary.shape[1], y.dtype) if start is None else start.copy()
     safe = safe_step(step, dictionary)
     return _penalised(*images_of(dictionary), y, level, step, safe, max_iter, tol, settled, x)
 
@@ -102,13 +103,14 @@ def _penalised(atoms, gram, y, level, step, safe, max_iter, tol, settled, x):
     """
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
-    energy = dot(y, y)
-    gradient, new_gradient, remainder = np.empty(n), np.empty(n), np.empty_like(y)
+    energy = squared_norm(y)
+    gradient, new_gradient = np.empty_like(correlations), np.empty_like(correlations)
+    remainder = np.empty_like(y)
     current = level
     if not x.any():
         current = max(level, _PATH_FACTOR * 0.5 * step * np.abs(correlations).max() ** 2)
     first = np.flatnonzero(x)
-    support, values, size = np.empty(n, dtype=np.intp), np.empty(n), first.size
+    support, values, size = np.empty(n, dtype=np.intp), np.empty(n, y.dtype), first.size
     copy(first, support)
     copy(x[first], values)
     negative_gradient(gram, correlations, support, values, size, gradient)
@@ -161,6 +163,6 @@ def _kept(x, pace, gradient, height, support, values):
             support[size], values[size] = i, new
             size += 1
         same &= (old != 0.0) == (new != 0.0)
-        change += (new - old) * (new - old)
-        length += new * new
+        change += ((new - old).conjugate() * (new - old)).real
+        length += (new.conjugate() * new).real
     return size, same, change, length

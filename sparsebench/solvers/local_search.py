@@ -13,7 +13,7 @@ from sparsebench.kernels.exchange import (
     refresh,
     room,
 )
-from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.gram import copy, correlate, negative_gradient, squared_norm
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
@@ -31,6 +31,7 @@ from sparsebench.types import Dictionary, FloatArray, Result
     told=("k",),
     shares=("gram",),
     family="local search",
+    complex_numbers=True,
     cost="15*n*k + 6*m*k",
     twin="sparsebench.batched.local_search:els",
     source="Axiotis and Sviridenko, 2020, arXiv:2006.14571",
@@ -73,11 +74,11 @@ def els(
 @imaged()
 def exchange_locally(atoms, gram, y, k, first, max_iter, tol):
     """Return (support, its size, swaps, code)."""
-    n, m = atoms.shape
+    n = atoms.shape[0]
     correlations = correlate(atoms, y)
-    energy = dot(y, y)
+    energy = squared_norm(y)
     zero = tol * tol * energy
-    support, terms = np.zeros(k, dtype=np.intp), room(m, n, k)
+    support, terms = np.zeros(k, dtype=np.intp), room(y, n, k)
     size = independent(atoms, gram, first, support)
     squared, age = refresh(atoms, gram, correlations, y, support, size, terms, np.bool_(False))
     while size < k and squared > zero:
@@ -117,6 +118,7 @@ def exchange_locally(atoms, gram, y, k, first, max_iter, tol):
     told=("k",),
     shares=("gram",),
     family="local search",
+    complex_numbers=True,
     cost="2*n*k + 2*m*k + k**3/3",
     twin="sparsebench.batched.local_search:ompr",
     source="Jain, Tewari and Dhillon, NeurIPS 2011, arXiv:1106.2774",
@@ -165,12 +167,11 @@ def ompr(
 @imaged()
 def _ompr(atoms, gram, y, k, first, step, max_iter, tol):
     """Return (best support, iterations, code)."""
-    n = atoms.shape[0]
     correlations = correlate(atoms, y)
-    energy = dot(y, y)
+    energy = squared_norm(y)
     support, best_support = first, first
-    coefficients, factor = np.empty(k), np.empty((k, k))
-    gradient, remainder = np.empty(n), np.empty_like(y)
+    coefficients, factor = np.empty(k, y.dtype), np.empty((k, k), y.dtype)
+    gradient, remainder = np.empty_like(correlations), np.empty_like(y)
     visited = np.empty(max_iter, dtype=np.uint64)
     best = np.inf
     for iteration in range(max_iter + 1):

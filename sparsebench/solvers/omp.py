@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import atom_of, copy, correlate, dot, gram_row, subtract
+from sparsebench.kernels.conjugates import conjugate, conjugate_in_place
+from sparsebench.kernels.gram import atom_of, copy, correlate, dot, gram_row, squared_norm, subtract
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import FEW_ATOMS, images_of, rows_suffice
 from sparsebench.kernels.interruption import interrupted
@@ -34,7 +35,7 @@ def _several(
         results = [_single(dictionary, y.copy(), k, tol, normalise) for y in signals]
         return np.stack([r.x for r in results]), np.array([r.n_iter for r in results])
     squared_norms = dictionary.squared_norms if normalise else np.empty(0)
-    images = aligned_empty((k, dictionary.shape[1]))
+    images = aligned_empty((k, dictionary.shape[1]), dictionary.dtype)
     return _select_several(
         dictionary.atoms, dictionary.gram, signals, k, tol, squared_norms, images
     )
@@ -43,6 +44,7 @@ def _several(
 @algorithm(
     "omp",
     family="greedy",
+    complex_numbers=True,
     shares=("gram",),
     cost="n*k",
     several=partial(_several, normalise=False),
@@ -71,6 +73,7 @@ def omp(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) ->
 @algorithm(
     "ols",
     family="greedy",
+    complex_numbers=True,
     shares=("gram", "squared_norms"),
     cost="n*k",
     several=partial(_several, normalise=True),
@@ -110,14 +113,14 @@ def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise
         first, places = largest(correlation, k), np.full(n, -1)
         if large and k <= atoms.rental.most_rows:
             atoms.add_rows(first, first)  # which it keeps, and finds the others with
-            rows = np.empty((0, n))
+            rows = np.empty((0, n), y.dtype)
         else:
-            rows = dictionary.some_atoms(first) @ dictionary.matrix
+            rows = dictionary.gram_rows(first)
             places[first] = np.arange(k)
         rows.flags.writeable = False  # as those of a dictionary are: one type for the compiler
     squared_norms = dictionary.squared_norms if normalise else np.empty(0)
-    images, support = aligned_empty((k, n)), np.empty(k, dtype=np.intp)
-    factor = np.empty((k, k))
+    images, support = aligned_empty((k, n), dictionary.dtype), np.empty(k, dtype=np.intp)
+    factor = np.empty((k, k), y.dtype)
     size, held = _choose(
         atoms, rows, places, y, correlation, tol, squared_norms, images, support, factor
     )
@@ -131,9 +134,10 @@ def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise
 @njit(cache=True)
 def _select_several(atoms, gram, signals, k, tol, squared_norms, images):
     count, n = signals.shape[0], atoms.shape[0]
-    correlations, places = np.dot(signals, atoms.T), np.arange(n)
-    support, factor = np.empty(k, dtype=np.intp), np.empty((k, k))
-    estimates, sizes = np.zeros((count, n)), np.empty(count, dtype=np.int64)
+    correlations, places = np.dot(conjugate(signals), atoms.T), np.arange(n)
+    conjugate_in_place(correlations)
+    support, factor = np.empty(k, dtype=np.intp), np.empty((k, k), atoms.dtype)
+    estimates, sizes = np.zeros((count, n), atoms.dtype), np.empty(count, dtype=np.int64)
     for b in range(count):
         y = signals[b]
         size, held = _choose(
@@ -163,16 +167,16 @@ def _choose(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
 @imaged()
 def _residual_norm(atoms, y, support, size):
     """Return ||y - A_S x|| at the least-squares x, by Gram-Schmidt, twice."""
-    basis, remainder = np.empty((size, y.shape[0])), y.copy()
+    basis, remainder = np.empty((size, y.shape[0]), y.dtype), y.copy()
     for j in range(size):
         direction = basis[j]
         copy(atom_of(atoms, support[j]), direction)
         for _ in range(2):
             for p in range(j):
                 subtract(dot(basis[p], direction), basis[p], direction)
-        subtract(1.0 - 1.0 / np.sqrt(dot(direction, direction)), direction, direction)
+        subtract(1.0 - 1.0 / np.sqrt(squared_norm(direction)), direction, direction)
         subtract(dot(direction, remainder), direction, remainder)
-    return np.sqrt(dot(remainder, remainder))
+    return np.sqrt(squared_norm(remainder))
 
 
 @imaged(fastmath={"reassoc", "contract"})
@@ -180,7 +184,7 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
     """Write the chosen atoms to `support`, their Cholesky factor, and return their number.
 
     With p_1, p_2, ... the chosen atoms made orthogonal one after the other, row i of `images` is
-    Aᵀp_i: the correlations Aᵀr lose their component along it, and the squared distances to the
+    Aᴴp_i: the correlations Aᴴr lose their component along it, and the squared distances to the
     span (needed by OLS: `squared_norms` is not empty) lose its square over ||p_i||², the pivot of
     the Cholesky factorisation. ``rows[places[p]]`` is row p of the Gram matrix, where that is not
     negative; other rows are formed one by one.
@@ -188,8 +192,9 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
     k, n = images.shape
     normalise = squared_norms.shape[0] > 0
     distances, scores = squared_norms.copy(), np.empty(n if normalise else 0)
-    formed, shares, inverse_pivots = np.empty(n), np.empty(k), np.empty(k)
-    squared = energy = dot(y, y)
+    formed, shares = np.empty(n, y.dtype), np.empty(k, y.dtype)
+    inverse_pivots = np.empty(k)
+    squared = energy = squared_norm(y)
     zero = tol * np.sqrt(energy)
     for i in range(k):
         if interrupted():
@@ -199,7 +204,7 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
             return i
         if normalise and not _score(correlation, distances, squared_norms, support, i, scores):
             return _DEPENDENT
-        best = largest_magnitude(scores if normalise else correlation)
+        best = largest_magnitude(scores) if normalise else largest_magnitude(correlation)
         if correlation[best] == 0.0:
             return i
         if places[best] >= 0:
@@ -207,13 +212,13 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
         else:
             gram_row(atoms, best, formed)
             row = formed
-        pivot = row[best]
+        pivot = row[best].real
         for j in range(i):
             value = images[j, best]
-            shares[j] = value * inverse_pivots[j]
-            pivot -= value * shares[j]
-            factor[i, j] = shares[j] * factor[j, j]
-        if not pivot > SMALLEST_PIVOT * row[best]:
+            shares[j] = value.conjugate() * inverse_pivots[j]
+            pivot -= (value * shares[j]).real
+            factor[i, j] = (shares[j] * factor[j, j]).conjugate()
+        if not pivot > SMALLEST_PIVOT * row[best].real:
             return _DEPENDENT
         support[i], factor[i, i] = best, np.sqrt(pivot)
         if i == k - 1:
@@ -222,7 +227,7 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
         image = images[i]
         _project_out(row, images, i, shares, image)
         step = correlation[best] * inverse
-        squared -= step * correlation[best]
+        squared -= (step * correlation[best].conjugate()).real
         subtract(step, image, correlation)
         if normalise:
             _approach(inverse, image, distances)
@@ -233,9 +238,9 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
 def _approach(inverse, image, distances):
-    """Subtract inverse · image², entry by entry, from `distances`."""
+    """Subtract inverse · |image|², entry by entry, from `distances`."""
     for p in range(distances.shape[0]):
-        distances[p] -= inverse * image[p] * image[p]
+        distances[p] -= (inverse * image[p] * image[p].conjugate()).real
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
@@ -276,7 +281,7 @@ def _score(correlation, distances, squared_norms, support, count, scores):
         if distances[p] < _SMALLEST_DISTANCE * squared_norms[p]:
             return False
         if correlation[p] != 0.0:
-            scores[p] = correlation[p] * correlation[p] / distances[p]
+            scores[p] = (correlation[p] * correlation[p].conjugate()).real / distances[p]
     return True
 
 
@@ -288,13 +293,13 @@ def select_orthogonal(atoms, y, tol, normalise, support):
     """
     n, m = atoms.shape
     k = support.shape[0]
-    basis = np.empty((k, m))
+    basis = np.empty((k, m), y.dtype)
     projected = atoms.copy()
     chosen = np.zeros(n, dtype=np.bool_)
     remainder = y.copy()
-    limit = tol * np.sqrt(dot(y, y))
+    limit = tol * np.sqrt(squared_norm(y))
     size = 0
-    while size < k and np.sqrt(dot(remainder, remainder)) > limit:
+    while size < k and np.sqrt(squared_norm(remainder)) > limit:
         if interrupted():
             return _INTERRUPTED
         correlation = correlate(projected, remainder)
@@ -303,7 +308,7 @@ def select_orthogonal(atoms, y, tol, normalise, support):
             if not chosen[p] and correlation[p] != 0.0:
                 score = abs(correlation[p])
                 if normalise:
-                    length = np.sqrt(dot(projected[p], projected[p]))
+                    length = np.sqrt(squared_norm(projected[p]))
                     score = score / length if length > 0.0 else 0.0
                 if score > most:
                     best, most = p, score
@@ -315,9 +320,9 @@ def select_orthogonal(atoms, y, tol, normalise, support):
         for _ in range(2):
             for j in range(size):
                 subtract(dot(basis[j], direction), basis[j], direction)
-        after = np.sqrt(dot(direction, direction))
+        after = np.sqrt(squared_norm(direction))
         atom = atom_of(atoms, best)
-        if after <= 1e-14 * np.sqrt(dot(atom, atom)):
+        if after <= 1e-14 * np.sqrt(squared_norm(atom)):
             continue  # dependent on the chosen atoms: it cannot lower the residual
         subtract(1.0 - 1.0 / after, direction, direction)
         subtract(dot(direction, remainder), direction, remainder)
@@ -328,6 +333,6 @@ def select_orthogonal(atoms, y, tol, normalise, support):
                 if not chosen[p]:
                     subtract(dot(projected[p], direction), direction, projected[p])
                     atom = atom_of(atoms, p)
-                    if dot(projected[p], projected[p]) <= 1e-28 * dot(atom, atom):
+                    if squared_norm(projected[p]) <= 1e-28 * squared_norm(atom):
                         chosen[p] = True
     return size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sparsebench.kernels.gram import copy, correlate, dot, negative_gradient
+from sparsebench.kernels.gram import copy, correlate, negative_gradient, squared_norm
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
@@ -20,6 +20,7 @@ from sparsebench.types import Dictionary, FloatArray, Result
     "cosamp",
     shares=("gram",),
     family="greedy",
+    complex_numbers=True,
     cost="2*n*k + 9*k**3",
     twin="sparsebench.batched.pursuit:cosamp",
     source="Needell and Tropp, Appl. Comput. Harmon. Anal. 26, 2009, "
@@ -53,7 +54,7 @@ def cosamp(
     tol : float
         Relative residual that counts as zero.
     """
-    x = np.zeros(dictionary.shape[1]) if start is None else start
+    x = np.zeros(dictionary.shape[1], y.dtype) if start is None else start
     support, n_iter, code = _cosamp(*images_of(dictionary), y, k, x, max_iter, tol)
     return ended_on(dictionary, y, support, n_iter, code)
 
@@ -62,6 +63,7 @@ def cosamp(
     "sp",
     shares=("gram",),
     family="greedy",
+    complex_numbers=True,
     cost="2*n*k + 3*k**3",
     twin="sparsebench.batched.pursuit:sp",
     source="Dai and Milenkovic, IEEE Trans. Inf. Theory 55, 2009, doi:10.1109/TIT.2009.2016006",
@@ -103,15 +105,15 @@ def _cosamp(atoms, gram, y, k, x, max_iter, tol):
     n = atoms.shape[0]
     wide = min(2 * k, n)
     correlations = correlate(atoms, y)
-    energy = dot(y, y)
+    energy = squared_norm(y)
     first = np.flatnonzero(x)
-    support, values, size = np.empty(k, dtype=np.intp), np.empty(k), first.size
+    support, values, size = np.empty(k, dtype=np.intp), np.empty(k, y.dtype), first.size
     copy(first, support)
     copy(x[first], values)
     candidates, merged = np.empty(wide, dtype=np.intp), np.empty(k + wide, dtype=np.intp)
-    coefficients, fitted = np.empty(k + wide), np.empty(k)
-    factor, kept = np.empty((k + wide, k + wide)), np.empty(k, dtype=np.intp)
-    gradient, scratch, remainder = np.empty(n), np.empty(n), np.empty_like(y)
+    coefficients, fitted = np.empty(k + wide, y.dtype), np.empty(k, y.dtype)
+    factor, kept = np.empty((k + wide, k + wide), y.dtype), np.empty(k, dtype=np.intp)
+    gradient, scratch, remainder = np.empty_like(correlations), np.empty(n), np.empty_like(y)
     visited = np.empty(max_iter, dtype=np.uint64)
     best_support, best = first, energy
     if size:
@@ -146,13 +148,13 @@ def _sp(atoms, gram, y, k, first, max_iter, tol):
     """Return (support, iterations, code)."""
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
-    energy = dot(y, y)
+    energy = squared_norm(y)
     support, size = np.empty(k, dtype=np.intp), first.size
     copy(first, support)
     candidates, merged = np.empty(k, dtype=np.intp), np.empty(2 * k, dtype=np.intp)
-    coefficients, values = np.empty(2 * k), np.empty(k)
-    factor, kept = np.empty((2 * k, 2 * k)), np.empty(k, dtype=np.intp)
-    gradient, scratch, remainder = np.empty(n), np.empty(n), np.empty_like(y)
+    coefficients, values = np.empty(2 * k, y.dtype), np.empty(k, y.dtype)
+    factor, kept = np.empty((2 * k, 2 * k), y.dtype), np.empty(k, dtype=np.intp)
+    gradient, scratch, remainder = np.empty_like(correlations), np.empty(n), np.empty_like(y)
     if size == 0:
         top_k(correlations, k, 0.0, scratch, support)
         size = k

@@ -21,6 +21,7 @@ _Run = Callable[[int, FloatArray], tuple[IntArray, int]]
 @algorithm(
     "htp-restarts",
     family="exploration",
+    complex_numbers=True,
     shares=("gram",),
     cost="2*n*k + k**3/3",
     source="this package: HTP (doi:10.1137/100806278) restarted, a control for exploration",
@@ -56,7 +57,7 @@ def htp_restarts(
         Of the random supports.
     """
     size = step_size(step, dictionary)
-    (atoms, gram), factor = images_of(dictionary), np.empty((k, k))
+    (atoms, gram), factor = images_of(dictionary), np.empty((k, k), y.dtype)
 
     def run(budget: int, x: FloatArray) -> tuple[IntArray, int]:
         return pursue(atoms, gram, y, k, size, budget, tol, x, factor)[:2]
@@ -67,6 +68,7 @@ def htp_restarts(
 @algorithm(
     "iht-restarts",
     family="exploration",
+    complex_numbers=True,
     shares=("gram", "squared_spectral_norm"),
     cost="2*n*k",
     source="this package: IHT (doi:10.1016/j.acha.2009.04.002) restarted, a control for "
@@ -123,8 +125,8 @@ def _restarted(
     """Repeat `run` from other starting points and return the estimate of smallest residual."""
     n = dictionary.shape[1]
     rng = np.random.default_rng(check_whole("seed", seed, 0, 2**63 - 1))
-    best, best_x = np.inf, np.zeros(n)
-    start, used = np.zeros(n), 0
+    best, best_x = np.inf, np.zeros(n, y.dtype)
+    start, used = np.zeros(n, y.dtype), 0
     while used < budget:
         support, n_iter = run(budget - used, start)
         used += max(n_iter, 1)

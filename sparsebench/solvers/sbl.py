@@ -22,6 +22,7 @@ _MANY, _PART = 2**22, 2**20
     told=("k",),
     shares=("gram", "squared_norms"),
     family="Bayesian",
+    complex_numbers=True,
     cost="2*m**2*n + m**3/3",
     source="Tipping, J. Mach. Learn. Res. 1, 2001, doi:10.1162/15324430152748236; Wipf and Rao, "
     "IEEE Trans. Signal Process. 52, 2004, doi:10.1109/TSP.2004.831016",
@@ -66,7 +67,7 @@ def maximise_evidence(
 ) -> tuple[FloatArray, FloatArray, float, int, int]:
     """Return (means, variances, noise variance, iterations, ending) of the EM iteration."""
     m, n = dictionary.shape
-    power = float(y @ y) / m
+    power = float((y.conj() @ y).real) / m
     noise = _FIRST_NOISE * power
     active = np.flatnonzero(dictionary.squared_norms)
     variances = np.full(active.size, m * power / dictionary.squared_norms.sum())
@@ -76,15 +77,15 @@ def maximise_evidence(
         atoms = _Active(dictionary, active)
         means, shares = _posterior(dictionary, atoms, y, active, variances, noise)
         misfit = y - atoms.image(means)
-        new = means**2 + variances * shares
-        noise = (float(misfit @ misfit) + noise * float((1.0 - shares).sum())) / m
+        new = np.abs(means) ** 2 + variances * shares
+        noise = (float((misfit.conj() @ misfit).real) + noise * float((1.0 - shares).sum())) / m
         noise = max(noise, _SMALLEST_NOISE * power)
         change = np.abs(new - variances).max() / new.max()
         kept = new >= prune * new.max()
         active, variances, means = active[kept], new[kept], means[kept]
         if change <= tol:
             code = CONVERGED
-    everything, spread = np.zeros(n), np.zeros(n)
+    everything, spread = np.zeros(n, y.dtype), np.zeros(n)
     everything[active], spread[active] = means, variances
     return everything, spread, noise, n_iter, code
 
@@ -123,41 +124,50 @@ def _posterior(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the means of the active coefficients and Sigma_ii / gamma_i.
 
-    By the smaller of two matrices, with D = diag(gamma)^½: D AᵀA D + noise I, or A D² Aᵀ + noise I.
+    By the smaller of two matrices, with D = diag(gamma)^½: D AᴴA D + noise I, or A D² Aᴴ + noise I.
     """
     scales = np.sqrt(variances)
     if active.size < y.size:
         chosen = atoms[slice(0, active.size)]
         if dictionary.shape[1] <= FEW_ATOMS or dictionary.knows("gram"):
-            products = dictionary.gram[np.ix_(active, active)]
+            products = dictionary.gram[np.ix_(active, active)].conj()
         else:
-            products = chosen @ chosen.T
+            products = chosen.conj() @ chosen.T
         block = scales[:, None] * products * scales
-        inverse = scipy.linalg.lapack.dtrtri(_factor(block, noise), lower=1)[0]
-        means = scales * (inverse.T @ (inverse @ ((scales[:, None] * chosen) @ y)))
-        shares = noise * np.einsum("ij,ij->j", inverse, inverse)
+        (trtri,) = scipy.linalg.get_lapack_funcs(("trtri",), (block,))
+        inverse = trtri(_factor(block, noise), lower=1)[0]
+        correlations = (scales[:, None] * chosen.conj()) @ y
+        means = scales * (inverse.conj().T @ (inverse @ correlations))
+        shares = noise * _squared_norms(inverse)
     else:
-        outer, scaled = np.zeros((y.size, y.size)), np.empty(0)
+        outer, scaled = np.zeros((y.size, y.size), y.dtype), np.empty(0)
         for part in atoms.parts:
             scaled = scales[part, None] * atoms[part]
-            outer += scaled.T @ scaled
+            outer += scaled.T @ scaled.conj()
         factor = _factor(outer, noise)
-        solved = scipy.linalg.blas.dtrsv(factor, y, lower=1)
-        means, shares = np.empty(active.size), np.empty(active.size)
+        trsv, trsm = scipy.linalg.get_blas_funcs(("trsv", "trsm"), (factor,))
+        solved = trsv(factor, y, lower=1)
+        means, shares = np.empty(active.size, y.dtype), np.empty(active.size)
         for part in atoms.parts:
             if len(atoms.parts) > 1:
                 scaled = scales[part, None] * atoms[part]
-            images = scipy.linalg.blas.dtrsm(1.0, factor, scaled.T, lower=1)
-            means[part] = scales[part] * (solved @ images)
-            shares[part] = 1.0 - np.einsum("ij,ij->j", images, images)
+            images = trsm(1.0, factor, scaled.T, lower=1)
+            means[part] = scales[part] * (solved.conj() @ images).conj()
+            shares[part] = 1.0 - _squared_norms(images)
     return means, np.clip(shares, 0.0, 1.0)
 
 
+def _squared_norms(columns: FloatArray) -> FloatArray:
+    parts = (columns.real, columns.imag) if columns.dtype.kind == "c" else (columns,)
+    return sum(np.einsum("ij,ij->j", part, part) for part in parts)
+
+
 def _factor(matrix: FloatArray, noise: float) -> FloatArray:
-    """Return L of L Lᵀ = matrix + noise I."""
+    """Return L of L Lᴴ = matrix + noise I."""
+    (potrf,) = scipy.linalg.get_lapack_funcs(("potrf",), (matrix,))
     while True:
         matrix[np.diag_indices_from(matrix)] += noise
-        factor, info = scipy.linalg.lapack.dpotrf(matrix.T, lower=1, clean=1)
+        factor, info = potrf(matrix.conj().T, lower=1, clean=1)
         if not info:
             return factor
         noise *= 10.0  # rounding made it indefinite

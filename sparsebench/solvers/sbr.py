@@ -12,7 +12,7 @@ from sparsebench.kernels.exchange import (
     refresh,
     room,
 )
-from sparsebench.kernels.gram import correlate, dot
+from sparsebench.kernels.gram import correlate, squared_norm
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
@@ -32,6 +32,7 @@ _PAST_A_TIE = 1 - 1e-6
     told=("k",),
     shares=("gram",),
     family="local search",
+    complex_numbers=True,
     cost="4*n*k + 6*m*k",
     source="Soussen, Idier, Brie and Duan, IEEE Trans. Signal Process. 59, 2011, "
     "doi:10.1109/TSP.2011.2160633; the penalties: Soussen, Idier, Duan and Brie, "
@@ -76,9 +77,9 @@ def _sbr(atoms, gram, y, k, first, max_iter, tol):
     """Return (best support of at most k atoms, insertions and removals, code)."""
     n, m = atoms.shape
     correlations = correlate(atoms, y)
-    zero = tol * tol * dot(y, y)
+    zero = tol * tol * squared_norm(y)
     most = min(m, n)
-    support, terms = np.zeros(most, dtype=np.intp), room(m, n, most)
+    support, terms = np.zeros(most, dtype=np.intp), room(y, n, most)
     size = independent(atoms, gram, first, support)
     squared, age = refresh(atoms, gram, correlations, y, support, size, terms, np.bool_(False))
     best, best_support = squared, support[:size].copy()

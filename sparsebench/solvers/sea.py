@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from sparsebench.kernels.gram import advance, copy, correlate, diagonal, dot, negative_gradient
+from sparsebench.kernels.gram import (
+    advance,
+    copy,
+    correlate,
+    diagonal,
+    negative_gradient,
+    squared_norm,
+)
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
@@ -21,6 +28,7 @@ from sparsebench.types import Dictionary, FloatArray, Result
 @algorithm(
     "sea",
     family="exploration",
+    complex_numbers=True,
     shares=("gram",),
     cost="2*n*k + k**3/3",
     twin="sparsebench.batched.sea:sea",
@@ -64,7 +72,7 @@ def sea(
     """
     atoms, gram = images_of(dictionary)
     size = step_size(step, dictionary)
-    exploration = np.zeros(atoms.shape[0]) if start is None else start.copy()
+    exploration = np.zeros(atoms.shape[0], y.dtype) if start is None else start.copy()
     steps = max_iter if history else 0
     residuals, prints = np.empty(steps), np.empty(steps, dtype=np.uint64)
     support, n_iter, code = _sea(
@@ -85,10 +93,10 @@ def _sea(atoms, gram, y, k, step, max_iter, tol, exploration, residuals, prints)
     """Return (best support, iterations, code) from X, the `exploration`, which it overwrites."""
     n = atoms.shape[0]
     correlations = correlate(atoms, y)
-    energy = dot(y, y)
+    energy = squared_norm(y)
     support, best_support = np.empty(k, dtype=np.intp), np.zeros(k, dtype=np.intp)
-    coefficients, factor = np.empty(k), np.empty((k, k))
-    gradient, scratch, remainder = np.empty(n), np.empty(n), np.empty_like(y)
+    coefficients, factor = np.empty(k, y.dtype), np.empty((k, k), y.dtype)
+    gradient, scratch, remainder = np.empty_like(correlations), np.empty(n), np.empty_like(y)
     threshold, best = 0.0, np.inf
     for iteration in range(1, max_iter + 1):
         if interrupted():
@@ -107,20 +115,20 @@ def _sea(atoms, gram, y, k, step, max_iter, tol, exploration, residuals, prints)
             return best_support, iteration, CONVERGED
         negative_gradient(gram, correlations, support, coefficients, k, gradient)
         advance(step, gradient, exploration)
-        if not np.isfinite(dot(exploration, exploration)):
+        if not np.isfinite(squared_norm(exploration)):
             return best_support, iteration, DIVERGED
     return best_support, max_iter, ITERATION_LIMIT
 
 
 @imaged()
 def _may_improve(gram, correlations, energy, support, coefficients, k, best):
-    """Whether the residual may be below `best`, by yᵀy - xᵀAᵀy less its largest rounding error.
+    """Whether the residual may be below `best`, by yᴴy - xᴴAᴴy less its largest rounding error.
 
     Most supports are far from the best one, so that the residual itself is rarely computed.
     """
     estimate, rounding = energy, 1e-10 * energy
     for j in range(k):
         value = coefficients[j]
-        estimate -= value * correlations[support[j]]
-        rounding += 1e-14 * k * value * value * diagonal(gram, support[j])
+        estimate -= (value.conjugate() * correlations[support[j]]).real
+        rounding += (1e-14 * k * value * value.conjugate() * diagonal(gram, support[j])).real
     return estimate - rounding < best

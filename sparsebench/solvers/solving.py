@@ -12,7 +12,7 @@ from sparsebench.registry.calls import call_together
 from sparsebench.registry.catalogue import algorithms
 from sparsebench.registry.choices import Choice
 from sparsebench.registry.choosing import choose_algorithm
-from sparsebench.types import Dictionary, FloatArray, InputError, Result, as_array, as_floats
+from sparsebench.types import Dictionary, FloatArray, InputError, Result, as_array, as_numbers
 
 
 def solve(
@@ -28,7 +28,7 @@ def solve(
     precision: str = "float64",
     **options: Any,
 ) -> Result:
-    """Recover a k-sparse x from y = A x + noise.
+    """Recover a k-sparse x from y = A x + noise; where A or y is complex, a complex x.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def solve(
     chosen = choose_algorithm(name, options)
     dictionary = A if isinstance(A, Dictionary) else Dictionary(A, copy=False)
     m, n = dictionary.shape
-    signals = as_floats(y, "y")
+    signals = as_numbers(y, "y")
     if signals.ndim not in (1, 2) or signals.shape[0] != m:
         raise InputError(f"y must have shape ({m},) or ({m}, B) to match A, not {signals.shape}")
     if isinstance(k, bool) or not isinstance(k, int | np.integer):
@@ -78,6 +78,16 @@ def solve(
     if not 1 <= k <= min(m, n):
         raise InputError(f"k must lie in 1 .. min(m, n) = {min(m, n)}, not {k}")
     given = _checked_given(chosen, n, int(k), start, support, history)
+    if signals.dtype.kind == "c" or dictionary.is_complex:
+        chosen.check_complex()
+        dictionary, signals = dictionary.complexified, signals.astype(np.complex128)
+        if "start" in given:
+            given["start"] = given["start"].astype(np.complex128)
+        if device not in ("cpu", "auto"):
+            raise InputError(f"on device={device!r} numbers are real: solve on the processor")
+        device = "cpu"
+    elif "start" in given and given["start"].dtype.kind == "c":
+        raise InputError("start is complex, and A and y are real")
     place = devices.resolve(device)
     if device == "auto" and (history or not chosen.has_twin):
         place = "cpu"
@@ -149,7 +159,7 @@ def _checked_given(
     """Return what a call gives beyond y and k, each checked."""
     given: dict[str, Any] = {}
     if start is not None:
-        given["start"] = as_floats(start, "start")
+        given["start"] = as_numbers(start, "start")
         if given["start"].shape != (n,):
             raise InputError(f"start must have shape ({n},), not {given['start'].shape}")
         if np.count_nonzero(given["start"]) > k:

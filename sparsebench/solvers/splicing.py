@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from sparsebench.kernels.conjugates import conjugate
 from sparsebench.kernels.exchange import fallen
-from sparsebench.kernels.gram import correlate, dot, negative_gradient
+from sparsebench.kernels.gram import correlate, negative_gradient, squared_norm
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
@@ -22,6 +23,7 @@ from sparsebench.types import Dictionary, FloatArray, InputError, Result
     told=("k",),
     shares=("gram", "squared_norms"),
     family="local search",
+    complex_numbers=True,
     cost="2*n*k + 5*(k**3/3 + 2*m*k)",
     source="Zhu, Wen, Zhu, Zhang and Wang, PNAS 117, 2020, doi:10.1073/pnas.2014241117",
 )
@@ -62,7 +64,7 @@ def splicing(
         raise InputError(f"c_max must be at least 0, not {c_max}")
     atoms, gram = images_of(dictionary)
     norms = dictionary.squared_norms
-    scores = np.abs(atoms @ y) / np.sqrt(np.maximum(norms, np.finfo(float).tiny))
+    scores = np.abs(atoms @ y.conj()) / np.sqrt(np.maximum(norms, np.finfo(float).tiny))
     if start is not None:
         scores[start != 0] = np.inf
     support, n_iter, code = _splicing(
@@ -75,7 +77,8 @@ def splicing(
 def _promise(gradient, norms, promise):
     """Write the fall of the squared residual that each atom offers by itself."""
     for j in range(norms.shape[0]):
-        promise[j] = gradient[j] * gradient[j] / norms[j] if norms[j] > 0.0 else 0.0
+        size = (gradient[j].conjugate() * gradient[j]).real
+        promise[j] = size / norms[j] if norms[j] > 0.0 else 0.0
 
 
 @imaged()
@@ -83,9 +86,10 @@ def _splicing(atoms, gram, norms, y, support, c_max, max_iter, tol):
     """Return (support, exchanges, code)."""
     n, k = atoms.shape[0], support.size
     correlations = correlate(atoms, y)
-    energy = dot(y, y)
-    coefficients, trial_coefficients = np.empty(k), np.empty(k)
-    factor, gradient, remainder = np.empty((k, k)), np.empty(n), np.empty_like(y)
+    energy = squared_norm(y)
+    coefficients, trial_coefficients = np.empty(k, y.dtype), np.empty(k, y.dtype)
+    factor, remainder = np.empty((k, k), y.dtype), np.empty_like(y)
+    gradient = np.empty_like(correlations)
     promise = np.empty(n)
     least_squares(atoms, gram, correlations, y, support, k, factor, coefficients)
     squared = residual(atoms, y, support, k, coefficients, remainder)
@@ -98,7 +102,8 @@ def _splicing(atoms, gram, norms, y, support, c_max, max_iter, tol):
         _promise(gradient, norms, promise)
         promise[support] = -1.0
         entering = np.argsort(-promise, kind="mergesort")
-        leaving = np.argsort(norms[support] * coefficients**2, kind="mergesort")
+        squares = (conjugate(coefficients) * coefficients).real
+        leaving = np.argsort(norms[support] * squares, kind="mergesort")
         best, best_support, best_coefficients = squared, support, coefficients
         for count in range(1, min(c_max, k, n - k) + 1):
             trial = support.copy()

@@ -47,7 +47,8 @@ class Sweep:
         One line.
     panels : tuple of Panel
     curves : dict of str to str
-        Label and algorithm; ``{x}`` in the algorithm stands for the value on the x axis.
+        Label and algorithm; ``{x}`` in the algorithm stands for the value on the x axis. What is
+        for real numbers has no curve where a panel's problem is complex.
     sizes : dict of str to dict
         ``n``, ``x`` (values on the x axis) and ``trials``, by preset.
     axes : dict of str to Axis

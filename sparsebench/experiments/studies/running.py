@@ -68,15 +68,21 @@ def _points(study: Sweep, n: int, x: Sequence[float], trials: int) -> list[Point
         for value in x:
             k = round(panel.k * n) if panel.k else int(value)
             snr = f"{-20 * math.log10(value):g}" if value else "inf"
-            curves = {
+            problem = choose_problem(panel.problem.format(x=f"{value:g}", snr=snr))
+            chosen = {
                 label: choose_algorithm(text.format(x=f"{value:g}"))
                 for label, text in study.curves.items()
+            }
+            curves = {
+                label: one
+                for label, one in chosen.items()
+                if one.complex_numbers or not problems.is_complex(problem)
             }
             points.append(
                 Point(
                     panel=panel.title.format(k=k),
                     x=value,
-                    problem=choose_problem(panel.problem.format(x=f"{value:g}", snr=snr)),
+                    problem=problem,
                     m=round(panel.m * n),
                     n=n,
                     k=k,

@@ -36,10 +36,12 @@ _ENSEMBLES = {
     "signs": "bernoulli",
     "rows of the cosine transform": "dct",
     "rows of a Hadamard matrix": "hadamard",
+    "rows of the Fourier transform": "fourier",
     "eight ones a column": "sparse-binary",
     "neighbours correlate at .9": "toeplitz[rho=0.9]",
     "tomography": "tomography[amplitudes=uniform]",
     "spectra": "unmixing[amplitudes=uniform]",
+    "directions": "steering",
 }
 
 STUDIES |= {
@@ -49,7 +51,7 @@ STUDIES |= {
             Panel(title, problem, m=0.5, metrics=("exact",))
             for title, problem in _ENSEMBLES.items()
         ),
-        named("omp,els,niht,nhtp,sp,sea,els+sea,homotopy"),
+        named("omp,els,niht,nhtp,sp,sea,els+sea,homotopy,fista"),
         {  # n is a square and a power of two
             "quick": {"n": 64, "x": (2, 6), "trials": 5},
             "paper": {"n": 256, "x": (2, 4, 8, 16, 24, 32, 40, 48, 56), "trials": 50},
