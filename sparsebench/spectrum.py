@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,28 +36,44 @@ def largest_squared_singular_value(matrix: NDArray[np.float64]) -> float:
     """
     rows, columns = matrix.shape
     short = matrix if rows <= columns else matrix.T
-    size = short.shape[0]
-    rng = np.random.default_rng(0)
     everything = float(np.einsum("ij,ij->", matrix, matrix))
     if everything == 0.0:
         return 0.0
+    return bounded(lambda v: _twice(short, v), short.shape[0], everything)
+
+
+def bounded(
+    twice: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    size: int,
+    everything: float = math.inf,
+) -> float:
+    """Return that bound from products v -> S Sᵀ v alone, vectors of this size.
+
+    It is never more than `everything`, a bound that is known.
+    """
+    rng = np.random.default_rng(0)
     basis = np.empty((min(_MOST_ITERATIONS, size) + 1, size))
     basis[0] = _unit(rng.standard_normal((size,)))
     diagonal: list[float] = []
     beside: list[float] = []
-    negligible = np.finfo(float).eps * everything / size
     for i in range(basis.shape[0] - 1):
-        left = _twice(short, basis[i])
+        left = twice(basis[i])
         diagonal.append(float(basis[i] @ left))
+        largest = everything if everything < math.inf else float(np.linalg.norm(left))
+        negligible = np.finfo(float).eps * largest / size
         left = _orthogonal(left, basis[: i + 1])
         after = float(np.linalg.norm(left))
-        beside.append(max(after, negligible))
+        beside.append(max(after, negligible) or np.finfo(float).tiny)
         if not after > negligible:  # what follows begins anew, as good as uncoupled
             left = _orthogonal(rng.standard_normal((size,)), basis[: i + 1])
         basis[i + 1] = _unit(left)
         if _excluded(_CLOSE * _largest_ritz(diagonal, beside), diagonal, beside):
             break
     low, high = _largest_ritz(diagonal, beside), everything
+    if high == math.inf:
+        high = low
+        while not _excluded(high, diagonal, beside) and high > 0.0:
+            high *= 2.0
     while high - low > 1e-9 * high:
         middle = 0.5 * (low + high)
         low, high = (low, middle) if _excluded(middle, diagonal, beside) else (middle, high)

@@ -54,6 +54,7 @@ def _all_algorithms() -> list[Algorithm]:
 def _algorithms() -> _Entries:
     for entry in _all_algorithms():
         about = f"{entry.family}; told {', '.join(entry.told)}"
+        about += "; takes operators" if entry.matrix_free else ""
         if entry.options:
             about += f"; options {_options_text(entry.options)}"
         lacks = "" if entry.installed else f" (needs {entry.requires})"

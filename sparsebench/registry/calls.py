@@ -49,8 +49,7 @@ def call(
     n = dictionary.shape[1]
     exponent = exponent_to_order_one(y)
     scaled = np.ldexp(y, -exponent) if exponent else y.copy()
-    # Nearly always the first atom settles it.
-    if np.dot(dictionary.matrix[:, 0], scaled) == 0.0 and not (dictionary.matrix.T @ scaled).any():
+    if dictionary.is_orthogonal_to(scaled):
         return Result(np.zeros(n), 0, Status.CONVERGED, 0.0)
     # A plain function sees the array as it was given; each gets its own copy of the signal.
     seen: Any = dictionary.A if entry.plain else dictionary
@@ -76,6 +75,8 @@ def call(
         seconds = answer.seconds
     x, n_iter, status = _read_answer(entry.name, answer)
     x = _checked_estimate(entry.name, x, (n,), k, status)
+    if not dictionary.settled and not status.failed:
+        status = Status.NOT_CONVERGED
     if shift:
         x = _rescaled(x, shift, diverged=status == Status.DIVERGED)
     history = answer.history if isinstance(answer, Result) else None

@@ -63,6 +63,7 @@ def algorithm(
     requires: str = "",
     several: Callable[..., Any] | None = None,
     twin: str = "",
+    matrix_free: bool = False,
 ) -> Any:
     """Register a function as an algorithm; use as ``@algorithm`` or ``@algorithm("name", ...)``.
 
@@ -98,6 +99,7 @@ def algorithm(
                 requires=requires,
                 several=several,
                 twin=twin,
+                matrix_free=matrix_free,
             )
         )
         return function

@@ -49,6 +49,8 @@ class Algorithm:
         signals of shape (B, m) at once, with estimates of shape (B, n).
     twin : str
         Where its torch twin is, as ``module:function``; empty if it has none.
+    matrix_free : bool
+        Whether it needs products with A and its adjoint alone, so that it takes an `Operator`.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Algorithm:
     requires: str = ""
     several: Callable[..., Any] | None = None
     twin: str = ""
+    matrix_free: bool = False
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ EXPLAINED = 2.0
     twin="sparsebench.batched.amp:amp",
     source="Donoho, Maleki and Montanari, PNAS 106, 2009, doi:10.1073/pnas.0909892106",
     version="2",
+    matrix_free=True,
 )
 def amp(
     dictionary: Dictionary,
@@ -78,7 +79,7 @@ def amp(
     )
     x = read_off(dictionary, y, k, x)
     if code == CONVERGED:
-        left = float(np.linalg.norm(y - dictionary.matrix @ x))
+        left = float(np.linalg.norm(y - dictionary.image(x)))
         if left > explained(m, n, k, tol * float(np.linalg.norm(y)), float(taus[-1])):
             code = ITERATION_LIMIT
     result = ended(x, n_iter, code)
