@@ -49,8 +49,11 @@ def bounded(
 ) -> float:
     """Return that bound from products v -> S Sᵀ v alone, vectors of this size.
 
-    It is never more than `everything`, a bound that is known.
+    It is never more than `everything`, a bound that is known. Where none is, and the size is at
+    most 200, it is ||A||² itself: from a basis of all vectors.
     """
+    whole = everything == math.inf and size <= _MOST_ITERATIONS
+    close = 1.0 + 1e-9 if whole else _CLOSE
     rng = np.random.default_rng(0)
     basis = np.empty((min(_MOST_ITERATIONS, size) + 1, size))
     basis[0] = _unit(rng.standard_normal((size,)))
@@ -58,6 +61,8 @@ def bounded(
     beside: list[float] = []
     for i in range(basis.shape[0] - 1):
         left = twice(basis[i])
+        if i == 0 and not left.any():
+            return 0.0  # zero, as seen by a random vector
         diagonal.append(float(basis[i] @ left))
         largest = everything if everything < math.inf else float(np.linalg.norm(left))
         negligible = np.finfo(float).eps * largest / size
@@ -67,9 +72,11 @@ def bounded(
         if not after > negligible:  # what follows begins anew, as good as uncoupled
             left = _orthogonal(rng.standard_normal((size,)), basis[: i + 1])
         basis[i + 1] = _unit(left)
-        if _excluded(_CLOSE * _largest_ritz(diagonal, beside), diagonal, beside):
+        if _excluded(close * _largest_ritz(diagonal, beside), diagonal, beside):
             break
     low, high = _largest_ritz(diagonal, beside), everything
+    if whole:
+        return low * (1.0 + 1e-9)
     if high == math.inf:
         high = low
         while not _excluded(high, diagonal, beside) and high > 0.0:

@@ -17,6 +17,8 @@ from sparsebench.types import FloatArray, InputError, IntArray, as_array, as_flo
 
 # The side of the Hadamard matrices that larger ones are a product of.
 _SIDE = 32
+# Squared norms below this, of a mean of one, have lost digits in a sum.
+_CANCELLED = 1e-6
 
 
 class _Form(LinearOperator):
@@ -66,6 +68,7 @@ class Cosines(_Form):
         # cos(π r (2j + 1) / 2n) has the period 4n in r (2j + 1).
         phases = (2 * indices[:, None] + 1) * self.rows % (4 * n)
         found = np.cos(phases * (math.pi / (2 * n))) * math.sqrt(2 / m)
+        found[phases % (2 * n) == n] = 0.0
         found[:, self.rows == 0] = 1 / math.sqrt(m)
         return found
 
@@ -80,7 +83,11 @@ class Cosines(_Form):
         np.add.at(doubled, 2 * n - 2 * rows[2 * rows > n], -1.0)
         # What a DCT-III of these frequencies is, without its weights.
         waves = 0.5 * scipy.fft.dct(doubled, type=3)
-        return np.sqrt((rows.size + waves + (self.rows.size - rows.size)) / m)
+        squares = (m + waves) / m
+        lost = np.flatnonzero(squares < _CANCELLED)
+        if lost.size:
+            squares[lost] = np.square(self.atoms(lost)).sum(axis=1)
+        return np.sqrt(squares)
 
 
 class Hadamard(_Form):

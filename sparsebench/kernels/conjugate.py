@@ -9,7 +9,7 @@ import numpy as np
 from sparsebench.operators import Operator
 from sparsebench.types import FloatArray, IntArray
 
-# A gradient below this fraction of ||A|| ||residual|| is none, for what a loop goes on with ...
+# A gradient below this fraction of what it is compared with is none, where a loop goes on ...
 LOOSE = 1e-8
 # ... and for an estimate that is returned.
 TIGHT = 1e-12
@@ -51,9 +51,11 @@ def least_squares(
 ) -> Fit:
     """Return argmin ||y - A_S x|| after at most so many products, from a start.
 
-    CGLS (Björck 1996, "Numerical Methods for Least Squares Problems", section 7.4), ended where
-    ||A_Sᴴ r|| <= ||A_S|| (tolerance ||r|| + rounding ||y||), with ||A_S|| as the steps have seen
-    it. From zero it tends to the coefficients of least norm where they are not unique.
+    CGLS (Björck 1996, "Numerical Methods for Least Squares Problems", section 7.4). Ended where the
+    gradient A_Sᴴ r is below `tolerance` of what ||r||, and of what ||x||, gives: ||A_S|| ||r|| and
+    mu ||x||, with ||A_S|| and the smallest singular value mu^(1/2) as the steps have seen them, so
+    that the coefficients too are known to that fraction; or where it is a rounding error. From zero
+    they tend to those of least norm where they are not unique.
     """
     first = operator.products
     tolerance = max(tolerance, _ROUNDING * operator.epsilon)
@@ -65,23 +67,26 @@ def least_squares(
             x[:], residual = 0.0, y.copy()
     gradient = operator.correlate(residual)
     slope = gradient[support]
-    direction, squared, norm = slope.copy(), float(slope @ slope), 0.0
+    direction, squared = slope.copy(), float(slope @ slope)
+    largest, smallest = 0.0, np.inf
     settled = squared == 0.0
     while not settled and operator.products - first + 2 <= most:
         image = spread(operator, support, direction)
-        curvature = float(image @ image)
-        if curvature == 0.0:  # the direction is a rounding error
+        curvature, length = float(image @ image), float(direction @ direction)
+        if curvature <= operator.epsilon**2 * largest * length:  # a rounding error
             settled = True
             break
-        norm = max(norm, curvature / float(direction @ direction))
+        largest, smallest = max(largest, curvature / length), min(smallest, curvature / length)
         step = squared / curvature
         x += step * direction
         residual -= step * image
         gradient = operator.correlate(residual)
         slope = gradient[support]
         before, squared = squared, float(slope @ slope)
-        limit = tolerance * float(np.linalg.norm(residual)) + rounding
-        settled = squared <= norm * limit * limit
+        norm = np.sqrt(largest)
+        by_residual = tolerance * norm * float(np.linalg.norm(residual))
+        by_size = tolerance * smallest * float(np.linalg.norm(x))
+        settled = np.sqrt(squared) <= max(min(by_residual, by_size), rounding * norm)
         direction *= squared / before
         direction += slope
     return Fit(support, x, residual, gradient, y, settled)
