@@ -183,8 +183,8 @@ class Operator(Dictionary):
 
     def _product(self, name: str, v: FloatArray, size: int) -> FloatArray:
         """Return one product as a fresh array, or several, refusing what is none."""
-        v = np.ldexp(v, -self.exponent) if self.exponent > 0 else v.view()
-        v.flags.writeable = False  # an operator must not write to what it is given
+        # An array of its own, to which an operator may write.
+        v = np.ldexp(v, -self.exponent) if self.exponent > 0 else v.copy()
         found = np.asarray(getattr(self._form, name)(v))
         self.products += v.shape[1] if v.ndim == 2 else 1
         expected = (size, *v.shape[1:])

@@ -117,8 +117,9 @@ def algorithm_table() -> str:
     from sparsebench.registry import FAMILIES
 
     lines = [
-        "| algorithm | what it is | told | may continue another | flops an iteration | source |",
-        "|---|---|---|---|---|---|",
+        "| algorithm | what it is | told | may continue another | takes operators "
+        "| flops an iteration | source |",
+        "|---|---|---|---|---|---|---|",
     ]
     entries = [e for e in _all_algorithms() if e.family != "plug-in"]
     for entry in sorted(entries, key=lambda e: FAMILIES.index(e.family)):
@@ -126,7 +127,8 @@ def algorithm_table() -> str:
         what = entry.summary.rstrip(".").replace("|", "\\|")
         lines.append(
             f"| `{entry.name}` | {what} | {', '.join(entry.told)} "
-            f"| {'yes' if entry.accepts('start') else ''} | {cost} | {entry.source} |"
+            f"| {'yes' if entry.accepts('start') else ''} "
+            f"| {'yes' if entry.matrix_free else ''} | {cost} | {entry.source} |"
         )
     return "\n".join(lines)
 
