@@ -4,6 +4,7 @@ import re
 import tracemalloc
 
 import numpy as np
+import pages
 import pytest
 import scipy.linalg
 import scipy.sparse
@@ -615,6 +616,15 @@ def test_few_products_recover_a_signal():
     np.testing.assert_array_equal(result.support, instance.support)
     np.testing.assert_allclose(result.x, instance.x, atol=1e-12)
     assert operator.products < 150
+
+
+def test_the_python_of_the_page_runs():
+    names = {}
+    for block in pages.blocks(pages.ROOT / "docs" / "operators.md", "python"):
+        exec(block, names)
+    np.testing.assert_array_equal(names["result"].support, [5, 70, 900])
+    np.testing.assert_array_equal(names["found"].support, names["instance"].support)
+    assert 0 < names["D"].products < 100
 
 
 def test_atoms_are_formed_where_gradients_have_cost_as_much():
