@@ -22,6 +22,10 @@ from sparsebench.types import (
 
 # Up to so many atoms their norms are computed exactly, at a product each.
 _FEW_ATOMS = 2048
+# Where one side is no longer than this, or none than that, ||A||² is computed to its digits, as
+# that of a `Dictionary` is.
+_DENSE_NORM = 1024
+_SETTLED = 1e-8
 # Random signs that estimate the norm of every atom, and their mean.
 _PROBES, _MEAN_PROBES = 128, 16
 # Atoms whose cosines with all others are looked at for a lower bound of the coherence.
@@ -308,10 +312,11 @@ class Operator(Dictionary):
 
     @cached_property
     def squared_spectral_norm(self) -> float:
-        """An upper bound of ||A||², at most a fifth too large, by the Lanczos process.
+        """The largest eigenvalue of AᵀA, by the Lanczos process, two products a step.
 
-        The same as that of a large `Dictionary` (`spectrum.bounded`), two products a step; exact
-        where a form of `sparsebench.transforms` knows it.
+        To about ten digits, from above, where min(m, n) <= 1,024 or max(m, n) <= 2,048; of larger
+        operators an upper bound, at most a fifth too large. So it is of a `Dictionary` (see
+        `spectrum.bounded`). Known where a form of `sparsebench.transforms` knows it.
         """
         m, n = self._shape
         known = getattr(self._form, "squared_spectral_norm", None) if self._own else None
@@ -324,7 +329,9 @@ class Operator(Dictionary):
         def inner(v: FloatArray) -> FloatArray:
             return self._product("rmatvec", self.image(v), n)
 
-        return bounded(outer if m <= n else inner, min(m, n))
+        small = min(m, n) <= _DENSE_NORM or max(m, n) <= _FEW_ATOMS
+        settled = max(_SETTLED, 10 * self.epsilon) if small else 0.0
+        return bounded(outer if m <= n else inner, min(m, n), settled=settled)
 
     @cached_property
     def coherence(self) -> float:
