@@ -256,8 +256,12 @@ class Images:
     def add_rows(self, wanted: IntArray, support: IntArray) -> None:
         """Form rows of the Gram matrix, and of likely atoms as many as cost nothing more.
 
-        Where there is no room, all but those of a support are dropped.
+        Where there is no room, all but those of a support are dropped; those at hand are not formed
+        again.
         """
+        wanted = wanted[self._places[wanted] < 0]
+        if wanted.size == 0:
+            return
         spare = int(VECTOR) - wanted.size
         if spare > 0:
             likely = np.abs(self._correlations)
