@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sparsebench import batched as batched
     from sparsebench.errors import InputError as InputError
     from sparsebench.experiments.recovery import recover as recover
+    from sparsebench.operators import Operator as Operator
+    from sparsebench.operators import check_adjoint as check_adjoint
     from sparsebench.problems.drawing import draw as draw
     from sparsebench.registry.catalogue import algorithms as algorithms
     from sparsebench.registry.declaring import algorithm as algorithm
@@ -33,11 +35,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "algorithm": "registry",
     "algorithms": "solvers",
+    "check_adjoint": "operators",
     "Dictionary": "types",
     "draw": "problems",
     "InputError": "errors",
     "Instance": "types",
     "load_plugin": "registry",
+    "Operator": "operators",
     "problem": "registry",
     "recover": "experiments.recovery",
     "Result": "types",

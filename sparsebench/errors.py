@@ -30,7 +30,7 @@ def check_whole(name: str, value: object, low: int, high: int) -> int:
     return number
 
 
-def check_sizes(m: int, n: int, k: int) -> None:
+def check_sizes(m: int, n: int, k: int, *, most: int = _MOST_ATOMS) -> None:
     """Refuse sizes that no instance can have.
 
     Raises
@@ -39,7 +39,7 @@ def check_sizes(m: int, n: int, k: int) -> None:
         Unless m, n, k are whole numbers with n >= 1 and 1 <= k <= min(m, n).
     """
     for name, value in (("m", m), ("n", n), ("k", k)):
-        check_whole(name, value, 1, _MOST_ATOMS)
+        check_whole(name, value, 1, most)
     if k > min(m, n):
         raise InputError(f"k = {k} exceeds min(m, n) = {min(m, n)}")
 

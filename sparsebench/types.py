@@ -109,10 +109,22 @@ class Dictionary:
         #: the number of the thread that uses them.
         self.images: dict[int, Any] = {}
 
+    #: Whether the least squares of the last estimate have converged: an `Operator`'s may not have.
+    settled = True
+
     @property
     def shape(self) -> tuple[int, int]:
         """(m, n): measurements and atoms."""
         return self.matrix.shape
+
+    def image(self, x: FloatArray) -> FloatArray:
+        """Return A x of the scaled dictionary, shape (m,)."""
+        return self.matrix @ x
+
+    def is_orthogonal_to(self, y: FloatArray) -> bool:
+        """Whether y is orthogonal to every atom; nearly always the first one settles it."""
+        v = y.conj()
+        return bool(np.dot(self.matrix[:, 0], v) == 0.0 and not (self.matrix.T @ v).any())
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -43,6 +43,7 @@ def signals(A, k, count, seed=1):
 def all_large(monkeypatch):
     """Take every dictionary for a large one."""
     monkeypatch.setattr(images, "FEW_ATOMS", 0)
+    monkeypatch.setattr("sparsebench.solvers.omp.FEW_ATOMS", 0)
 
 
 @pytest.fixture(params=["C", "F"])
@@ -208,6 +209,24 @@ def test_rows_that_have_no_room_give_way(monkeypatch):
         found.negative_gradient(A.T @ y, support, np.ones(8), 8, out)
         np.testing.assert_allclose(out, A.T @ (y - A[:, support] @ np.ones(8)), atol=1e-13)
     assert found._rows.shape[0] == 10
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_rows_at_hand_are_those_of_the_gram_matrix(name, all_large):
+    """After any two algorithms on one dictionary: what one has formed is asked for again."""
+    A = unit(400, 600)  # room for 50 rows
+    Y, supports = signals(A, 6, 2)
+    for first in ("htp", "omp", "sp", name):
+        dictionary = Dictionary(A)
+        images_of(dictionary)[0].rental._fits = False
+        found = images_of(dictionary)[0]
+        for one, b in ((first, 0), (name, 0), ("htp", 1), (name, 1), ("htp", 0)):
+            result = sparsebench.solve(one, dictionary, Y[:, b], 6)
+            held = np.flatnonzero(found._places >= 0)
+            rows = found._rows[found._places[held]]
+            np.testing.assert_allclose(rows, A[:, held].T @ A, atol=1e-13)
+            assert np.unique(found._places[held]).size == held.size
+        np.testing.assert_array_equal(result.support, supports[0])
 
 
 @pytest.mark.parametrize("name", LOOPS)

@@ -56,6 +56,7 @@ def _algorithms() -> _Entries:
         about = f"{entry.family}; told {', '.join(entry.told)}"
         if entry.complex_numbers:
             about += "; complex numbers too"
+        about += "; takes operators" if entry.matrix_free else ""
         if entry.options:
             about += f"; options {_options_text(entry.options)}"
         lacks = "" if entry.installed else f" (needs {entry.requires})"
@@ -118,9 +119,9 @@ def algorithm_table() -> str:
     from sparsebench.registry import FAMILIES
 
     lines = [
-        "| algorithm | what it is | told | may continue another | complex numbers "
+        "| algorithm | what it is | told | may continue another | complex numbers | operators "
         "| flops an iteration | source |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     entries = [e for e in _all_algorithms() if e.family != "plug-in"]
     for entry in sorted(entries, key=lambda e: FAMILIES.index(e.family)):
@@ -129,7 +130,8 @@ def algorithm_table() -> str:
         lines.append(
             f"| `{entry.name}` | {what} | {', '.join(entry.told)} "
             f"| {'yes' if entry.accepts('start') else ''} "
-            f"| {'yes' if entry.complex_numbers else ''} | {cost} | {entry.source} |"
+            f"| {'yes' if entry.complex_numbers else ''} "
+            f"| {'yes' if entry.matrix_free else ''} | {cost} | {entry.source} |"
         )
     return "\n".join(lines)
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from sparsebench.kernels import conjugate_gradients, homotopy, least_squares
 from sparsebench.kernels import gram as whole
-from sparsebench.kernels import homotopy, least_squares
+from sparsebench.kernels.conjugate_gradients import LOOSE, TIGHT, Fit
 from sparsebench.kernels.conjugates import conjugate_in_place
-from sparsebench.kernels.rental import VECTOR, Rental, Way
+from sparsebench.kernels.rental import VECTOR, Products, Rental, Way
+from sparsebench.operators import Operator
 from sparsebench.types import FEW_ATOMS as FEW_ATOMS
 from sparsebench.types import Dictionary, FloatArray, IntArray, check_memory
 
@@ -18,6 +20,8 @@ from sparsebench.types import Dictionary, FloatArray, IntArray, check_memory
 _ROWS = 0.125
 # x with more non-zeros than this fraction of n is multiplied as a dense vector.
 _DENSE = 0.0625
+# Images of an operator, and fits, that are kept: of an estimate, of a direction, of a move.
+_KEPT = 3
 
 
 class Images:
@@ -256,8 +260,12 @@ class Images:
     def add_rows(self, wanted: IntArray, support: IntArray) -> None:
         """Form rows of the Gram matrix, and of likely atoms as many as cost nothing more.
 
-        Where there is no room, all but those of a support are dropped.
+        Where there is no room, all but those of a support are dropped; those at hand are not formed
+        again.
         """
+        wanted = wanted[self._places[wanted] < 0]
+        if wanted.size == 0:
+            return
         spare = int(VECTOR) - wanted.size
         if spare > 0:
             likely = np.abs(self._correlations)
@@ -281,6 +289,254 @@ class Images:
         self._places[wanted] = np.arange(new.start, new.stop)
 
 
+class OperatorImages(Images):
+    """What loops ask of an operator: products, and least squares by the cheaper of two ways.
+
+    Least squares on a support are by conjugate gradients, or by its atoms where these are few and
+    cheap (`rental.Products`). What has been computed for an estimate, its image and its gradient,
+    is kept, so that a loop which asks for it again has it without a product.
+
+    Parameters
+    ----------
+    operator : Operator
+        Shape (m, n).
+    """
+
+    dictionary: Operator
+
+    def __init__(self, operator: Operator) -> None:
+        super().__init__(operator)
+        self.rent = Products(operator.shape[0], operator.has_atoms)
+        self._known: list[tuple[IntArray, FloatArray, FloatArray]] = []
+        # The last fits by conjugate gradients, and Aᴴy of the last one if a loop has told it.
+        self._fits: list[Fit] = []
+        self._fitted_to: FloatArray | None = None
+        # Atoms that have taken a product each, and which they are.
+        self._formed = np.empty((0, operator.shape[0]), self.dtype)
+        self._indices = np.empty(0, dtype=np.intp)
+
+    def correlate(self, v: FloatArray) -> FloatArray:
+        """Return Aᴴv."""
+        return self.dictionary.correlate(v).copy()
+
+    def atom_of(self, j: int) -> FloatArray:
+        """Return atom j."""
+        return self._some_atoms(np.array([j]))[0]
+
+    def correlate_on(self, support: IntArray, k: int, v: FloatArray, out: FloatArray) -> None:
+        """Write A_Sᴴv to `out`."""
+        out[:k] = self.dictionary.correlate(v)[support[:k]]
+
+    def negative_gradient(
+        self,
+        correlations: FloatArray,
+        support: IntArray,
+        coefficients: FloatArray,
+        k: int,
+        out: FloatArray,
+    ) -> None:
+        """Write Aᴴ(y - A x) to `out`."""
+        chosen, values = support[:k], coefficients[:k]
+        fit = self._fits[0] if self._fits else None
+        if not values.any():
+            out[:] = correlations
+        elif (
+            fit is not None
+            and _same(fit.support, fit.coefficients, chosen, values)
+            and self._fitted_to is not None
+            and np.array_equal(self._fitted_to, correlations)
+        ):
+            out[:] = fit.gradient
+        else:
+            image = self._image(chosen, values)
+            np.subtract(correlations, self.dictionary.correlate(image), out=out)
+
+    def least_squares(
+        self,
+        _: Images,
+        correlations: FloatArray,
+        y: FloatArray,
+        support: IntArray,
+        k: int,
+        factor: FloatArray,
+        coefficients: FloatArray,
+    ) -> bool:
+        """Write argmin ||y - A_S x||; never by the factor of the caller."""
+        chosen = support[:k]
+        fit = self._by_gradients(y, chosen, LOOSE, correlations)
+        if fit is not None:
+            coefficients[:k] = fit.coefficients
+        else:
+            super().least_squares(self, correlations, y, chosen, k, self._room(k), coefficients)
+        return False
+
+    def polished(self, _: Images, y: FloatArray, support: IntArray, k: int, n: int) -> FloatArray:
+        """Return x, shape (n,): least squares on a support, as `refined` does."""
+        return self.refined(self, y, support, k, n, self.factor_room(k), False)
+
+    def refined(
+        self,
+        _: Images,
+        y: FloatArray,
+        support: IntArray,
+        k: int,
+        n: int,
+        factor: FloatArray,
+        held: bool,
+    ) -> FloatArray:
+        """Return x on the support; says on the operator whether it has settled."""
+        chosen = support[:k]
+        self.dictionary.settled = True
+        fit = self._by_gradients(y, chosen, TIGHT)
+        if fit is None:
+            return super().refined(self, y, chosen, k, n, self._room(k), False)
+        self.dictionary.settled = fit.settled
+        x = np.zeros(n, self.dtype)
+        x[chosen] = fit.coefficients
+        return x
+
+    def fit_merged(
+        self,
+        _: Images,
+        correlations: FloatArray,
+        y: FloatArray,
+        merged: IntArray,
+        total: int,
+        factor: FloatArray,
+        coefficients: FloatArray,
+    ) -> None:
+        """Write least squares on a merged set, refined where it is by its atoms."""
+        chosen = merged[:total]
+        if total > self.shape[1]:
+            self.least_squares(self, correlations, y, merged, total, factor, coefficients)
+            return
+        fit = self._by_gradients(y, chosen, LOOSE, correlations)
+        if fit is not None:
+            coefficients[:total] = fit.coefficients
+        else:
+            room = self._room(total)
+            x = super().refined(self, y, chosen, total, self.shape[0], room, False)
+            coefficients[:total] = x[chosen]
+
+    def solve_normal(self, support: IntArray, k: int, rhs: FloatArray) -> bool:
+        """Overwrite `rhs` with the solution of A_SᴴA_S x = rhs; False where that is not sound."""
+        chosen = support[:k]
+        most = self.rent.allowance(k, self._missing(chosen).size)
+        if most:
+            before = self.dictionary.products
+            found = conjugate_gradients.normal_equations(self.dictionary, chosen, rhs, most)
+            self.rent.rent += self.dictionary.products - before
+            if found is not None:
+                rhs[:] = found
+            if found is not None or not self.rent.fit(k):
+                return found is not None
+        return bool(least_squares.solve_normal(self.block(chosen), np.arange(k), k, rhs))
+
+    def factor_room(self, k: int) -> FloatArray:
+        """Return no room for a factor: what needs one makes it."""
+        return self._room(0)
+
+    def _room(self, k: int) -> FloatArray:
+        return np.empty((k, k), self.dtype)
+
+    def products(
+        self, _: Images, support: IntArray, v: FloatArray, w: FloatArray, k: int, image: FloatArray
+    ) -> tuple[float, complex]:
+        """Return ||A_T v||² and (A_T v)ᴴ(A_T w)."""
+        first, second = self._image(support[:k], v[:k]), self._image(support[:k], w[:k])
+        return float(np.vdot(first, first).real), np.vdot(first, second).item()
+
+    def may_improve(self, *_: object) -> bool:
+        """Whether a residual is to be computed: always, since its image is at hand."""
+        return True
+
+    def atoms(self, support: IntArray) -> FloatArray:
+        """Return the atoms of a support, shape (k, m), read-only; the last ones are kept."""
+        if not np.array_equal(support, self._support):
+            self._atoms = self._block = self._room(0)
+            self._support, self._atoms = support.copy(), self._some_atoms(support)
+            self._atoms.flags.writeable = False
+        return self._atoms
+
+    def _by_gradients(
+        self,
+        y: FloatArray,
+        support: IntArray,
+        tolerance: float,
+        correlations: FloatArray | None = None,
+    ) -> Fit | None:
+        """Return least squares by conjugate gradients; None where the atoms are the way."""
+        same = [fit for fit in self._fits if np.array_equal(fit.y, y)]
+        on_it = [fit for fit in same if np.array_equal(fit.support, support)]
+        if on_it and tolerance == LOOSE:  # to the last digit what it was before
+            fit = on_it[0]
+        else:
+            most = self.rent.allowance(support.size, self._missing(support).size)
+            if not most:
+                return None
+            before, start = self.dictionary.products, np.zeros(support.size, self.dtype)
+            if same and support.size <= y.size:  # where it is unique, begin with the last one
+                near = (on_it or same)[0]
+                x = np.zeros(self.shape[0], self.dtype)
+                x[near.support] = near.coefficients
+                start = x[support]
+            fit = conjugate_gradients.least_squares(
+                self.dictionary, y.copy(), support.copy(), start, tolerance, most
+            )
+            self.rent.rent += self.dictionary.products - before
+            if not fit.settled and self.rent.fit(support.size):
+                return None
+        self._fits = [fit, *(one for one in self._fits if one is not fit)][:_KEPT]
+        self._fitted_to = correlations
+        self._keep(fit.support, fit.coefficients, fit.y - fit.residual)
+        return fit
+
+    def _missing(self, support: IntArray) -> IntArray:
+        """Return those of a support whose atoms take a product yet."""
+        if self.dictionary.has_atoms or np.array_equal(support, self._support):
+            return support[:0]
+        return np.setdiff1d(support, self._indices)
+
+    def _some_atoms(self, support: IntArray) -> FloatArray:
+        """Return atoms, shape (k, m), each formed by a product once while there is room."""
+        if self.dictionary.has_atoms:
+            return self.dictionary.some_atoms(support)
+        missing = self._missing(support)
+        if missing.size:
+            new = self.dictionary.some_atoms(missing)
+            kept = np.arange(self._indices.size)
+            if not self.rent.fit(self._indices.size + missing.size):
+                kept = np.flatnonzero(np.isin(self._indices, support))
+            self._formed = np.concatenate([self._formed[kept], new])
+            self._indices = np.concatenate([self._indices[kept], missing])
+        order = np.argsort(self._indices)
+        return self._formed[order[np.searchsorted(self._indices, support, sorter=order)]]
+
+    def _image(self, support: IntArray, coefficients: FloatArray) -> FloatArray:
+        """Return A_S v; the last ones are kept."""
+        if not coefficients.any():
+            return np.zeros(self.shape[1], self.dtype)
+        for chosen, values, image in self._known:
+            if _same(chosen, values, support, coefficients):
+                return image
+        if np.array_equal(support, self._support):
+            image = coefficients @ self._atoms
+        else:
+            image = conjugate_gradients.spread(self.dictionary, support, coefficients)
+        self._keep(support.copy(), coefficients.copy(), image)
+        return image
+
+    def _keep(self, support: IntArray, coefficients: FloatArray, image: FloatArray) -> None:
+        self._known = [(support, coefficients, image), *self._known[: _KEPT - 1]]
+
+
+def _same(
+    support: IntArray, values: FloatArray, other_support: IntArray, other_values: FloatArray
+) -> bool:
+    """Whether two sparse vectors are the same."""
+    return np.array_equal(values, other_values) and np.array_equal(support, other_support)
+
+
 def rows_suffice(dictionary: Dictionary, k: int, signals: int = 1) -> bool:
     """Whether signals that each need k rows of the Gram matrix are solved without all of it.
 
@@ -288,6 +544,8 @@ def rows_suffice(dictionary: Dictionary, k: int, signals: int = 1) -> bool:
     a row in a product. From k = n / 6 on the Gram matrix costs less.
     """
     n = dictionary.shape[1]
+    if isinstance(dictionary, Operator):
+        return True
     if dictionary.knows("gram"):
         return False
     if n <= FEW_ATOMS:
@@ -307,6 +565,10 @@ def images_of(dictionary: Dictionary) -> tuple[Any, Any]:
     atoms one after the other, which may take another copy of A.
     """
     images = dictionary.images.get(get_ident())
+    if isinstance(dictionary, Operator):
+        if images is None:
+            images = dictionary.images[get_ident()] = OperatorImages(dictionary)
+        return images, images
     if dictionary.shape[1] <= FEW_ATOMS or (
         dictionary.knows("gram") and (images is None or dictionary.begun > images.formed)
     ):

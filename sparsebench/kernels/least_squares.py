@@ -128,6 +128,22 @@ def solve_factored(factor, k, rhs):
             rhs[p] -= value * own[p].conjugate()
 
 
+@imaged()
+def solve_normal(gram, support, k, rhs):
+    """Overwrite ``rhs[:k]`` with the solution of A_SᴴA_S x = rhs; False where that is not sound."""
+    factor = np.empty((k, k), rhs.dtype)
+    if not cholesky(gram, support, k, factor):
+        return False
+    solve_factored(factor, k, rhs)
+    return True
+
+
+@imaged()
+def factor_room(gram, k):
+    """Return an array for the Cholesky factor of k atoms."""
+    return np.empty((k, k), gram.dtype)
+
+
 @njit(cache=True)
 def orthogonal_least_squares(atoms, y, support, k, coefficients):
     """Write the least-norm least-squares coefficients on `support`, by the singular values of A_S.

@@ -15,6 +15,10 @@ VECTOR = 8.0
 _SHARE = 0.75
 # What is spent at most on rows bought by their credit, as a fraction of the Gram matrix's price.
 _ROWS = 0.125
+# Bytes of the atoms of a support of an operator that may be formed: 64 MiB.
+_ATOMS = 2**26
+# Products with an operator in which conjugate gradients settle, or never.
+_MOST_PRODUCTS = 2000
 
 
 class Way(Enum):
@@ -117,3 +121,38 @@ class Rental:
         self._rows_bought += price
         self.spent += price
         return Way.THROUGH, ripe
+
+
+class Products:
+    """What least squares on supports have cost in products with an operator, and which way pays.
+
+    An atom is a product with a unit vector. With the atoms of a support at hand, least squares on
+    it takes none; without them, conjugate gradients take two a step, and nobody knows how many.
+    So they are taken until the rent, all products spent on them so far, is the price of the atoms
+    that are missing; then these are formed: at most twice what the better way would have cost for
+    one support. Atoms that take no product are formed at once. A support whose atoms take more than
+    64 MiB is solved by conjugate gradients alone.
+
+    Parameters
+    ----------
+    m : int
+        Measurements.
+    free : bool
+        Whether atoms take no product.
+    """
+
+    def __init__(self, m: int, free: bool) -> None:
+        self._most_atoms = _ATOMS // (8 * m)
+        self._free = free
+        #: Products that conjugate gradients have taken.
+        self.rent = 0
+
+    def fit(self, k: int) -> bool:
+        """Whether the atoms of a support of k fit."""
+        return k <= self._most_atoms
+
+    def allowance(self, k: int, missing: int) -> int:
+        """Return the products to spend on conjugate gradients; 0 to form the missing of k atoms."""
+        if not self.fit(k):
+            return _MOST_PRODUCTS
+        return 0 if self._free else max(missing - self.rent, 0)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparsebench.problems.signals import AMPLITUDES, check_choice, check_snr, sparse_signal
 from sparsebench.registry import problem
 from sparsebench.types import FloatArray, InputError
+
+if TYPE_CHECKING:
+    from sparsebench.transforms import Toeplitz
 
 
 @problem(
@@ -60,12 +65,24 @@ class Deconvolution:
         """Return A, shape (n, n); `rng` is not used."""
         if m != n:
             raise InputError(f"deconvolution needs m = n, not m = {m}, n = {n}")
-        shifts = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
-        if self.boundary == "circulant":
-            shifts = np.minimum(shifts, n - shifts)
-        with np.errstate(over="ignore"):  # a filter may be narrower than any sample
-            filters = np.exp(-0.5 * (shifts / self.width) ** 2)
+        filters = self._filter(np.abs(np.subtract.outer(np.arange(n), np.arange(n))))
         return filters / np.linalg.norm(filters, axis=0)
+
+    def operator(self, rng: np.random.Generator, m: int, n: int) -> Toeplitz:
+        """Return the same A, in its fast form."""
+        from sparsebench.transforms import Toeplitz
+
+        if m != n:
+            raise InputError(f"deconvolution needs m = n, not m = {m}, n = {n}")
+        column = self._filter(np.arange(n))
+        return Toeplitz(column, column, unit=True)
+
+    def _filter(self, shifts: NDArray[np.intp]) -> FloatArray:
+        """Return the filter so many samples from its middle, on a grid of as many."""
+        if self.boundary == "circulant":
+            shifts = np.minimum(shifts, len(shifts) - shifts)
+        with np.errstate(over="ignore"):  # a filter may be narrower than any sample
+            return np.exp(-0.5 * (shifts / self.width) ** 2)
 
     def signal(self, rng: np.random.Generator, n: int, k: int) -> FloatArray:
         """Draw x, shape (n,), with k non-zeros."""

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from sparsebench.errors import LARGEST_INTEGER, InputError, check_seed, check_sizes, check_whole
+from sparsebench.operators import Operator
 from sparsebench.problems.signals import sparse_signal
-from sparsebench.registry import ProblemChoice, choose_problem
+from sparsebench.registry import ProblemChoice, choose_problem, problems
 from sparsebench.seeding import generator
 from sparsebench.types import (
     Dictionary,
@@ -25,6 +26,8 @@ from sparsebench.types import (
 
 # Entries of a dictionary from which on the memory at hand is looked at.
 _LARGE = 2**24
+# Atoms of a fast form.
+_MOST_ATOMS = 2**27
 
 
 class DrawError(InputError):
@@ -32,7 +35,15 @@ class DrawError(InputError):
 
 
 def draw(
-    problem: str, *, m: int, n: int, k: int, trial: int = 0, seed: int = 0, **options: Any
+    problem: str,
+    *,
+    m: int,
+    n: int,
+    k: int,
+    trial: int = 0,
+    seed: int = 0,
+    matrix_free: bool = False,
+    **options: Any,
 ) -> Instance:
     """Return the instance that a run would use.
 
@@ -44,6 +55,9 @@ def draw(
         Measurements, atoms, non-zeros; 1 <= k <= m.
     trial, seed : int
         Trial number >= 0 and root seed.
+    matrix_free : bool
+        Whether ``dictionary`` is to be an `Operator`, the fast form of the same dictionary, of a
+        problem that has one: `dct`, `hadamard` and `deconvolution`, with up to 2^27 atoms.
     **options
         The problem's options.
 
@@ -58,11 +72,12 @@ def draw(
         If a name, an option or a size cannot be used, or the problem fails (`DrawError`).
     """
     chosen = choose_problem(problem, options)
-    check_sizes(m, n, k)
+    check_sizes(m, n, k, **({"most": _MOST_ATOMS} if matrix_free else {}))
     trial = check_whole("trial", trial, 0, LARGEST_INTEGER)
     check_seed(seed)
     m, n, k, seed = int(m), int(n), int(k), int(seed)
-    dictionary = draw_dictionary(chosen, m, n, trial, seed)
+    drawn = draw_operator if matrix_free else draw_dictionary
+    dictionary = drawn(chosen, m, n, trial, seed)
     return draw_signal(chosen, dictionary, k, trial, seed)
 
 
@@ -74,6 +89,25 @@ def draw_dictionary(chosen: ProblemChoice, m: int, n: int, trial: int, seed: int
     if is_fixed(chosen):
         return _fixed_dictionary(chosen, m, n)
     return _dictionary(chosen, _recipe(chosen, m, n, trial, seed), m, n)
+
+
+def draw_operator(chosen: ProblemChoice, m: int, n: int, trial: int, seed: int) -> Operator:
+    """Return the dictionary of a trial in its fast form.
+
+    Raises
+    ------
+    InputError
+        If the problem has none.
+    """
+    source = _generator(chosen)
+    if not hasattr(source, "operator"):
+        able = ", ".join(one.name for one in problems() if hasattr(one.factory, "operator"))
+        raise InputError(f"{chosen.name} has no fast form; these have one: {able}")
+    recipe = chosen.recipe if is_fixed(chosen) else _recipe(chosen, m, n, trial, seed)
+    with _running(chosen, "draw an operator"):
+        drawn = source.operator(generator(recipe), m, n)
+    with _checking(chosen, "an operator"):
+        return Operator(drawn)
 
 
 def draw_signal(

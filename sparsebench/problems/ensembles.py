@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sparsebench.problems.signals import AMPLITUDES, check_choice, check_snr, sparse_signal
 from sparsebench.registry import problem
-from sparsebench.types import FloatArray, InputError
+from sparsebench.types import FloatArray, InputError, IntArray
+
+if TYPE_CHECKING:
+    from sparsebench.transforms import Cosines, Hadamard
 
 
 @dataclass(frozen=True)
@@ -106,9 +110,14 @@ class RandomCosines(_Planted):
         """Draw A, shape (m, n), m <= n."""
         from scipy.fft import dct
 
-        _check_wide("dct", m, n)
-        rows = np.sort(rng.choice(n, m, replace=False))
+        rows = _random_rows("dct", rng, m, n)
         return dct(np.eye(n), norm="ortho", axis=0)[rows] * np.sqrt(n / m)
+
+    def operator(self, rng: np.random.Generator, m: int, n: int) -> Cosines:
+        """Draw the same A, in its fast form."""
+        from sparsebench.transforms import Cosines
+
+        return Cosines(n, _random_rows("dct", rng, m, n))
 
 
 @problem(
@@ -131,12 +140,18 @@ class RandomHadamard(_Planted):
         """Draw A, shape (m, n), m <= n, n a power of two."""
         from scipy.linalg import hadamard
 
-        _check_wide("hadamard", m, n)
-        if n & (n - 1):
-            below = 1 << (n.bit_length() - 1)
-            raise InputError(f"hadamard needs n a power of two, as {below} or {2 * below}, not {n}")
-        rows = np.sort(rng.choice(n, m, replace=False))
+        from sparsebench.transforms import check_power_of_two
+
+        check_power_of_two(n)
+        rows = _random_rows("hadamard", rng, m, n)
         return hadamard(n, dtype=np.int8)[rows] / np.sqrt(m)
+
+    def operator(self, rng: np.random.Generator, m: int, n: int) -> Hadamard:
+        """Draw the same A, in its fast form."""
+        from sparsebench.transforms import Hadamard, check_power_of_two
+
+        check_power_of_two(n)
+        return Hadamard(n, _random_rows("hadamard", rng, m, n))
 
 
 @problem(
@@ -212,6 +227,11 @@ class SparseBinary(_Planted):
         A = np.zeros((m, n))
         A[rows, np.arange(n)] = 1 / np.sqrt(self.ones)
         return A
+
+
+def _random_rows(name: str, rng: np.random.Generator, m: int, n: int) -> IntArray:
+    _check_wide(name, m, n)
+    return np.sort(rng.choice(n, m, replace=False))
 
 
 def _check_wide(name: str, m: int, n: int) -> None:

@@ -53,9 +53,7 @@ def call(
         raise InputError(real_only(entry))
     exponent = exponent_to_order_one(y)
     scaled = times_power_of_two(y, -exponent) if exponent else y.copy()
-    # Nearly always the first atom settles it.
-    conjugated, A = scaled.conj(), dictionary.matrix
-    if np.dot(A[:, 0], conjugated) == 0.0 and not (A.T @ conjugated).any():
+    if dictionary.is_orthogonal_to(scaled):
         return Result(np.zeros(n, y.dtype), 0, Status.CONVERGED, 0.0)
     # A plain function sees the array as it was given; each gets its own copy of the signal.
     seen: Any = dictionary.A if entry.plain else dictionary
@@ -81,6 +79,8 @@ def call(
         seconds = answer.seconds
     x, n_iter, status = _read_answer(entry.name, answer)
     x = _checked_estimate(entry.name, x, (n,), k, dictionary.is_complex, status)
+    if not dictionary.settled and not status.failed:
+        status = Status.NOT_CONVERGED
     if shift:
         x = _rescaled(x, shift, diverged=status == Status.DIVERGED)
     history = answer.history if isinstance(answer, Result) else None

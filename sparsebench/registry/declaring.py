@@ -64,6 +64,7 @@ def algorithm(
     several: Callable[..., Any] | None = None,
     twin: str = "",
     complex_numbers: bool = False,
+    matrix_free: bool = False,
 ) -> Any:
     """Register a function as an algorithm; use as ``@algorithm`` or ``@algorithm("name", ...)``.
 
@@ -101,6 +102,7 @@ def algorithm(
                 several=several,
                 twin=twin,
                 complex_numbers=complex_numbers,
+                matrix_free=matrix_free,
             )
         )
         return function

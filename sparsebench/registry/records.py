@@ -51,6 +51,8 @@ class Algorithm:
         Where its torch twin is, as ``module:function``; empty if it has none.
     complex_numbers : bool
         Whether A, y and x may be complex.
+    matrix_free : bool
+        Whether it needs products with A and its adjoint alone, so that it takes an `Operator`.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Algorithm:
     several: Callable[..., Any] | None = None
     twin: str = ""
     complex_numbers: bool = False
+    matrix_free: bool = False
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ EXPLAINED = 2.0
     twin="sparsebench.batched.amp:amp",
     source="Donoho, Maleki and Montanari, PNAS 106, 2009, doi:10.1073/pnas.0909892106",
     version="2",
+    matrix_free=True,
 )
 def amp(
     dictionary: Dictionary,
@@ -82,7 +83,7 @@ def amp(
     )
     x = read_off(dictionary, y, k, x)
     if code == CONVERGED:
-        left = float(np.linalg.norm(y - dictionary.matrix @ x))
+        left = float(np.linalg.norm(y - dictionary.image(x)))
         zero, field = tol * float(np.linalg.norm(y)), dictionary.is_complex
         if left > explained(m, n, k, zero, float(taus[-1]), field):
             code = ITERATION_LIMIT

@@ -26,6 +26,7 @@ _MOST_SUPPORTS = 2_000_000
     shares=("gram",),
     cost="2*m*n",
     source="one step of matching; Donoho and Elad, PNAS 100, 2003, doi:10.1073/pnas.0437847100",
+    matrix_free=True,
 )
 def thresholding(dictionary: Dictionary, y: FloatArray, k: int) -> Result:
     """One-step thresholding: the k largest |aᵀy|, least squares on them.
@@ -147,6 +148,7 @@ def _by_outer(dictionary: Dictionary) -> bool:
     cost="2*m*k**2",
     source="least squares, the bound of every estimate; Candès and Tao, Ann. Stat. 35, 2007, "
     "doi:10.1214/009053606000001523",
+    matrix_free=True,
 )
 def oracle(
     dictionary: Dictionary, y: FloatArray, k: int, *, support: IntArray | None = None

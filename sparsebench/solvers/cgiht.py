@@ -34,6 +34,7 @@ _CANCELLED = 1e-4
     complex_numbers=True,
     cost="2*n*k + 4*k**2",
     source="Blanchard, Tanner and Wei, Inf. Inference 4, 2015, doi:10.1093/imaiai/iav011",
+    matrix_free=True,
 )
 def cgiht(
     dictionary: Dictionary,

@@ -15,7 +15,7 @@ from sparsebench.kernels.gram import (
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import least_squares, refined, residual
+from sparsebench.kernels.least_squares import factor_room, least_squares, refined, residual
 from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, CYCLED, DIVERGED, ITERATION_LIMIT, ended
@@ -34,6 +34,7 @@ _COST = "2*n*k + k**3/3"
     cost=_COST,
     twin="sparsebench.batched.htp:htp",
     source=_SOURCE,
+    matrix_free=True,
 )
 def htp(
     dictionary: Dictionary,
@@ -77,6 +78,7 @@ def htp(
     cost=_COST,
     twin="sparsebench.batched.htp:nhtp",
     source=_SOURCE,
+    matrix_free=True,
 )
 def nhtp(
     dictionary: Dictionary,
@@ -119,7 +121,7 @@ def _pursue(
 ) -> Result:
     atoms, gram = images_of(dictionary)
     x = np.zeros(atoms.shape[0], y.dtype) if start is None else start.copy()
-    factor = np.empty((k, k), y.dtype)
+    factor = factor_room(gram, k)
     support, n_iter, code, held = pursue(atoms, gram, y, k, step, max_iter, tol, x, factor)
     x = refined(atoms, gram, y, support, k, atoms.shape[0], factor, held)
     return ended(x, n_iter, code)

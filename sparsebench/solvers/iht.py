@@ -36,6 +36,7 @@ RISE = 1e-12
     source="Blumensath and Davies, Appl. Comput. Harmon. Anal. 27, 2009, "
     "doi:10.1016/j.acha.2009.04.002",
     version="2",
+    matrix_free=True,
 )
 def iht(
     dictionary: Dictionary,
@@ -88,6 +89,7 @@ def iht(
     twin="sparsebench.batched.iht:niht",
     source="Blumensath and Davies, IEEE J. Sel. Top. Signal Process. 4, 2010, "
     "doi:10.1109/JSTSP.2010.2042411",
+    matrix_free=True,
 )
 def niht(
     dictionary: Dictionary,

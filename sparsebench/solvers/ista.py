@@ -10,7 +10,7 @@ from sparsebench.kernels.gram import copy, correlate, inner, negative_gradient
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import cholesky, residual, solve_factored
+from sparsebench.kernels.least_squares import residual, solve_normal
 from sparsebench.kernels.selection import fingerprint, soft_threshold
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended, read_off
@@ -34,6 +34,7 @@ CHECK_EVERY = 10
     source="Daubechies, Defrise and De Mol, Comm. Pure Appl. Math. 57, 2004, "
     "doi:10.1002/cpa.20042; continuation: Hale, Yin and Zhang, SIAM J. Optim. 19, 2008, "
     "doi:10.1137/070698920",
+    matrix_free=True,
 )
 def ista(
     dictionary: Dictionary,
@@ -80,6 +81,7 @@ def ista(
     twin="sparsebench.batched.ista:fista",
     source="Beck and Teboulle, SIAM J. Imaging Sci. 2, 2009, doi:10.1137/080716542; restart: "
     "O'Donoghue and Candès, Found. Comput. Math. 15, 2015, doi:10.1007/s10208-013-9150-3",
+    matrix_free=True,
 )
 def fista(
     dictionary: Dictionary,
@@ -241,12 +243,11 @@ def _solve_on_signs(gram, correlations, support, values, size, level, x):
     It is if its signs are the assumed ones and no other correlation exceeds lambda: the
     optimality conditions of the Lasso, which are sufficient.
     """
-    factor, solution = np.empty((size, size), values.dtype), np.empty(size, values.dtype)
-    if not cholesky(gram, support, size, factor):
-        return False
+    solution = np.empty(size, values.dtype)
     for j in range(size):
         solution[j] = correlations[support[j]] - level * (values[j] / abs(values[j]))
-    solve_factored(factor, size, solution)
+    if not solve_normal(gram, support, size, solution):
+        return False
     for j in range(size):
         if (solution[j].conjugate() * values[j]).real <= 0.0:
             return False

@@ -29,6 +29,7 @@ _PATH_SETTLED = 1e-2
     cost="2*n*k",
     source="Blumensath and Davies, J. Fourier Anal. Appl. 14, 2008, doi:10.1007/s00041-008-9035-z",
     version="2",
+    matrix_free=True,
 )
 def iht_l0(
     dictionary: Dictionary,

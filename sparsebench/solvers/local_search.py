@@ -17,7 +17,7 @@ from sparsebench.kernels.gram import copy, correlate, negative_gradient, squared
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import least_squares, residual
+from sparsebench.kernels.least_squares import factor_room, least_squares, residual
 from sparsebench.kernels.selection import fingerprint, sort
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, CYCLED, ITERATION_LIMIT, ended_on
@@ -122,6 +122,7 @@ def exchange_locally(atoms, gram, y, k, first, max_iter, tol):
     cost="2*n*k + 2*m*k + k**3/3",
     twin="sparsebench.batched.local_search:ompr",
     source="Jain, Tewari and Dhillon, NeurIPS 2011, arXiv:1106.2774",
+    matrix_free=True,
 )
 def ompr(
     dictionary: Dictionary,
@@ -170,7 +171,7 @@ def _ompr(atoms, gram, y, k, first, step, max_iter, tol):
     correlations = correlate(atoms, y)
     energy = squared_norm(y)
     support, best_support = first, first
-    coefficients, factor = np.empty(k, y.dtype), np.empty((k, k), y.dtype)
+    coefficients, factor = np.empty(k, y.dtype), factor_room(gram, k)
     gradient, remainder = np.empty_like(correlations), np.empty_like(y)
     visited = np.empty(max_iter, dtype=np.uint64)
     best = np.inf

@@ -9,14 +9,24 @@ import numpy as np
 from numba import njit
 
 from sparsebench.kernels.conjugates import conjugate, conjugate_in_place
-from sparsebench.kernels.gram import atom_of, copy, correlate, dot, gram_row, squared_norm, subtract
+from sparsebench.kernels.gram import (
+    atom_of,
+    copy,
+    correlate,
+    dot,
+    gram_row,
+    negative_gradient,
+    squared_norm,
+    subtract,
+)
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import FEW_ATOMS, images_of, rows_suffice
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import SMALLEST_PIVOT, refined
+from sparsebench.kernels.least_squares import SMALLEST_PIVOT, least_squares, refined, residual
 from sparsebench.kernels.selection import largest, largest_magnitude, sort
+from sparsebench.operators import Operator
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import fitted_alone
+from sparsebench.solvers.endings import fitted, fitted_alone
 from sparsebench.types import Dictionary, FloatArray, IntArray, Result, Status, aligned_empty
 
 # Orthogonal least squares divides by the squared distance of an atom to the span of the chosen
@@ -51,6 +61,7 @@ def _several(
     twin="sparsebench.batched.omp:omp",
     source="Pati, Rezaiifar and Krishnaprasad, Asilomar 1993, doi:10.1109/ACSSC.1993.342465; "
     "with the Gram matrix: Rubinstein, Zibulevsky and Elad, Technion CS-2008-08",
+    matrix_free=True,
 )
 def omp(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) -> Result:
     """Orthogonal matching pursuit: add the atom of largest |aᵀr|, solve least squares, repeat.
@@ -99,6 +110,8 @@ def ols(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) ->
 
 def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise: bool) -> Result:
     n = dictionary.shape[1]
+    if isinstance(dictionary, Operator):
+        return _by_products(dictionary, y, k, tol)
     shared = not rows_suffice(dictionary, k)
     atoms: Any
     if shared:
@@ -129,6 +142,45 @@ def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise
     else:
         x = fitted_alone(dictionary, y, np.sort(support[:size]))
     return Result(x, size, Status.CONVERGED)
+
+
+def _by_products(operator: Operator, y: FloatArray, k: int, tol: float) -> Result:
+    """Choose as `select_orthogonal` does, at a product Aᴴr a step, and fit the atoms chosen.
+
+    By explicit projections where the atoms fit, by conjugate gradients otherwise.
+    """
+    images = images_of(operator)[0]
+    limit, fits = tol * np.sqrt(squared_norm(y)), images.rent.fit(k)
+    basis = np.empty((k if fits else 0, y.size), y.dtype)
+    correlations, remainder = correlate(images, y), y.copy()
+    correlation, coefficients = correlations.copy(), np.zeros(k, y.dtype)
+    factor = images.factor_room(k)
+    support, size, barred = np.empty(k, dtype=np.intp), 0, np.zeros(operator.shape[1], dtype=bool)
+    while size < k and np.sqrt(squared_norm(remainder)) > limit:
+        correlation[barred] = 0.0
+        best = largest_magnitude(correlation)
+        if correlation[best] == 0.0:
+            break
+        barred[best] = True
+        if fits:
+            direction, atom = basis[size], atom_of(images, best)
+            copy(atom, direction)
+            for _ in range(2):
+                direction -= (basis[:size].conj() @ direction) @ basis[:size]
+            after = np.sqrt(squared_norm(direction))
+            if after <= 1e-14 * np.sqrt(squared_norm(atom)):
+                continue  # dependent on the chosen atoms: it cannot lower the residual
+            direction /= after
+            remainder -= dot(direction, remainder) * direction
+        support[size] = best
+        size += 1
+        if not fits:
+            least_squares(images, images, correlations, y, support, size, factor, coefficients)
+            residual(images, y, support, size, coefficients, remainder)
+            negative_gradient(images, correlations, support, coefficients, size, correlation)
+        elif size < k:
+            correlation = correlate(images, remainder)
+    return Result(fitted(operator, y, np.sort(support[:size])), size, Status.CONVERGED)
 
 
 @njit(cache=True)

@@ -9,7 +9,7 @@ from sparsebench.kernels.gram import copy, correlate, negative_gradient, squared
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import least_squares, polished, residual
+from sparsebench.kernels.least_squares import factor_room, least_squares, polished, residual
 from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, CYCLED, ITERATION_LIMIT, ended_on
@@ -25,6 +25,7 @@ from sparsebench.types import Dictionary, FloatArray, Result
     twin="sparsebench.batched.pursuit:cosamp",
     source="Needell and Tropp, Appl. Comput. Harmon. Anal. 26, 2009, "
     "doi:10.1016/j.acha.2008.07.002",
+    matrix_free=True,
 )
 def cosamp(
     dictionary: Dictionary,
@@ -67,6 +68,7 @@ def cosamp(
     cost="2*n*k + 3*k**3",
     twin="sparsebench.batched.pursuit:sp",
     source="Dai and Milenkovic, IEEE Trans. Inf. Theory 55, 2009, doi:10.1109/TIT.2009.2016006",
+    matrix_free=True,
 )
 def sp(
     dictionary: Dictionary,
@@ -112,7 +114,7 @@ def _cosamp(atoms, gram, y, k, x, max_iter, tol):
     copy(x[first], values)
     candidates, merged = np.empty(wide, dtype=np.intp), np.empty(k + wide, dtype=np.intp)
     coefficients, fitted = np.empty(k + wide, y.dtype), np.empty(k, y.dtype)
-    factor, kept = np.empty((k + wide, k + wide), y.dtype), np.empty(k, dtype=np.intp)
+    factor, kept = factor_room(gram, k + wide), np.empty(k, dtype=np.intp)
     gradient, scratch, remainder = np.empty_like(correlations), np.empty(n), np.empty_like(y)
     visited = np.empty(max_iter, dtype=np.uint64)
     best_support, best = first, energy
@@ -153,7 +155,7 @@ def _sp(atoms, gram, y, k, first, max_iter, tol):
     copy(first, support)
     candidates, merged = np.empty(k, dtype=np.intp), np.empty(2 * k, dtype=np.intp)
     coefficients, values = np.empty(2 * k, y.dtype), np.empty(k, y.dtype)
-    factor, kept = np.empty((2 * k, 2 * k), y.dtype), np.empty(k, dtype=np.intp)
+    factor, kept = factor_room(gram, 2 * k), np.empty(k, dtype=np.intp)
     gradient, scratch, remainder = np.empty_like(correlations), np.empty(n), np.empty_like(y)
     if size == 0:
         top_k(correlations, k, 0.0, scratch, support)

@@ -17,7 +17,7 @@ from sparsebench.kernels.gram import (
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
-from sparsebench.kernels.least_squares import least_squares, residual
+from sparsebench.kernels.least_squares import factor_room, least_squares, residual
 from sparsebench.kernels.selection import fingerprint, top_k
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended_on
@@ -33,6 +33,7 @@ from sparsebench.types import Dictionary, FloatArray, Result
     cost="2*n*k + k**3/3",
     twin="sparsebench.batched.sea:sea",
     source="Mohamed, Malgouyres, Emiya and Chaux, ICML 2024, arXiv:2301.13584",
+    matrix_free=True,
 )
 def sea(
     dictionary: Dictionary,
@@ -95,7 +96,7 @@ def _sea(atoms, gram, y, k, step, max_iter, tol, exploration, residuals, prints)
     correlations = correlate(atoms, y)
     energy = squared_norm(y)
     support, best_support = np.empty(k, dtype=np.intp), np.zeros(k, dtype=np.intp)
-    coefficients, factor = np.empty(k, y.dtype), np.empty((k, k), y.dtype)
+    coefficients, factor = np.empty(k, y.dtype), factor_room(gram, k)
     gradient, scratch, remainder = np.empty_like(correlations), np.empty(n), np.empty_like(y)
     threshold, best = 0.0, np.inf
     for iteration in range(1, max_iter + 1):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sparsebench.operators import Operator, dictionary_of
 from sparsebench.registry import devices
 from sparsebench.registry.calls import call_together
 from sparsebench.registry.catalogue import algorithms
@@ -17,7 +18,7 @@ from sparsebench.types import Dictionary, FloatArray, InputError, Result, as_arr
 
 def solve(
     name: str,
-    A: ArrayLike | Dictionary,
+    A: Any,
     y: ArrayLike,
     k: int,
     *,
@@ -35,8 +36,11 @@ def solve(
     name : str
         Registry name, with options in brackets if wanted: ``htp[step=1.8/L]``; or a chain, in
         which each algorithm starts from the estimate before it: ``els+sea[step=18/L]``.
-    A : array_like, shape (m, n), or Dictionary
-        A `Dictionary` keeps its Gram matrix and norms between calls.
+    A : array_like, shape (m, n), sparse matrix, operator, Dictionary or Operator
+        A `Dictionary` keeps its Gram matrix and norms between calls. A matrix of `scipy.sparse`, a
+        SciPy `LinearOperator`, a PyLops operator, or what else has `shape`, `matvec` and `rmatvec`,
+        is used by products alone, by the algorithms that `list` says take an operator; an
+        `Operator` keeps its norms between calls, and counts its products.
     y : array_like, shape (m,) or (m, B)
         One signal, or B signals on one dictionary.
     k : int
@@ -68,7 +72,9 @@ def solve(
         If a name or an option is unknown, or A, y, k or what else is given cannot be used.
     """
     chosen = choose_algorithm(name, options)
-    dictionary = A if isinstance(A, Dictionary) else Dictionary(A, copy=False)
+    dictionary = dictionary_of(A)
+    if isinstance(dictionary, Operator):
+        _check_takes_operator(chosen, device)
     m, n = dictionary.shape
     signals = as_numbers(y, "y")
     if signals.ndim not in (1, 2) or signals.shape[0] != m:
@@ -89,7 +95,7 @@ def solve(
     elif "start" in given and given["start"].dtype.kind == "c":
         raise InputError("start is complex, and A and y are real")
     place = devices.resolve(device)
-    if device == "auto" and (history or not chosen.has_twin):
+    if device == "auto" and (history or not chosen.has_twin or isinstance(dictionary, Operator)):
         place = "cpu"
     devices.check_precision(place, precision)
     if place != "cpu":
@@ -99,6 +105,19 @@ def solve(
     if given:
         raise InputError(f"{', '.join(given)} can be given for one signal y, shape ({m},), only")
     return _solve_each(chosen, dictionary, np.ascontiguousarray(signals.T), int(k))
+
+
+def _check_takes_operator(chosen: Choice, device: str) -> None:
+    """Refuse algorithms that need more of A than products, and devices."""
+    for link in chosen.links:
+        if not link.algorithm.matrix_free:
+            able = ", ".join(entry.name for entry in algorithms() if entry.matrix_free)
+            raise InputError(
+                f"{link.algorithm.name} needs the matrix A or its Gram matrix as an array, not a "
+                f"sparse matrix or an operator; these take one: {able}"
+            )
+    if device not in ("cpu", "auto"):
+        raise InputError(f"sparse matrices and operators are solved on cpu, not on {device!r}")
 
 
 def _solve_each(chosen: Choice, dictionary: Dictionary, rows: FloatArray, k: int) -> Result:
