@@ -195,7 +195,8 @@ class Operator(Dictionary):
     @property
     def _own(self) -> bool:
         """Whether what the form says of itself is ours, and can be relied on."""
-        return type(self._form).__module__.startswith("sparsebench.")
+        form = self._form.real if isinstance(self._form, _InComplex) else self._form
+        return type(form).__module__.startswith("sparsebench.")
 
     def _several(self, one: str, many: str, vectors: FloatArray, size: int) -> FloatArray:
         """Return products with the columns of an array."""
@@ -416,18 +417,22 @@ class _Sparse:
 
 
 class _InComplex:
-    """A real operator on complex vectors, part by part."""
+    """A real operator on complex vectors, part by part; all else is as it is in real ones."""
 
     dtype = np.dtype(np.complex128)
+    matmat = None
 
     def __init__(self, form: Any) -> None:
-        self._form, self.shape = form, form.shape
+        self.real, self.shape = form, form.shape
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
 
     def matvec(self, x: FloatArray) -> FloatArray:
-        return self._form.matvec(x.real.copy()) + 1j * self._form.matvec(x.imag.copy())
+        return self.real.matvec(x.real.copy()) + 1j * self.real.matvec(x.imag.copy())
 
     def rmatvec(self, v: FloatArray) -> FloatArray:
-        return self._form.rmatvec(v.real.copy()) + 1j * self._form.rmatvec(v.imag.copy())
+        return self.real.rmatvec(v.real.copy()) + 1j * self.real.rmatvec(v.imag.copy())
 
 
 def _checked_shape(A: Any) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Operators with a fast product: rows of cosine and of Hadamard transforms, and convolutions.
+"""Operators with a fast product: rows of Fourier, cosine, Hadamard transforms, and convolutions.
 
 Each is a SciPy `LinearOperator`, which `Operator` takes, and knows the norms of its atoms.
 """
@@ -24,14 +24,54 @@ _CANCELLED = 1e-6
 class _Form(LinearOperator):
     """What the forms share: a product with one vector is that with a matrix of one column."""
 
-    def __init__(self, shape: tuple[int, int]) -> None:
-        super().__init__(np.dtype(np.float64), shape)
+    def __init__(self, shape: tuple[int, int], dtype: type = np.float64) -> None:
+        super().__init__(np.dtype(dtype), shape)
 
     def _matvec(self, x: FloatArray) -> FloatArray:
         return self._matmat(x.reshape(-1, 1))[:, 0]
 
     def _rmatvec(self, v: FloatArray) -> FloatArray:
         return self._rmatmat(v.reshape(-1, 1))[:, 0]
+
+
+class Fourier(_Form):
+    """Rows of the discrete Fourier transform of n samples, divided by √m: complex, atoms of norm 1.
+
+    Products take O(n log n). The rows of `fourier` of a draw are those of its dictionary.
+
+    Parameters
+    ----------
+    n : int
+        Atoms.
+    rows : array_like of int, shape (m,)
+        Distinct frequencies, in 0 .. n - 1.
+    """
+
+    def __init__(self, n: int, rows: ArrayLike) -> None:
+        self.rows = _checked_rows(n, rows)
+        super().__init__((self.rows.size, n), np.complex128)
+        #: ||A||²: the rows are orthogonal.
+        self.squared_spectral_norm = n / self.rows.size
+
+    def _matmat(self, X: FloatArray) -> FloatArray:
+        whole = scipy.fft.fft(np.asarray(X, dtype=np.complex128), axis=0)
+        return whole[self.rows] / math.sqrt(self.rows.size)
+
+    def _rmatmat(self, V: FloatArray) -> FloatArray:
+        whole = np.zeros((self.shape[1], V.shape[1]), np.complex128)
+        whole[self.rows] = V / math.sqrt(self.rows.size)
+        return scipy.fft.ifft(whole, norm="forward", axis=0)
+
+    def atoms(self, indices: IntArray) -> FloatArray:
+        """Return some atoms, shape (k, m)."""
+        m, n = self.shape
+        turns = indices[:, None] * self.rows % n
+        return np.exp(-2j * np.pi / n * turns) / math.sqrt(m)
+
+    @property
+    def norms(self) -> FloatArray:
+        """Norms of the atoms, shape (n,)."""
+        return np.ones(self.shape[1])
 
 
 class Cosines(_Form):

@@ -88,6 +88,9 @@ def planted(A, k, seed=1, count=1):
 @pytest.mark.parametrize(
     ("problem", "m", "n", "options"),
     [
+        ("fourier", 20, 64, {}),
+        ("fourier", 33, 65, {}),
+        ("fourier", 9, 9, {}),
         ("dct", 20, 64, {}),
         ("dct", 33, 65, {}),
         ("dct", 1, 7, {}),
@@ -109,11 +112,13 @@ def test_a_fast_form_is_the_dense_dictionary(problem, m, n, options):
         A, operator = dense.A, fast.dictionary
         assert isinstance(operator, Operator) and fast.recipe == dense.recipe
         np.testing.assert_allclose(fast.A @ np.eye(n), A, atol=1e-14)
-        np.testing.assert_allclose(fast.A.rmatmat(np.eye(m)), A.T, atol=1e-14)
+        np.testing.assert_allclose(fast.A.rmatmat(np.eye(m)), A.conj().T, atol=1e-14)
         v = np.random.default_rng(0).standard_normal(m)
-        np.testing.assert_allclose(operator.correlate(v), A.T @ v, atol=1e-13)
+        np.testing.assert_allclose(operator.correlate(v), A.conj().T @ v, atol=1e-13)
         np.testing.assert_allclose(operator.some_atoms(np.arange(n)[::-1]), A.T[::-1], atol=1e-14)
-        np.testing.assert_allclose(operator.squared_norms, np.square(A).sum(axis=0), atol=1e-14)
+        np.testing.assert_allclose(
+            operator.squared_norms, np.square(np.abs(A)).sum(axis=0), atol=1e-14
+        )
         assert np.array_equal(operator.squared_norms == 0, ~A.any(axis=0))
         top = np.linalg.norm(A, 2) ** 2
         assert top * (1 - 1e-12) <= operator.squared_spectral_norm <= 1.2001 * top
@@ -149,7 +154,7 @@ def test_what_a_form_cannot_be_is_one_line():
         (lambda: sparsebench.draw("deconvolution", m=9, n=24, k=1, matrix_free=True), "m = n"),
         (
             lambda: sparsebench.draw("gaussian", m=9, n=24, k=1, matrix_free=True),
-            "gaussian has no fast form; these have one: dct, deconvolution, hadamard",
+            "gaussian has no fast form; these have one: dct, deconvolution, fourier, hadamard",
         ),
     ]:
         with pytest.raises(InputError, match=re.escape(words)) as refused:
@@ -167,6 +172,7 @@ def test_operators_give_what_arrays_do(name, snr, way):
     for problem, m, n, k in [
         ("gaussian", 60, 128, 5),
         ("sparse-binary", 60, 128, 4),
+        ("fourier", 60, 128, 8),
         ("dct", 60, 128, 8),
         ("hadamard", 60, 128, 12),
     ]:
@@ -177,7 +183,7 @@ def test_operators_give_what_arrays_do(name, snr, way):
         dense = Dictionary(A)
         expected = sparsebench.solve(name, dense, y, k)
         made = {kind: Operator(make(A)) for kind, make in KINDS.items()}
-        if problem in ("dct", "hadamard"):
+        if problem in ("fourier", "dct", "hadamard"):
             recipe = {"m": m, "n": n, "k": k, "snr": snr}
             made["own"] = sparsebench.draw(problem, matrix_free=True, **recipe).dictionary
         for kind, operator in made.items():
@@ -374,7 +380,6 @@ def wrong(A):
         "A.rmatvec returned NaN or infinite": Plain(A, rmatvec=lambda v: A.T @ v / 0.0),
         "A.matvec returned complex": Plain(A, matvec=lambda x: A @ x + 0j),
         "returned object values": Plain(A, matvec=lambda x: (A @ x).astype(object)),
-        "complex operator": Plain(A + 0j),
         "no rmatvec": Plain(A, rmatvec=None),
         "A.rmatvec failed on a vector of 20 floats: KeyError: 'of": Plain(A, rmatvec=raising),
         "must have shape (m, n), not None": Plain(A, shape=None),
@@ -382,7 +387,6 @@ def wrong(A):
         "m, n >= 1, not (0, 40)": Plain(A[:0]),
         "must have shape (m, n), not (3,)": scipy.sparse.coo_array(np.ones(3)),
         "A holds NaN": scipy.sparse.csr_array(np.where(A > 0, np.nan, 0.0)),
-        "real numbers, not complex": scipy.sparse.csr_array(A + 0j),
         "not of ndarray": A,
     }
 
@@ -535,7 +539,7 @@ def test_norms_that_are_told_are_used_and_checked():
 def test_the_norm_is_had_from_products_alone(name, small, monkeypatch):
     """To its digits where that of an array is; a bound, at most a fifth too large, otherwise."""
     assert operators._DENSE_NORM == types._DENSE_NORM
-    assert operators._FEW_ATOMS == types._FEW_ATOMS
+    assert operators._FEW_ATOMS == types.FEW_ATOMS
     if not small:
         monkeypatch.setattr(operators, "_DENSE_NORM", 0)
         monkeypatch.setattr(operators, "_FEW_ATOMS", 0)
@@ -650,3 +654,44 @@ def test_atoms_are_formed_where_gradients_have_cost_as_much():
     found = sparsebench.solve("oracle", operator, y, 20, support=support)
     assert operator.products - before <= 1 + 2 * 20 + 2
     np.testing.assert_allclose(found.x[support], 1.0, atol=1e-8)
+
+
+# ---- Complex numbers.
+
+
+def test_complex_products_are_checked_and_counted():
+    A = unit(20, 40) * np.exp(2j * np.pi * np.random.default_rng(0).random((20, 40)))
+    operator = Operator(Plain(A))
+    assert operator.is_complex and operator.products == 2
+    np.testing.assert_allclose(operator.squared_norms, 1.0)
+    top = np.linalg.norm(A, 2) ** 2
+    assert top * (1 - 1e-12) <= operator.squared_spectral_norm <= 1.2001 * top
+    cosines = np.abs(A.conj().T @ A) - np.eye(40)
+    assert 0 < operator.coherence <= cosines.max() * (1 + 1e-12)
+    with pytest.raises(InputError, match="is not the adjoint"):
+        Operator(Plain(A, rmatvec=lambda v: A.T @ v))
+    sparse = Operator(scipy.sparse.csr_array(A))
+    np.testing.assert_allclose(sparse.correlate(A[:, 3]), A.conj().T @ A[:, 3], atol=1e-14)
+    np.testing.assert_allclose(sparse.squared_norms, 1.0)
+
+
+def test_a_complex_signal_of_a_real_operator():
+    A = unit(40, 80)
+    x = np.zeros(80, complex)
+    x[[3, 30, 60]] = [1 + 1j, -2j, 1.5]
+    for made in (scipy.sparse.csr_array(A), Plain(A)):
+        found = sparsebench.solve("htp", made, A @ x, 3)
+        np.testing.assert_allclose(found.x, x, atol=1e-10)
+    one = Operator(Plain(A))
+    assert not one.is_complex and one.complexified.is_complex
+
+
+@pytest.mark.parametrize("name", ["sp", "htp", "fista"])
+def test_many_fourier_atoms_are_recovered_without_a_matrix(name):
+    instance = sparsebench.draw("fourier", m=2**12, n=2**14, k=300, matrix_free=True)
+    tracemalloc.start()
+    found = sparsebench.solve(name, instance.dictionary, instance.y, 300)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found.support, instance.support)
+    assert peak < 16 * 2**12 * 2**14 / 8

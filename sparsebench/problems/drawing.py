@@ -57,7 +57,8 @@ def draw(
         Trial number >= 0 and root seed.
     matrix_free : bool
         Whether ``dictionary`` is to be an `Operator`, the fast form of the same dictionary, of a
-        problem that has one: `dct`, `hadamard` and `deconvolution`, with up to 2^27 atoms.
+        problem that has one: `fourier`, `dct`, `hadamard` and `deconvolution`, with up to 2^27
+        atoms.
     **options
         The problem's options.
 

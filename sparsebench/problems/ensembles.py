@@ -12,7 +12,7 @@ from sparsebench.registry import problem
 from sparsebench.types import FloatArray, InputError, IntArray
 
 if TYPE_CHECKING:
-    from sparsebench.transforms import Cosines, Hadamard
+    from sparsebench.transforms import Cosines, Fourier, Hadamard
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,15 @@ class RandomFourier(_Planted):
 
     def dictionary(self, rng: np.random.Generator, m: int, n: int) -> FloatArray:
         """Draw A, shape (m, n), m <= n."""
-        _check_wide("fourier", m, n)
-        rows = np.sort(rng.choice(n, m, replace=False))
+        rows = _random_rows("fourier", rng, m, n)
         turns = rows[:, np.newaxis] * np.arange(n) % n  # exact, whatever the product
         return np.exp(-2j * np.pi / n * turns) / np.sqrt(m)
+
+    def operator(self, rng: np.random.Generator, m: int, n: int) -> Fourier:
+        """Draw the same A, in its fast form."""
+        from sparsebench.transforms import Fourier
+
+        return Fourier(n, _random_rows("fourier", rng, m, n))
 
 
 @problem(
