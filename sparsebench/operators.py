@@ -227,7 +227,7 @@ class Operator(Dictionary):
                 np.linalg.norm(u) * np.linalg.norm(backward) / math.sqrt(n),
             )
             if size > 0.0:
-                worst = max(worst, float(abs(forward @ v - u @ backward) / size))
+                worst = max(worst, float(abs(np.vdot(forward, v) - np.vdot(u, backward)) / size))
         if worst > _TOLERANCE[self.epsilon < 1e-12]:
             raise InputError(
                 f"A.rmatvec is not the adjoint of A.matvec: <A u, v> and <u, Aᴴ v> differ by "

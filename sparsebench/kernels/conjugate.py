@@ -63,16 +63,16 @@ def least_squares(
     x, residual = start.copy(), y.copy()
     if x.any():
         residual -= spread(operator, support, x)
-        if not residual @ residual < y @ y:
+        if not _energy(residual) < _energy(y):
             x[:], residual = 0.0, y.copy()
     gradient = operator.correlate(residual)
     slope = gradient[support]
-    direction, squared = slope.copy(), float(slope @ slope)
+    direction, squared = slope.copy(), _energy(slope)
     largest, smallest = 0.0, np.inf
     settled = squared == 0.0
     while not settled and operator.products - first + 2 <= most:
         image = spread(operator, support, direction)
-        curvature, length = float(image @ image), float(direction @ direction)
+        curvature, length = _energy(image), _energy(direction)
         if curvature <= operator.epsilon**2 * largest * length:  # a rounding error
             settled = True
             break
@@ -82,7 +82,7 @@ def least_squares(
         residual -= step * image
         gradient = operator.correlate(residual)
         slope = gradient[support]
-        before, squared = squared, float(slope @ slope)
+        before, squared = squared, _energy(slope)
         norm = np.sqrt(largest)
         by_residual = tolerance * norm * float(np.linalg.norm(residual))
         by_size = tolerance * smallest * float(np.linalg.norm(x))
@@ -96,18 +96,18 @@ def normal_equations(
     operator: Operator, support: IntArray, rhs: FloatArray, most: int
 ) -> FloatArray | None:
     """Return the solution of A_SᴴA_S x = rhs, None where that many products do not suffice."""
-    x, left = np.zeros(support.size), rhs.copy()
-    direction, squared = left.copy(), float(left @ left)
+    x, left = np.zeros_like(rhs), rhs.copy()
+    direction, squared = left.copy(), _energy(left)
     limit = max(TIGHT, _ROUNDING * operator.epsilon) ** 2 * squared
     for _ in range(most // 2):
         image = spread(operator, support, direction)
-        curvature = float(image @ image)
+        curvature = _energy(image)
         if not curvature > 0.0:
             return None
         step = squared / curvature
         x += step * direction
         left -= step * operator.correlate(image)[support]
-        before, squared = squared, float(left @ left)
+        before, squared = squared, _energy(left)
         if squared <= limit:
             return x
         direction *= squared / before
@@ -117,6 +117,11 @@ def normal_equations(
 
 def spread(operator: Operator, support: IntArray, coefficients: FloatArray) -> FloatArray:
     """Return A_S v, by a product with a vector of zeros elsewhere."""
-    x = np.zeros(operator.shape[1])
+    x = np.zeros(operator.shape[1], coefficients.dtype)
     x[support] = coefficients
     return operator.image(x)
+
+
+def _energy(v: FloatArray) -> float:
+    """Return ||v||²."""
+    return float(np.vdot(v, v).real)

@@ -466,10 +466,10 @@ class OperatorImages(Images):
             most = self.rent.allowance(support.size, self._missing(support).size)
             if not most:
                 return None
-            before, start = self.dictionary.products, np.zeros(support.size)
+            before, start = self.dictionary.products, np.zeros(support.size, y.dtype)
             if same and support.size <= y.size:  # where it is unique, begin with the last one
                 near = (on_it or same)[0]
-                x = np.zeros(self.shape[0])
+                x = np.zeros(self.shape[0], y.dtype)
                 x[near.support] = near.coefficients
                 start = x[support]
             fit = conjugate.least_squares(
