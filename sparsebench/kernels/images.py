@@ -492,8 +492,8 @@ class OperatorImages(Images):
         return fit
 
     def _missing(self, support: IntArray) -> IntArray:
-        """Return those of a support whose atoms take a product yet."""
-        if self.dictionary.has_atoms or np.array_equal(support, self._support):
+        """Return those of a support whose atoms are not at hand."""
+        if np.array_equal(support, self._support):
             return support[:0]
         return np.setdiff1d(support, self._indices)
 

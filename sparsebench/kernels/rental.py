@@ -17,6 +17,8 @@ _SHARE = 0.75
 _ROWS = 0.125
 # Bytes of the atoms of a support of an operator that may be formed: 64 MiB.
 _ATOMS = 2**26
+# Atoms that are formed without a second thought where they take no product.
+_FREE = 64
 # Products with an operator in which conjugate gradients settle, or never.
 _MOST_PRODUCTS = 2000
 
@@ -130,8 +132,9 @@ class Products:
     it takes none; without them, conjugate gradients take two a step, and nobody knows how many.
     So they are taken until the rent, all products spent on them so far, is the price of the atoms
     that are missing; then these are formed: at most twice what the better way would have cost for
-    one support. Atoms that take no product are formed at once. A support whose atoms take more than
-    64 MiB is solved by conjugate gradients alone.
+    one support. Of atoms that take no product 64 are formed at once, and each one more counts as a
+    product, for the work with them. A support whose atoms take more than 64 MiB is solved by
+    conjugate gradients alone.
 
     Parameters
     ----------
@@ -155,4 +158,4 @@ class Products:
         """Return the products to spend on conjugate gradients; 0 to form the missing of k atoms."""
         if not self.fit(k):
             return _MOST_PRODUCTS
-        return 0 if self._free else max(missing - self.rent, 0)
+        return max(missing - (_FREE if self._free else 0) - self.rent, 0)
