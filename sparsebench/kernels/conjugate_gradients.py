@@ -64,28 +64,16 @@ def least_squares(
     x, residual = start.copy(), y.copy()
     if x.any():
         residual -= spread(operator, support, x)
-<<<<<<< HEAD:sparsebench/kernels/conjugate_gradients.py
         if not squared_norm(residual) < squared_norm(y):
             x[:], residual = 0.0, y.copy()
     gradient = operator.correlate(residual)
     slope = gradient[support]
     direction, squared = slope.copy(), squared_norm(slope)
-=======
-        if not _energy(residual) < _energy(y):
-            x[:], residual = 0.0, y.copy()
-    gradient = operator.correlate(residual)
-    slope = gradient[support]
-    direction, squared = slope.copy(), _energy(slope)
->>>>>>> eb66991d2d670dddc6f1e9cf88639757970bd7fb:sparsebench/kernels/conjugate.py
     largest, smallest = 0.0, np.inf
     settled = squared == 0.0
     while not settled and operator.products - first + 2 <= most:
         image = spread(operator, support, direction)
-<<<<<<< HEAD:sparsebench/kernels/conjugate_gradients.py
         curvature, length = squared_norm(image), squared_norm(direction)
-=======
-        curvature, length = _energy(image), _energy(direction)
->>>>>>> eb66991d2d670dddc6f1e9cf88639757970bd7fb:sparsebench/kernels/conjugate.py
         if curvature <= operator.epsilon**2 * largest * length:  # a rounding error
             settled = True
             break
@@ -95,11 +83,7 @@ def least_squares(
         residual -= step * image
         gradient = operator.correlate(residual)
         slope = gradient[support]
-<<<<<<< HEAD:sparsebench/kernels/conjugate_gradients.py
         before, squared = squared, squared_norm(slope)
-=======
-        before, squared = squared, _energy(slope)
->>>>>>> eb66991d2d670dddc6f1e9cf88639757970bd7fb:sparsebench/kernels/conjugate.py
         norm = np.sqrt(largest)
         by_residual = tolerance * norm * float(np.linalg.norm(residual))
         by_size = tolerance * smallest * float(np.linalg.norm(x))
@@ -114,29 +98,17 @@ def normal_equations(
 ) -> FloatArray | None:
     """Return the solution of A_SᴴA_S x = rhs, None where that many products do not suffice."""
     x, left = np.zeros_like(rhs), rhs.copy()
-<<<<<<< HEAD:sparsebench/kernels/conjugate_gradients.py
     direction, squared = left.copy(), squared_norm(left)
     limit = max(TIGHT, _ROUNDING * operator.epsilon) ** 2 * squared
     for _ in range(most // 2):
         image = spread(operator, support, direction)
         curvature = squared_norm(image)
-=======
-    direction, squared = left.copy(), _energy(left)
-    limit = max(TIGHT, _ROUNDING * operator.epsilon) ** 2 * squared
-    for _ in range(most // 2):
-        image = spread(operator, support, direction)
-        curvature = _energy(image)
->>>>>>> eb66991d2d670dddc6f1e9cf88639757970bd7fb:sparsebench/kernels/conjugate.py
         if not curvature > 0.0:
             return None
         step = squared / curvature
         x += step * direction
         left -= step * operator.correlate(image)[support]
-<<<<<<< HEAD:sparsebench/kernels/conjugate_gradients.py
         before, squared = squared, squared_norm(left)
-=======
-        before, squared = squared, _energy(left)
->>>>>>> eb66991d2d670dddc6f1e9cf88639757970bd7fb:sparsebench/kernels/conjugate.py
         if squared <= limit:
             return x
         direction *= squared / before
@@ -146,10 +118,6 @@ def normal_equations(
 
 def spread(operator: Operator, support: IntArray, coefficients: FloatArray) -> FloatArray:
     """Return A_S v, by a product with a vector of zeros elsewhere."""
-<<<<<<< HEAD:sparsebench/kernels/conjugate_gradients.py
     x = np.zeros(operator.shape[1], operator.dtype)
-=======
-    x = np.zeros(operator.shape[1], coefficients.dtype)
->>>>>>> eb66991d2d670dddc6f1e9cf88639757970bd7fb:sparsebench/kernels/conjugate.py
     x[support] = coefficients
     return operator.image(x)
