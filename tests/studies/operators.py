@@ -2,13 +2,14 @@
 
     python tests/studies/operators.py agreement [--n 10000] [--algorithms htp,sp]
     python tests/studies/operators.py large [--n 20 --m 18 --k 12]      # powers of two
+        [--problem dct|fourier]
 
 `agreement` solves one signal on arrays of n atoms and by products alone: for each algorithm that
 takes an operator, on Gaussian, sparse and cosine dictionaries, noiseless and at 20 dB, with least
 squares by conjugate gradients alone and by the atoms where these are the cheaper. It ends with
 status 1 where a support differs, or a residual by more than 1e-10 of ||y||.
 
-`large` recovers k non-zeros from m rows of a cosine transform, each solver in a process of its own:
+`large` recovers k non-zeros from m rows of a cosine or a Fourier transform, each solver in a process of its own:
 products with A and its adjoint, seconds, and the peak of the process. For PyLops' FISTA and SPGL1
 (numpy < 2.5; pip install pylops spgl1) an operator watches what it is given: it says after how
 many products the k largest entries were first the planted ones. Their answers are then fitted on
@@ -54,7 +55,7 @@ def dictionaries(n, snr):
     )
     instance = sparsebench.draw("sparse-binary", m=m, n=n, k=k, snr=snr)
     yield "sparse-binary", instance, {"scipy.sparse": Operator(scipy.sparse.csr_array(instance.A))}
-    for name, size in (("dct", n), ("hadamard", 2 ** int(np.log2(n)))):
+    for name, size in (("dct", n), ("fourier", n), ("hadamard", 2 ** int(np.log2(n)))):
         recipe = {"m": size // 4, "n": size, "k": size // 50, "snr": snr}
         fast = sparsebench.draw(name, matrix_free=True, **recipe)
         yield name, sparsebench.draw(name, **recipe), {"fast form": fast.dictionary}
@@ -109,7 +110,7 @@ class Watched(LinearOperator):
     """An operator that counts its products, and sees when the k largest entries are right."""
 
     def __init__(self, form, support):
-        super().__init__(np.dtype(float), form.shape)
+        super().__init__(form.dtype, form.shape)
         self.form, self.support = form, support
         self.products = self.first = 0
         self.looking = 0.0
@@ -153,9 +154,9 @@ def solved_by(name, A, y, k, norm):
 def one(given):
     """Solve by one solver, and print what it took as JSON."""
     n, m, k = 2**given.n, 2**given.m, 2**given.k
-    instance = sparsebench.draw("dct", m=m, n=n, k=k, matrix_free=True)
+    instance = sparsebench.draw(given.problem, m=m, n=n, k=k, matrix_free=True)
     y, form = instance.y, instance.A
-    small = sparsebench.draw("dct", m=32, n=128, k=2, matrix_free=True)
+    small = sparsebench.draw(given.problem, m=32, n=128, k=2, matrix_free=True)
     told = {}
     if given.one in PEERS:
         watched = Watched(form, instance.support)
@@ -168,15 +169,15 @@ def one(given):
         support = np.sort(np.argpartition(np.abs(x), -k)[-k:])
 
         def spread(values):
-            whole = np.zeros(n)
+            whole = np.zeros(n, y.dtype)
             whole[support] = values
             return watched.matvec(whole)
 
         restricted = LinearOperator(
-            (m, k), matvec=spread, rmatvec=lambda v: watched.rmatvec(v)[support], dtype=float
+            (m, k), matvec=spread, rmatvec=lambda v: watched.rmatvec(v)[support], dtype=y.dtype
         )
         fitted = lsqr(restricted, y, atol=1e-14, btol=1e-14, iter_lim=500)[0]
-        x = np.zeros(n)
+        x = np.zeros(n, y.dtype)
         x[support] = fitted
         seconds, products = time.perf_counter() - begin - watched.looking, watched.products
     else:
@@ -206,10 +207,10 @@ def peak():
 
 
 def large(given):
-    print(f"n = 2^{given.n}, m = 2^{given.m}, k = 2^{given.k}: rows of a cosine transform")
+    print(f"n = 2^{given.n}, m = 2^{given.m}, k = 2^{given.k}: rows of {given.problem}")
     names = [*OURS, *(f"{name}/LinearOperator" for name in ("htp", "sp", "fista")), *PEERS]
     for name in given.algorithms.split(",") if given.algorithms else names:
-        sizes = [f"--{size}={getattr(given, size)}" for size in ("n", "m", "k")]
+        sizes = [f"--{size}={getattr(given, size)}" for size in ("n", "m", "k", "problem")]
         process = subprocess.run(
             [sys.executable, __file__, "large", f"--one={name}", *sizes],
             capture_output=True,
@@ -244,6 +245,7 @@ def main():
     parser.add_argument("--n", type=int)
     parser.add_argument("--m", type=int, default=18)
     parser.add_argument("--k", type=int, default=12)
+    parser.add_argument("--problem", choices=("dct", "fourier"), default="dct")
     parser.add_argument("--algorithms", default="")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
