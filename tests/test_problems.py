@@ -319,3 +319,32 @@ def test_metrics_take_lists_and_any_scale():
                 metric([1.0, 2.0], wrong)
     with pytest.raises(InputError, match="undefined"):
         relative_error([0.0, 0.0], [1.0, 0.0])
+
+
+@pytest.mark.parametrize("name", ["gaussian", "fourier", "deconvolution"])
+def test_a_compressible_signal_is_a_power_law_of_which_the_largest_are_sought(name):
+    m, n, k = (80, 80, 8) if name == "deconvolution" else (40, 80, 8)
+    recipe = {"m": m, "n": n, "k": k, "trial": 3}
+    one = sparsebench.draw(name, amplitudes="compressible", **recipe)
+    np.testing.assert_allclose(np.sort(np.abs(one.x[one.support]))[::-1], np.arange(1, 9) ** -1.5)
+    outside = np.setdiff1d(np.arange(n), one.support)
+    rest = np.linalg.norm(np.arange(9, n + 1) ** -1.5)
+    left = np.linalg.norm(one.y - one.A @ one.x)
+    assert left > 0
+    # What is left of y is A times numbers of the rest of the law, outside of the support.
+    if name == "deconvolution":
+        assert left <= np.linalg.norm(one.A[:, outside], 2) * rest
+    else:
+        found = np.mean(
+            [
+                np.linalg.norm(d.y - d.A @ d.x) ** 2 / np.mean(np.linalg.norm(d.A, axis=0) ** 2)
+                for t in range(60)
+                for d in [sparsebench.draw(name, amplitudes="compressible", m=m, n=n, k=k, trial=t)]
+            ]
+        )
+        assert found == pytest.approx(rest**2, rel=0.15)
+
+
+def test_codes_are_not_compressible():
+    with pytest.raises(InputError, match="one of uniform, signs, normal, decaying, positive"):
+        sparsebench.draw("lista", m=20, n=40, k=3, amplitudes="compressible")

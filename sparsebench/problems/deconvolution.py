@@ -35,9 +35,9 @@ class Deconvolution:
         Standard deviation of the filter in samples.
     boundary : {"zero", "circulant"}
         Spikes near an end lose a part of their filter, or the grid wraps around.
-    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+    amplitudes : {"uniform", "signs", "normal", "decaying", "compressible", "positive"}
         Law of the non-zeros: uniform on [-2, -1] ∪ [1, 2]; ±1; N(0, 1); ±1, ±1/2, ..., ±1/k;
-        uniform on [1, 2].
+        ±i^(-3/2), compressible; uniform on [1, 2].
     snr : float
         Signal-to-noise ratio ||A x||² / ||noise||² in dB, met exactly; inf is no noise.
     """

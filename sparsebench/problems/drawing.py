@@ -11,7 +11,7 @@ import numpy as np
 
 from sparsebench.errors import LARGEST_INTEGER, InputError, check_seed, check_sizes, check_whole
 from sparsebench.operators import Operator
-from sparsebench.problems.signals import sparse_signal
+from sparsebench.problems.signals import sparse_signal, tail
 from sparsebench.registry import ProblemChoice, choose_problem, problems
 from sparsebench.seeding import generator
 from sparsebench.types import (
@@ -126,6 +126,7 @@ def draw_signal(
         )
         drawn = signal(rng, n, k)
         snr = float(getattr(source, "snr", np.inf))
+        compressible = getattr(source, "amplitudes", "") == "compressible"
     with _checking(chosen, "a signal"):
         x = as_numbers(drawn, "x") if dictionary.is_complex else as_floats(drawn, "x")
         if x.shape != (n,):
@@ -133,7 +134,8 @@ def draw_signal(
         if np.count_nonzero(x) != k:
             raise InputError(f"x has {np.count_nonzero(x)} non-zeros, not k = {k}")
         with np.errstate(over="ignore", invalid="ignore"):
-            y = add_noise(dictionary.A @ x, snr, rng)
+            whole = x + tail(rng, x) if compressible else x
+            y = add_noise(dictionary.A @ whole, snr, rng)
         if not all_finite(y):
             raise InputError("y holds NaN or infinite entries")
     y.flags.writeable = False

@@ -45,7 +45,7 @@ class Bernoulli(_Planted):
 
     Parameters
     ----------
-    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+    amplitudes : {"uniform", "signs", "normal", "decaying", "compressible", "positive"}
         Law of the non-zeros, as of `gaussian`.
     snr : float
         Signal-to-noise ratio in dB; inf is no noise.
@@ -70,7 +70,7 @@ class RandomFourier(_Planted):
 
     Parameters
     ----------
-    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+    amplitudes : {"uniform", "signs", "normal", "decaying", "compressible", "positive"}
         Law of the non-zeros, as of `gaussian`: of their moduli, with uniform phases; of "normal"
         standard complex ones, and of "positive" real ones.
     snr : float
@@ -105,7 +105,7 @@ class RandomCosines(_Planted):
 
     Parameters
     ----------
-    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+    amplitudes : {"uniform", "signs", "normal", "decaying", "compressible", "positive"}
         Law of the non-zeros, as of `gaussian`.
     snr : float
         Signal-to-noise ratio in dB; inf is no noise.
@@ -135,7 +135,7 @@ class RandomHadamard(_Planted):
 
     Parameters
     ----------
-    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+    amplitudes : {"uniform", "signs", "normal", "decaying", "compressible", "positive"}
         Law of the non-zeros, as of `gaussian`.
     snr : float
         Signal-to-noise ratio in dB; inf is no noise.
@@ -172,7 +172,7 @@ class CorrelatedGaussian(_Planted):
     ----------
     rho : float
         Correlation of neighbouring atoms, in (-1, 1); 0 is `gaussian`.
-    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+    amplitudes : {"uniform", "signs", "normal", "decaying", "compressible", "positive"}
         Law of the non-zeros, as of `gaussian`.
     snr : float
         Signal-to-noise ratio in dB; inf is no noise.
@@ -210,7 +210,7 @@ class SparseBinary(_Planted):
     ----------
     ones : int
         Non-zeros of a column, d.
-    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+    amplitudes : {"uniform", "signs", "normal", "decaying", "compressible", "positive"}
         Law of the non-zeros, as of `gaussian`.
     snr : float
         Signal-to-noise ratio in dB; inf is no noise.

@@ -24,9 +24,9 @@ class Gaussian:
     ----------
     columns : {"raw", "unit"}
         Leave the columns as drawn (norms about sqrt(m)) or scale each to norm 1.
-    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+    amplitudes : {"uniform", "signs", "normal", "decaying", "compressible", "positive"}
         Law of the non-zeros: uniform on [-2, -1] ∪ [1, 2]; ±1; N(0, 1); ±1, ±1/2, ..., ±1/k;
-        uniform on [1, 2].
+        ±i^(-3/2), compressible; uniform on [1, 2].
     snr : float
         Signal-to-noise ratio ||A x||² / ||noise||² in dB, met exactly; inf is no noise.
     """

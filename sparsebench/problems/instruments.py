@@ -27,7 +27,7 @@ class Steering:
 
     Parameters
     ----------
-    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+    amplitudes : {"uniform", "signs", "normal", "decaying", "compressible", "positive"}
         Law of the non-zeros, as of `fourier`: one snapshot, uniform phases.
     snr : float
         Signal-to-noise ratio in dB; inf is no noise.
@@ -75,7 +75,7 @@ class Tomography:
 
     Parameters
     ----------
-    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+    amplitudes : {"uniform", "signs", "normal", "decaying", "compressible", "positive"}
         Law of the non-zeros, as of `gaussian`; bright spots on nothing by default.
     snr : float
         Signal-to-noise ratio in dB; inf is no noise.
@@ -168,7 +168,7 @@ class Unmixing:
     ----------
     draw : int
         Which of the libraries of this law.
-    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+    amplitudes : {"uniform", "signs", "normal", "decaying", "compressible", "positive"}
         Law of the non-zeros, as of `gaussian`; abundances are positive by default.
     snr : float
         Signal-to-noise ratio in dB; inf is no noise.

@@ -19,6 +19,10 @@ _ALISTA = "unrolling/alista"
 _ALISTA_ORIGIN = "https://github.com/VITA-Group/ALISTA"
 
 
+# Codes have no k of their own to be compressible with.
+_LAWS = tuple(law for law in AMPLITUDES if law != "compressible")
+
+
 @problem(
     "lista",
     source="Chen, Liu, Wang and Yin, NeurIPS 2018, arXiv:1808.10038; Liu, Chen, Wang and Yin, "
@@ -62,7 +66,7 @@ class Lista:
 
     def __post_init__(self) -> None:
         check_choice("lista", "dictionary_of", self.dictionary_of, ("gaussian", "alista"))
-        check_choice("lista", "amplitudes", self.amplitudes, tuple(AMPLITUDES))
+        check_choice("lista", "amplitudes", self.amplitudes, _LAWS)
         check_snr("lista", self.snr)
         if not (self.condition == 0 or 1 <= self.condition <= 1e12):
             raise InputError(

@@ -37,9 +37,9 @@ class OwnMatrix:
         Leave the columns as they are or scale each to norm 1.
     subsample : {"none", "rows"}
         All rows in every trial, or m of them, a fresh choice a trial.
-    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+    amplitudes : {"uniform", "signs", "normal", "decaying", "compressible", "positive"}
         Law of the non-zeros: uniform on [-2, -1] ∪ [1, 2]; ±1; N(0, 1); ±1, ±1/2, ..., ±1/k;
-        uniform on [1, 2]. Or
+        ±i^(-3/2), compressible; uniform on [1, 2]. Or
         their k magnitudes, as ``2.1;0.7;0.4``: in random order, with random signs.
     snr : float
         Signal-to-noise ratio ||A x||² / ||noise||² in dB, met exactly; inf is no noise.

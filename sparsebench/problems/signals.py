@@ -6,6 +6,9 @@ import numpy as np
 
 from sparsebench.types import FloatArray, InputError
 
+# Compressible signals are in weak l_p for p = 2/3.
+_DECAY = 1.5
+
 
 def _uniform(rng: np.random.Generator, k: int) -> FloatArray:
     return rng.uniform(1.0, 2.0, k) * rng.choice([-1.0, 1.0], k)
@@ -17,6 +20,10 @@ def _signs(rng: np.random.Generator, k: int) -> FloatArray:
 
 def _decaying(rng: np.random.Generator, k: int) -> FloatArray:
     return rng.permutation(1.0 / np.arange(1, k + 1)) * rng.choice([-1.0, 1.0], k)
+
+
+def _compressible(rng: np.random.Generator, k: int) -> FloatArray:
+    return rng.permutation(np.arange(1, k + 1) ** -_DECAY) * rng.choice([-1.0, 1.0], k)
 
 
 def _positive(rng: np.random.Generator, k: int) -> FloatArray:
@@ -32,6 +39,7 @@ AMPLITUDES = {
     "signs": _signs,
     "normal": _normal,
     "decaying": _decaying,
+    "compressible": _compressible,
     "positive": _positive,
 }
 
@@ -46,9 +54,9 @@ def sparse_signal(
     rng : numpy.random.Generator
     n, k : int
         Length and number of non-zeros, 1 <= k <= n.
-    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+    amplitudes : {"uniform", "signs", "normal", "decaying", "compressible", "positive"}
         Law of the non-zeros: uniform on [-2, -1] ∪ [1, 2]; ±1; standard normal; ±1, ±1/2, ..., ±1/k
-        in random order; uniform on [1, 2].
+        in random order; ±i^(-3/2), i = 1, ..., k, where `tail` has the rest; uniform on [1, 2].
     complex_numbers : bool
         Whether these are moduli, with uniform phases; of "normal" standard complex ones. "positive"
         stays as it is.
@@ -67,6 +75,21 @@ def sparse_signal(
     x = np.zeros(n, values.dtype)
     x[rng.choice(n, size=k, replace=False)] = values
     return x
+
+
+def tail(rng: np.random.Generator, x: FloatArray) -> FloatArray:
+    """Draw what a compressible signal has beside its k largest entries x, shape (n,).
+
+    ±i^(-3/2), i = k + 1, ..., n, in random places; with uniform phases where x is complex.
+    """
+    rest = np.flatnonzero(x == 0)
+    values = rng.permutation(np.arange(x.size - rest.size + 1, x.size + 1) ** -_DECAY)
+    signs: FloatArray = rng.choice([-1.0, 1.0], rest.size)
+    if x.dtype.kind == "c":
+        signs = np.exp(2j * np.pi * rng.random(rest.size))
+    found = np.zeros_like(x)
+    found[rest] = values * signs
+    return found
 
 
 def amplitudes_given(owner: str, text: str) -> FloatArray | None:

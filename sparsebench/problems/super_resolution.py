@@ -32,9 +32,9 @@ class SuperResolution:
     width : float
         Standard deviation of the filter in samples, at least .1 so that atoms between two
         samples are seen.
-    amplitudes : {"uniform", "signs", "normal", "decaying", "positive"}
+    amplitudes : {"uniform", "signs", "normal", "decaying", "compressible", "positive"}
         Law of the non-zeros: uniform on [-2, -1] ∪ [1, 2]; ±1; N(0, 1); ±1, ±1/2, ..., ±1/k;
-        uniform on [1, 2].
+        ±i^(-3/2), compressible; uniform on [1, 2].
     snr : float
         Signal-to-noise ratio ||A x||² / ||noise||² in dB, met exactly; inf is no noise.
     """
