@@ -10,10 +10,10 @@ squares by conjugate gradients alone and by the atoms where these are the cheape
 status 1 where a support differs, or a residual by more than 1e-10 of ||y||.
 
 `large` recovers k non-zeros from m rows of a cosine or a Fourier transform, each solver in a
-process of its own: products with A and its adjoint, seconds, and the peak of the process. For PyLops' FISTA and SPGL1
-(numpy < 2.5; pip install pylops spgl1) an operator watches what it is given: it says after how
-many products the k largest entries were first the planted ones. Their answers are then fitted on
-these by LSQR, so that all end at the same accuracy. One thread.
+process of its own: products with A and its adjoint, seconds, and the peak of the process. For
+PyLops' FISTA and SPGL1 (numpy < 2.5; pip install pylops spgl1) an operator watches what it is
+given: it says after how many products the k largest entries were first the planted ones. Their
+answers are then fitted on these by LSQR, so that all end at the same accuracy. One thread.
 """
 
 import argparse
