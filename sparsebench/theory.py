@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsebench.errors import LARGEST_INTEGER, InputError, check_whole
-from sparsebench.types import FloatArray, IntArray, as_array, as_floats, as_reals
+from sparsebench.types import FloatArray, IntArray, as_array, as_numbers, as_reals
 
 # Subsets that are enumerated at most, and together.
 _MOST_SUBSETS = 10_000_000
@@ -181,7 +181,7 @@ def babel(A: ArrayLike) -> FloatArray:
     Raises
     ------
     InputError
-        If `A` is not a finite real matrix, or has a zero column.
+        If `A` is not a finite matrix, or has a zero column.
 
     References
     ----------
@@ -189,7 +189,7 @@ def babel(A: ArrayLike) -> FloatArray:
     50, 2004, doi:10.1109/TIT.2004.834793.
     """
     atoms = _unit_atoms(A)
-    cosines = np.abs(atoms @ atoms.T)
+    cosines = np.abs(atoms.conj() @ atoms.T)
     np.fill_diagonal(cosines, 0.0)
     others = -np.sort(-cosines, axis=1)[:, :-1]  # the zero of the atom itself comes last
     return np.concatenate([[0.0], others.cumsum(axis=1).max(axis=0)])
@@ -216,7 +216,7 @@ def guaranteed_sparsity(A: ArrayLike) -> dict[str, int]:
     Raises
     ------
     InputError
-        If `A` is not a finite real matrix, or has a zero column.
+        If `A` is not a finite matrix, or has a zero column.
 
     References
     ----------
@@ -256,7 +256,7 @@ def exact_recovery_coefficient(A: ArrayLike, support: ArrayLike) -> float:
     Raises
     ------
     InputError
-        If `A` is not a finite real matrix or has a zero column, or `support` is empty or not one.
+        If `A` is not a finite matrix or has a zero column, or `support` is empty or not one.
 
     References
     ----------
@@ -275,7 +275,7 @@ def exact_recovery_coefficient(A: ArrayLike, support: ArrayLike) -> float:
     smallest = np.finfo(float).eps * max(inside.shape) * values[0]
     if len(values) < chosen.size or values[-1] <= smallest:
         return math.inf
-    coefficients = right.T @ ((left.T @ outside) / values[:, np.newaxis])
+    coefficients = right.conj().T @ ((left.conj().T @ outside) / values[:, np.newaxis])
     return float(np.abs(coefficients).sum(axis=0).max(initial=0.0))
 
 
@@ -283,7 +283,7 @@ def restricted_isometry(A: ArrayLike, order: int) -> float:
     """Return the restricted isometry constant of A, exactly: every subset of atoms is looked at.
 
     The least delta with (1 - delta) ||x||² <= ||A x||² <= (1 + delta) ||x||² for all x with at
-    most `order` non-zeros: the largest distance to 1 of an eigenvalue of A_SᵀA_S, |S| = `order`.
+    most `order` non-zeros: the largest distance to 1 of an eigenvalue of A_SᴴA_S, |S| = `order`.
     It takes n! / (order! (n - order)!) subsets: of n = 20 atoms 1,140 of three and 15,504 of five.
 
     Parameters
@@ -296,7 +296,7 @@ def restricted_isometry(A: ArrayLike, order: int) -> float:
     Raises
     ------
     InputError
-        If `A` is not a finite real matrix, or there are more than ten million subsets.
+        If `A` is not a finite matrix, or there are more than ten million subsets.
 
     References
     ----------
@@ -310,7 +310,7 @@ def restricted_isometry(A: ArrayLike, order: int) -> float:
             f"{math.comb(n, order):,} subsets of {order} of {n} atoms are more than "
             f"{_MOST_SUBSETS:,}: for atoms of norm 1, babel(A)[{order - 1}] bounds the constant"
         )
-    gram = matrix.T @ matrix
+    gram = matrix.conj().T @ matrix
     delta = 0.0
     for sets in _subsets(n, order):
         eigenvalues = np.linalg.eigvalsh(gram[sets[:, :, np.newaxis], sets[:, np.newaxis, :]])
@@ -360,7 +360,7 @@ def exploration_bound(error: ArrayLike, k: int) -> FloatArray:
 
 def _matrix(A: ArrayLike) -> FloatArray:
     """Return A as a fresh matrix of finite numbers."""
-    matrix = as_floats(A, "A")
+    matrix = as_numbers(A, "A")
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise InputError(f"A must have shape (m, n) with m, n >= 1, not {matrix.shape}")
     return matrix

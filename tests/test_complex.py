@@ -1,5 +1,7 @@
 """Complex A, y and x: every algorithm against plain complex loops, and what else meets them."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -275,6 +277,8 @@ def test_several_signals_and_a_start():
         for b, y in enumerate(columns):
             alone = sparsebench.solve(name, A, y, 5).x
             np.testing.assert_allclose(several.x[:, b], alone, rtol=1e-10)
+    for name in ("omp", "htp"):
+        assert sparsebench.solve(name, A, np.empty((40, 0)), 5).x.dtype == np.complex128
     x, y = planted(A, 5)
     for name in ("htp", "sea", "cosamp", "els", "omp+sea"):
         given = {} if "+" in name else {"start": x}
@@ -362,6 +366,24 @@ def test_message_passing_succeeds_below_the_complex_limit_and_fails_above():
     assert theory.donoho_tanner(0.5) < 0.41 < theory.complex_l1_limit(0.5) < 0.5
     assert solved[0.41] >= 4
     assert solved[0.5] == 0
+
+
+def test_what_a_complex_dictionary_guarantees():
+    """Against the definitions, subset by subset; phases of atoms do not matter."""
+    A = gaussian(8, 10)
+    unit = A / np.linalg.norm(A, axis=0)
+    cosines = np.abs(unit.conj().T @ unit) - np.eye(10)
+    sums = np.sort(cosines, axis=1)[:, ::-1].cumsum(axis=1)
+    np.testing.assert_allclose(theory.babel(A), np.r_[0, sums[:, :-1].max(axis=0)], atol=1e-12)
+    turned = A * np.exp(1j * np.arange(10))
+    assert theory.guaranteed_sparsity(turned) == theory.guaranteed_sparsity(A)
+    support, others = [1, 4], [0, 2, 3, 5, 6, 7, 8, 9]
+    largest = np.abs(np.linalg.pinv(unit[:, support]) @ unit[:, others]).sum(axis=0).max()
+    assert theory.exact_recovery_coefficient(A, support) == pytest.approx(largest)
+    values = [np.linalg.svd(A[:, list(S)])[1] ** 2 for S in combinations(range(10), 2)]
+    constant = max(max(v[0] - 1, 1 - v[-1]) for v in values)
+    assert theory.restricted_isometry(A, 2) == pytest.approx(constant)
+    assert theory.restricted_isometry(turned, 2) == pytest.approx(constant)
 
 
 # ---- Problems, files and commands.

@@ -126,7 +126,8 @@ def _solve_each(chosen: Choice, dictionary: Dictionary, rows: FloatArray, k: int
     if len(chosen.links) == 1 and first.algorithm.several is not None and rows.size:
         return call_together(first.algorithm, first.options, dictionary, rows, k)
     dictionary.foreseen = dictionary.begun + len(rows) * len(chosen.links)
-    return _joined([chosen.solve(dictionary, row, k) for row in rows], dictionary.shape[1])
+    results = [chosen.solve(dictionary, row, k) for row in rows]
+    return _joined(results, dictionary.shape[1], dictionary.dtype)
 
 
 def _solve_on(
@@ -156,11 +157,11 @@ def _solve_on(
     return _joined(results, dictionary.shape[1])
 
 
-def _joined(results: list[Result], n: int) -> Result:
+def _joined(results: list[Result], n: int, dtype: Any = np.float64) -> Result:
     """Return the results of several signals as one."""
     counts = [r.n_iter for r in results]
     return Result(
-        np.stack([r.x for r in results], axis=1) if results else np.empty((n, 0)),
+        np.stack([r.x for r in results], axis=1) if results else np.empty((n, 0), dtype),
         None if None in counts else np.array(counts, dtype=np.int64),
         tuple(r.status for r in results if not isinstance(r.status, tuple)),
         sum(r.seconds for r in results),
