@@ -38,6 +38,8 @@ def instance(solutions: pd.DataFrame, footer: str, folder: Path, name: str) -> l
     for axes in grid[0]:
         axes.plot(y["position"], y["value"], color="black", lw=0.8)
         axes.set_ylabel("|y|" if "phase" in solutions else "y")
+        if "phase" in solutions:
+            axes.set_ylim(0, None)
         axes.grid(False)
     grid[0, 0].set_title("signal", loc="left", fontsize=7.5)
     grid[0, 1].set_title("crowded region", loc="right", fontsize=7)
@@ -45,6 +47,8 @@ def instance(solutions: pd.DataFrame, footer: str, folder: Path, name: str) -> l
         for axes in (left, right):
             _spikes(axes, truth, found, top)
             axes.set_ylabel("|x|" if "phase" in solutions else "x")
+            if "phase" in solutions:  # moduli
+                axes.set_ylim(-0.1 * top, 1.1 * top)
         first = found.iloc[0]
         left.set_title(style.plain(str(label)), loc="left", fontsize=7.5)
         left.set_title(
