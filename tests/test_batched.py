@@ -43,6 +43,15 @@ def draw(problem, m, n, k, trials=TRIALS):
 
 GAUSSIAN = [*draw("gaussian", 40, 80, 5, 6), *draw("gaussian", 40, 80, 12, 6)]
 DECONVOLUTION = [*draw("deconvolution", 48, 48, 3, 6), *draw("deconvolution", 48, 48, 6, 6)]
+FOURIER = [*draw("fourier", 40, 80, 5, 6), *draw("fourier", 40, 80, 12, 6)]
+STEERING = [*draw("steering", 32, 64, 3, 6), *draw("steering", 32, 64, 5, 6)]
+SETS = {
+    "gaussian": GAUSSIAN,
+    "deconvolution": DECONVOLUTION,
+    "fourier": FOURIER,
+    "steering": STEERING,
+}
+RANDOM = ("gaussian", "fourier")
 
 
 def sparsity(instance):
@@ -71,22 +80,23 @@ def residual(instance, x):
 
 
 @pytest.mark.parametrize("device", PLACES)
-@pytest.mark.parametrize("instances", [GAUSSIAN, DECONVOLUTION], ids=["gaussian", "deconvolution"])
+@pytest.mark.parametrize("problem", SETS)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_twin_answers_as_its_kernel(name, instances, device):
+def test_a_twin_answers_as_its_kernel(name, problem, device):
     """A dictionary each or one for all, and sparsities of two sizes; the same budget of 200."""
-    options = budget(name, 200)
+    options, instances = budget(name, 200), SETS[problem]
     for instance, twin in zip(instances, together(name, instances, device, **options), strict=True):
         kernel = sparsebench.solve(
             name, instance.dictionary, instance.y, sparsity(instance), **options
         )
         assert twin.status == kernel.status
+        assert twin.x.dtype == instance.x.dtype
         if kernel.status == Status.DIVERGED:
             continue
         mine, theirs = residual(instance, twin.x), residual(instance, kernel.x)
         # Neighbours of a spike tie exactly: there, other supports have the same residual.
         np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-9)
-        if instances is GAUSSIAN:
+        if problem in RANDOM:
             assert np.array_equal(twin.support, kernel.support)
             np.testing.assert_allclose(twin.x, kernel.x, rtol=1e-9, atol=1e-9)
             assert twin.n_iter == kernel.n_iter
@@ -94,22 +104,24 @@ def test_a_twin_answers_as_its_kernel(name, instances, device):
 
 
 @pytest.mark.parametrize("device", PLACES)
+@pytest.mark.parametrize("problem", RANDOM)
 @pytest.mark.parametrize("name", NAMES)
-def test_single_precision_finds_easy_supports(name, device):
-    instances = GAUSSIAN[:6]
+def test_single_precision_finds_easy_supports(name, problem, device):
+    instances = SETS[problem][:6]
     for instance, twin in zip(
         instances, together(name, instances, device, precision="float32"), strict=True
     ):
-        assert twin.x.dtype == np.float64
+        assert twin.x.dtype == instance.x.dtype
         kernel = sparsebench.solve(name, instance.dictionary, instance.y, 5)
         if np.array_equal(kernel.support, instance.support):
             assert np.array_equal(twin.support, instance.support)
             np.testing.assert_allclose(twin.x, instance.x, atol=1e-5)
 
 
+@pytest.mark.parametrize("problem", RANDOM)
 @pytest.mark.parametrize("name", NAMES)
-def test_solve_takes_a_device(name):
-    instance = GAUSSIAN[0]
+def test_solve_takes_a_device(name, problem):
+    instance = SETS[problem][0]
     one = sparsebench.solve(name, instance.A, instance.y, 5, device="torch-cpu")
     kernel = sparsebench.solve(name, instance.A, instance.y, 5)
     assert np.array_equal(one.support, kernel.support)
@@ -120,19 +132,43 @@ def test_solve_takes_a_device(name):
     assert two.status == (one.status,) * 2
 
 
-def test_scales_and_shapes_do_not_matter():
-    instance = GAUSSIAN[0]
+@pytest.mark.parametrize("problem", RANDOM)
+def test_scales_and_shapes_do_not_matter(problem):
+    instances = SETS[problem]
+    instance = instances[0]
     for scale in (1e-150, 1e200):
         A, y = scale * instance.A, instance.y * scale**0.5
         for precision in devices.PRECISIONS:
             x = sparsebench.solve("htp", A, y, 5, device="torch-cpu", precision=precision).x
             np.testing.assert_allclose(x * scale**0.5, instance.x, atol=1e-5)
-    stacked = np.stack([i.A for i in GAUSSIAN[:3]])
-    found = batched.solve("omp", stacked, np.stack([i.y for i in GAUSSIAN[:3]]), 5)
-    assert [r.support.tolist() for r in found] == [i.support.tolist() for i in GAUSSIAN[:3]]
+    stacked = np.stack([i.A for i in instances[:3]])
+    found = batched.solve("omp", stacked, np.stack([i.y for i in instances[:3]]), 5)
+    assert [r.support.tolist() for r in found] == [i.support.tolist() for i in instances[:3]]
     assert batched.solve("omp", instance.A, np.zeros((0, 40)), 5) == []
     (zero,) = batched.solve("sea", instance.A, np.zeros((1, 40)), 5)
     assert not zero.x.any() and zero.n_iter == 0
+
+
+def test_real_and_complex_numbers_go_together():
+    """A complex signal, dictionary or start makes all of them complex."""
+    A, y = GAUSSIAN[0].A, GAUSSIAN[0].y
+    turned = sparsebench.solve("htp", A, 1j * y, 5, device="torch-cpu")
+    np.testing.assert_allclose(turned.x, 1j * GAUSSIAN[0].x, atol=1e-9)
+    several = sparsebench.solve("sea", A, np.stack([y, 1j * y], axis=1), 5, device="torch-cpu")
+    np.testing.assert_allclose(several.x[:, 1], 1j * several.x[:, 0], atol=1e-9)
+    mixed = [A, FOURIER[0].A.copy()]
+    for found, A in zip(batched.solve("omp", np.stack(mixed), [y, y], 5), mixed, strict=True):
+        kernel = sparsebench.solve("omp", A, y, 5)
+        np.testing.assert_allclose(found.x, kernel.x, atol=1e-9)
+    start = turned.x
+    with pytest.raises(InputError, match="start is complex, and A and y are real"):
+        batched.solve("sea", A.real, y[None], 5, start=start[None])
+    again = batched.solve("sea", A.real, y[None] + 0j, 5, start=start[None])
+    np.testing.assert_allclose(again[0].x, sparsebench.solve("sea", A.real, y, 5).x, atol=1e-9)
+    assert (
+        sparsebench.solve("sea", A.real, np.zeros((40, 0)) + 0j, 5, device="torch-cpu").x.dtype
+        == complex
+    )
 
 
 def test_torch_waits_until_a_device_is_asked_for():
@@ -300,35 +336,43 @@ def test_columns_that_depend_on_each_other():
         assert mine <= theirs + 1e-6 or name in ("cosamp", "iht", "ista", "fista", "amp")
 
 
-def endings():
-    """Problems (A, y, k) whose ending no rounding decides."""
-    rng = np.random.default_rng(0)
-    A = rng.standard_normal((20, 40))
-    rank_6 = rng.standard_normal((20, 6)) @ rng.standard_normal((6, 40))
+def endings(normal):
+    """Problems (A, y, k) whose ending no rounding decides, of numbers that `normal` draws."""
+    A = normal((20, 40))
+    rank_6 = normal((20, 6)) @ normal((6, 40))
     repeated = A.copy()
     repeated[:, 5], repeated[:, 9], repeated[:, 21] = A[:, 4], 0.0, A[:, 20]
     half = np.vstack([A[:10], np.zeros((10, 40))])
-    tall = rng.standard_normal((40, 20))
+    tall = normal((40, 20))
     return {
         "solved": (A, A[:, 3] - 2 * A[:, 8], 2),
         "unsolved": (A, A[:, [1, 4, 7, 11, 12, 16, 20, 25, 30, 35]].sum(axis=1), 10),
-        "noise": (A, rng.standard_normal(20), 5),
-        "all rows": (A, rng.standard_normal(20), 20),
+        "noise": (A, normal(20), 5),
+        "all rows": (A, normal(20), 20),
         "rank 6": (rank_6, rank_6[:, 3] - 2 * rank_6[:, 8] + rank_6[:, 20], 3),
         "more atoms than the rank": (rank_6, rank_6[:, :10].sum(axis=1), 10),
         "zero": (A, np.zeros(20), 4),
         "orthogonal": (half, np.eye(20)[15], 4),
-        "half outside": (half, rng.standard_normal(20), 12),
+        "half outside": (half, normal(20), 12),
         "repeated": (repeated, repeated[:, 4] - 2 * repeated[:, 8], 2),
-        "repeated, unsolved": (repeated, rng.standard_normal(20), 12),
-        "tall": (tall, rng.standard_normal(40), 20),
+        "repeated, unsolved": (repeated, normal(20), 12),
+        "tall": (tall, normal(40), 20),
     }
 
 
+def drawing(field):
+    """Return a function that draws standard normal numbers of a shape, real or complex."""
+    rng = np.random.default_rng(0)
+    if field == "real":
+        return rng.standard_normal
+    return lambda shape: rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+
+
+@pytest.mark.parametrize("field", ["real", "complex"])
 @pytest.mark.parametrize("name", TWINS)
-def test_a_twin_and_several_signals_end_as_the_kernel_does(name):
+def test_a_twin_and_several_signals_end_as_the_kernel_does(name, field):
     options = budget(name, 100)
-    for problem, (A, y, k) in endings().items():
+    for problem, (A, y, k) in endings(drawing(field)).items():
         kernel = sparsebench.solve(name, A, y, k, **options)
         twin = sparsebench.solve(name, A, y, k, device="torch-cpu", **options)
         several = sparsebench.solve(name, A, np.stack([y, -y], axis=1), k, **options)
@@ -371,15 +415,17 @@ def test_a_start_whose_square_overflows_is_refused(device):
             sparsebench.solve("htp", A, signal, 5, start=start, device=device)
 
 
-def test_least_squares_of_every_rank_deficient_problem_of_a_batch():
+@pytest.mark.parametrize("field", ["real", "complex"])
+def test_least_squares_of_every_rank_deficient_problem_of_a_batch(field):
     """By singular values: the default driver of torch's own `lstsq` is wrong from the second on."""
     from sparsebench.batched.batch import Batch, Stack
     from sparsebench.batched.least_squares import least_squares, refined
 
-    rng = np.random.default_rng(2)
-    matrices = [rng.standard_normal((12, 3)) @ rng.standard_normal((3, 9)) for _ in range(4)]
-    signals = rng.standard_normal((4, 12))
-    stack = Stack([sparsebench.Dictionary(A) for A in matrices], torch.device("cpu"), torch.float64)
+    normal = drawing(field)
+    matrices = [normal((12, 3)) @ normal((3, 9)) for _ in range(4)]
+    signals = normal((4, 12))
+    dtype = torch.float64 if field == "real" else torch.complex128
+    stack = Stack([sparsebench.Dictionary(A) for A in matrices], torch.device("cpu"), dtype)
     batch = Batch.start(
         stack, torch.arange(4), torch.from_numpy(signals), torch.full((4,), 9, dtype=torch.int64)
     )
@@ -387,7 +433,7 @@ def test_least_squares_of_every_rank_deficient_problem_of_a_batch():
         found = solver(batch, torch.arange(9).expand(4, 9).clone()).numpy()
         for x, A, y, exponent in zip(found, matrices, signals, stack.exponents, strict=True):
             expected = np.linalg.pinv(A, rcond=1e-12) @ y
-            np.testing.assert_allclose(x, np.ldexp(expected, exponent), atol=1e-10)
+            np.testing.assert_allclose(x, 2.0**exponent * expected, atol=1e-10)
     package = Path(sparsebench.__file__).parent
     assert not [
         path
@@ -396,10 +442,10 @@ def test_least_squares_of_every_rank_deficient_problem_of_a_batch():
     ]
 
 
-def experiment(algorithms, trials=4):
+def experiment(algorithms, trials=4, problem="gaussian"):
     return SupportDistance(
         algorithms=algorithms,
-        problem=registry.choose_problem("gaussian"),
+        problem=registry.choose_problem(problem),
         n=40,
         m=20,
         ks=[2, 4],
@@ -409,11 +455,10 @@ def experiment(algorithms, trials=4):
     )
 
 
-def run(folder, algorithms, **options):
+def run(folder, algorithms, problem="gaussian", **options):
+    wanted = experiment(algorithms, problem=problem)
     with Store(folder) as store:
-        report = engine.run(
-            experiment(algorithms), store, workers=1, command="", environment={}, **options
-        )
+        report = engine.run(wanted, store, workers=1, command="", environment={}, **options)
         return report, store.frame()
 
 
@@ -453,10 +498,11 @@ def test_the_store_keeps_devices_apart(tmp_path):
     assert exact.groupby("algorithm", observed=True).nunique().max() == 1
 
 
-def test_one_run_mixes_workers_and_a_device(tmp_path):
+@pytest.mark.parametrize("problem", RANDOM)
+def test_one_run_mixes_workers_and_a_device(tmp_path, problem):
     chosen = registry.choose_algorithms("omp")
     twins, device = registry.on_device(chosen, "torch-cpu")
-    report, rows = run(tmp_path, [*chosen, *twins], device=device)
+    report, rows = run(tmp_path, [*chosen, *twins], problem, device=device)
     assert report.computed == len(rows) == 16
     totals = rows.groupby("algorithm_recipe", observed=True)["support_distance"].sum()
     assert totals.nunique() == 1

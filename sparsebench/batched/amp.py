@@ -13,10 +13,11 @@ from torch import Tensor
 
 from sparsebench.batched.batch import Batch, Ending, end, running
 from sparsebench.batched.least_squares import refined
+from sparsebench.batched.moduli import soft_slopes, soft_threshold, squared_norm
 from sparsebench.batched.selection import support_of
 from sparsebench.solvers.amp import EXPLAINED, MOST_SAMPLED, RUNAWAY
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT
-from sparsebench.theory import donoho_tanner, minimax_threshold
+from sparsebench.theory import l1_limit, minimax_threshold
 
 
 def amp(batch: Batch, *, max_iter: int, tol: float) -> Ending:
@@ -34,7 +35,8 @@ def _explained(batch: Batch, scores: Tensor, tol: float, taus: Tensor) -> Tensor
     """Whether least squares on the support found leaves no more than a converged run may."""
     support = support_of(scores, batch.k)
     left = batch.residual(support, refined(batch, support).to(scores.dtype))
-    promised = batch.k < batch.m * donoho_tanner(min(batch.m / batch.n, MOST_SAMPLED))
+    sampled = min(batch.m / batch.n, MOST_SAMPLED)
+    promised = batch.k < batch.m * l1_limit(sampled, scores.is_complex())
     noise = EXPLAINED**2 * batch.m * taus.square()
     zero = batch.zero(tol)
     return left <= torch.where(promised, torch.maximum(zero, noise), zero)
@@ -43,13 +45,13 @@ def _explained(batch: Batch, scores: Tensor, tol: float, taus: Tensor) -> Tensor
 def _pass_messages(batch: Batch, max_iter: int, tol: float, taus: Tensor) -> Ending:
     """Run the iteration; `taus` receives the last noise level that each problem assumed."""
     ending, m, n = Ending.of_scores(batch), batch.m, batch.n
-    alpha = minimax_threshold(min(m / n, MOST_SAMPLED))
+    alpha = minimax_threshold(min(m / n, MOST_SAMPLED), batch.y.is_complex())
     norms = batch.stack.norms[batch.owner]
     scale = torch.where(norms > 0, 1.0 / norms, 0.0)
     x, z = torch.zeros_like(batch.correlations), batch.y
     first = batch.energy.sqrt() / math.sqrt(m)
     for t in range(max_iter + 1):
-        tau = z.square().sum(1).sqrt() / math.sqrt(m)
+        tau = squared_norm(z).sqrt() / math.sqrt(m)
         code = end(running(batch), tau <= tol * first, CONVERGED)
         code = end(code, ~(tau <= RUNAWAY * first), DIVERGED)
         if t == max_iter:
@@ -67,17 +69,17 @@ def _pass_messages(batch: Batch, max_iter: int, tol: float, taus: Tensor) -> End
         old = torch.where(scale > 0, x / scale, 0.0)  # the coefficients of unit-norm columns
         moved = old + scale * batch.correlate(z)
         level = (alpha * tau)[:, None]
-        shrunk = (moved - level).clamp(min=0.0) - (-moved - level).clamp(min=0.0)
-        change, size = (shrunk - old).square().sum(1), shrunk.square().sum(1)
+        shrunk = soft_threshold(moved, level)
+        change, size = squared_norm(shrunk - old), squared_norm(shrunk)
         x = scale * shrunk
+        slope = soft_slopes(shrunk, level)
         code = end(running(batch), change <= tol * tol * size, CONVERGED)
         keep = ending.record(batch, code, x, t + 1)
         if keep is not None:
             batch, x, z, scale = batch.only(keep), x[keep], z[keep], scale[keep]
-            first = first[keep]
+            first, slope = first[keep], slope[keep]
             if not len(batch):
                 return ending
             batch = batch.packed()
-        count = (x != 0).sum(1, keepdim=True)
-        z = batch.y - batch.image(x) + z * count / m
+        z = batch.y - batch.image(x) + z * slope / m
     return ending.rest(batch, ITERATION_LIMIT, x, max_iter)

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from sparsebench.batched.moduli import in_double, squared_norm, squares
 from sparsebench.solvers.steps import step_size
-from sparsebench.types import Dictionary
+from sparsebench.types import Dictionary, times_power_of_two
 
 # The fields of a `Batch` that have a row for each problem.
 _OF_EACH = ("owner", "y", "k", "rows", "correlations")
@@ -34,7 +35,7 @@ class Stack:
         D of them, each of shape (m, n).
     device : torch.device
     dtype : torch.dtype
-        float64 or float32.
+        float64 or float32, or the complex numbers of two such.
     """
 
     def __init__(
@@ -44,24 +45,26 @@ class Stack:
         tops = [float(np.abs(d.atoms).max()) for d in dictionaries]
         #: powers of two that were taken out of each dictionary, shape (D,)
         self.exponents = np.frexp(tops)[1]
-        scaled = [np.ldexp(d.atoms, -e) for d, e in zip(dictionaries, self.exponents, strict=True)]
+        pairs = zip(dictionaries, self.exponents, strict=True)
+        scaled = np.stack([times_power_of_two(d.atoms, -e) for d, e in pairs])
         #: (D, n, m): row j of each is atom j
-        self.atoms = torch.from_numpy(np.stack(scaled)).to(device, dtype)
+        self.atoms = torch.from_numpy(scaled).to(device, dtype)
 
     @cached_property
     def gram(self) -> Tensor:
-        """AᵀA of each, shape (D, n, n)."""
-        return self.atoms @ self.atoms.mT
+        """Shape (D, n, n): row j of each is Aᴴ a_j, which is column j of AᴴA."""
+        return self.atoms @ self.atoms.mH
 
     @cached_property
     def norms(self) -> Tensor:
         """Euclidean norm of every atom, shape (D, n)."""
-        return self.atoms.square().sum(2).sqrt()
+        return squares(self.atoms).sum(2).sqrt()
 
     def steps(self, rule: str) -> Tensor:
         """Return the step that `rule` means on each (scaled) dictionary, shape (D,)."""
         sizes = [step_size(rule, dictionary) for dictionary in self.dictionaries]
-        return self.atoms.new_tensor(np.ldexp(sizes, 2 * self.exponents))
+        scaled = torch.from_numpy(np.ldexp(sizes, 2 * self.exponents))
+        return scaled.to(self.atoms.device, self.atoms.dtype.to_real())
 
     def subset(self, kept: Tensor) -> Stack:
         """Return the stack of those dictionaries, in this order."""
@@ -90,7 +93,7 @@ class Batch:
     rows : Tensor of int64, shape (B,)
         Which of the problems at the start each is.
     correlations : Tensor, shape (B, n)
-        Aᵀy.
+        Aᴴy.
     """
 
     stack: Stack
@@ -125,7 +128,7 @@ class Batch:
     @cached_property
     def energy(self) -> Tensor:
         """||y||², shape (B,)."""
-        return self.y.square().sum(1)
+        return squared_norm(self.y)
 
     def zero(self, tol: float) -> Tensor:
         """Return the squared residual that counts as zero, shape (B,).
@@ -141,7 +144,7 @@ class Batch:
         return replace(self, **kept)
 
     def gradient(self, support: Tensor, coefficients: Tensor) -> Tensor:
-        """Return Aᵀ(y - A_S c) = Aᵀy - G c from k rows of the Gram matrix, shape (B, n)."""
+        """Return Aᴴ(y - A_S c) = Aᴴy - AᴴA c from k rows of the Gram matrix, shape (B, n)."""
         return self.correlations - self._combine(self.stack.gram, support, coefficients)
 
     def _combine(self, tables: Tensor, support: Tensor, coefficients: Tensor) -> Tensor:
@@ -150,39 +153,48 @@ class Batch:
         Padding must come with coefficients of zero.
         """
         flat = self.owner[:, None] * self.n + support.clamp(max=self.n - 1)
-        return embedding_bag(
-            flat, tables.flatten(0, 1), mode="sum", per_sample_weights=coefficients
+        rows = tables.flatten(0, 1)
+        if not rows.is_complex():
+            return embedding_bag(flat, rows, mode="sum", per_sample_weights=coefficients)
+        # A table of real and imaginary parts in turn, summed with the two parts of the weights.
+        parts = torch.view_as_real(rows).flatten(1)
+        real, imaginary = (
+            embedding_bag(flat, parts, mode="sum", per_sample_weights=weights.contiguous())
+            for weights in (coefficients.real, coefficients.imag)
         )
+        turned = torch.view_as_complex(imaginary.unflatten(1, (-1, 2))) * 1j
+        return torch.view_as_complex(real.unflatten(1, (-1, 2))) + turned
 
     def residual(self, support: Tensor, coefficients: Tensor) -> Tensor:
         """Return ||y - A_S c||² from A and y, shape (B,)."""
-        return (self.y - self._combine(self.stack.atoms, support, coefficients)).square().sum(1)
+        return squared_norm(self.y - self._combine(self.stack.atoms, support, coefficients))
 
     def gram_block(self, support: Tensor) -> Tensor:
-        """Return A_Sᵀ A_S, shape (B, any, any), with the identity on the padding."""
+        """Return A_Sᴴ A_S, shape (B, any, any), with the identity on the padding."""
         padding = support == self.n
         inside = support.clamp(max=self.n - 1)
-        block = self.stack.gram[self.owner[:, None, None], inside[:, :, None], inside[:, None, :]]
+        rows, columns = inside[:, :, None], inside[:, None, :]
+        block = self.stack.gram[self.owner[:, None, None], rows, columns].conj().resolve_conj()
         block.masked_fill_(padding[:, :, None] | padding[:, None, :], 0.0)
         block.diagonal(dim1=1, dim2=2).masked_fill_(padding, 1.0)
         return block
 
     def columns(self, support: Tensor) -> Tensor:
-        """Return the atoms of a support in float64, shape (B, any, m), zero on the padding."""
+        """Return the atoms of a support in double, shape (B, any, m), zero on the padding."""
         inside = support.clamp(max=self.n - 1)
-        atoms = self.stack.atoms[self.owner[:, None], inside].double()
+        atoms = in_double(self.stack.atoms[self.owner[:, None], inside])
         return atoms.masked_fill_((support == self.n)[:, :, None], 0.0)
 
     def correlate(self, v: Tensor) -> Tensor:
-        """Return Aᵀv, shape (B, n), for any v, shape (B, m)."""
-        return self._multiply(v, self.stack.atoms.mT)
+        """Return Aᴴv, shape (B, n), for any v, shape (B, m)."""
+        return self._multiply(v, self.stack.atoms.mH)
 
     def image(self, x: Tensor) -> Tensor:
         """Return A x, shape (B, m), for a dense x, shape (B, n)."""
         return self._multiply(x, self.stack.atoms)
 
     def gram_times(self, x: Tensor) -> Tensor:
-        """Return AᵀA x, shape (B, n), for a dense x, shape (B, n)."""
+        """Return AᴴA x, shape (B, n), for a dense x, shape (B, n)."""
         return self._multiply(x, self.stack.gram)
 
     def _multiply(self, v: Tensor, matrices: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sparsebench.batched.batch import Batch, Ending, end, running
 from sparsebench.batched.least_squares import least_squares
+from sparsebench.batched.moduli import inner, squared_norm
 from sparsebench.batched.selection import fingerprint, spread, take, top_k
 from sparsebench.solvers.endings import CONVERGED, CYCLED, DIVERGED, ITERATION_LIMIT
 
@@ -57,7 +58,7 @@ def _pursue(
             step, curvature = normalised_step(batch, gradient)
             code = end(code, ~(curvature > 0), CONVERGED)  # the gradient is zero
         x = x + step * gradient
-        code = end(code, ~x.square().sum(1).isfinite(), DIVERGED)
+        code = end(code, ~squared_norm(x).isfinite(), DIVERGED)
         support = top_k(x, batch.k, batch.most)
         mark = fingerprint(support, n)[:, None]
         seen = visited == mark
@@ -85,10 +86,10 @@ def normalised_step(batch: Batch, gradient: Tensor) -> tuple[Tensor, Tensor]:
     candidate = top_k(gradient, batch.k, batch.most)
     ascent = take(gradient, candidate)
     curvature = quadratic(batch, candidate, ascent)
-    return (ascent.square().sum(1) / curvature)[:, None], curvature
+    return (squared_norm(ascent) / curvature)[:, None], curvature
 
 
 def quadratic(batch: Batch, support: Tensor, coefficients: Tensor) -> Tensor:
-    """Return ||A_S v||² = vᵀ G_SS v, shape (B,)."""
+    """Return ||A_S v||² = vᴴA_Sᴴ A_S v, shape (B,)."""
     product = (batch.gram_block(support) @ coefficients[:, :, None])[:, :, 0]
-    return (product * coefficients).sum(1)
+    return inner(product, coefficients)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sparsebench.batched.batch import Batch, Ending, end, running
 from sparsebench.batched.htp import quadratic
+from sparsebench.batched.moduli import inner, squared_norm
 from sparsebench.batched.selection import join, spread, take, top_k
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT
 from sparsebench.solvers.iht import RISE
@@ -46,7 +47,7 @@ def iht(
     squared, pace = _squared_residual(batch, gradient, support, coefficients), step_sizes
     for iteration in range(1, max_iter + 1):
         moved = x + pace * gradient
-        code = end(running(batch), ~moved.square().sum(1).isfinite(), DIVERGED)
+        code = end(running(batch), ~squared_norm(moved).isfinite(), DIVERGED)
         new = top_k(moved, batch.k, batch.most)
         coefficients = take(moved, new)
         new_gradient = batch.gradient(new, coefficients)
@@ -87,9 +88,9 @@ def niht(
         curvature = quadratic(batch, support, ascent)
         # Where it is zero, the gradient vanishes on the support.
         code = end(running(batch), ~(curvature > 0), CONVERGED)
-        step = ascent.square().sum(1) / curvature
+        step = squared_norm(ascent) / curvature
         moved = x + step[:, None] * gradient
-        code = end(code, ~moved.square().sum(1).isfinite(), DIVERGED)
+        code = end(code, ~squared_norm(moved).isfinite(), DIVERGED)
         new = top_k(moved, batch.k, batch.most)
         trying = torch.nonzero((code < 0) & (new != support).any(1))[:, 0]
         while len(trying):
@@ -98,7 +99,7 @@ def niht(
             difference = spread(candidate, new[trying], n) - x[trying]
             both = join(new[trying], support[trying], n)
             move = take(difference, both)
-            bound = (1.0 - c) * move.square().sum(1)
+            bound = (1.0 - c) * squared_norm(move)
             long = ~(step[trying] * quadratic(part, both, move) <= bound)
             trying = trying[long]
             step[trying] /= kappa * (1.0 - c)
@@ -125,9 +126,9 @@ def niht(
 def _squared_residual(
     batch: Batch, gradient: Tensor, support: Tensor, coefficients: Tensor
 ) -> Tensor:
-    """Return ||y - A x||² = yᵀy - xᵀAᵀy - xᵀg, with g the negative gradient at x."""
+    """Return ||y - A x||² = yᴴy - Re xᴴAᴴy - Re xᴴg, with g the negative gradient at x."""
     both = take(batch.correlations, support) + take(gradient, support)
-    return batch.energy - (coefficients * both).sum(1)
+    return batch.energy - inner(coefficients, both)
 
 
 def _solves(
@@ -149,5 +150,5 @@ def _solves(
 def _settles(x: Tensor, old: Tensor, support: Tensor, old_support: Tensor, limit: float) -> Tensor:
     """Whether ||x - x_old|| <= limit ||x|| on the same support."""
     limit = max(limit, 4 * torch.finfo(x.dtype).eps)
-    change, size = (x - old).square().sum(1), x.square().sum(1)
+    change, size = squared_norm(x - old), squared_norm(x)
     return (support == old_support).all(1) & (change <= limit * limit * size)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sparsebench.batched.batch import RUNNING, Batch, Ending, end, running
 from sparsebench.batched.least_squares import LIMITS
+from sparsebench.batched.moduli import inner, soft_threshold, squared_norm
 from sparsebench.batched.selection import fingerprint, indices_of, spread, take
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT
 from sparsebench.solvers.ista import CHECK_EVERY, PATH_FACTOR, PATH_GAP
@@ -32,7 +33,7 @@ def _proximal_gradient(
     batch: Batch, lam: float, rule: str, accelerate: bool, max_iter: int, tol: float
 ) -> Ending:
     if not 0 < lam < 1:
-        raise InputError(f"lam is a fraction of ||Aᵀy||∞ in (0, 1), not {lam}")
+        raise InputError(f"lam is a fraction of ||Aᴴy||∞ in (0, 1), not {lam}")
     ending = Ending.of_scores(batch)
     largest = batch.correlations.abs().amax(1)
     level = lam * largest
@@ -46,30 +47,29 @@ def _proximal_gradient(
         code, answer = running(batch), x
         if iteration % CHECK_EVERY == 0:
             remainder = batch.y - batch.image(point)
-            squared = remainder.square().sum(1)
+            squared = squared_norm(remainder)
             code = end(code, ~squared.isfinite(), DIVERGED)
             objective, gap = _duality_gap(batch.y, point, remainder, squared, gradient, current)
             final = current == level
             reached = (code == RUNNING) & final & (gap <= tol * objective)
             answer = torch.where(reached[:, None], point, x)
             code = end(code, reached, CONVERGED)
-            pattern = _sign_pattern(point)
-            trying = (code == RUNNING) & final & (pattern == last) & (pattern != tried)
-            tried = torch.where(trying, pattern, tried)
-            answer, code = _finish_on_signs(batch, trying, point, level, answer, code)
-            last = pattern
+            if not point.is_complex():  # whose phases would be unknowns, too
+                pattern = _sign_pattern(point)
+                trying = (code == RUNNING) & final & (pattern == last) & (pattern != tried)
+                tried = torch.where(trying, pattern, tried)
+                answer, code = _finish_on_signs(batch, trying, point, level, answer, code)
+                last = pattern
             further = (current > level) & (gap <= PATH_GAP * objective)
             current = torch.where(further, torch.maximum(level, PATH_FACTOR * current), current)
             momentum = torch.where(further, 1.0, momentum)
         following = 0.5 * (1.0 + (1.0 + 4.0 * momentum.square()).sqrt())
-        moved = point + step * gradient
-        shrink = step * current[:, None]
-        new = (moved - shrink).clamp(min=0.0) - (-moved - shrink).clamp(min=0.0)
+        new = soft_threshold(point + step * gradient, step * current[:, None])
         if accelerate:
-            uphill = ((point - new) * (new - x)).sum(1) > 0
+            uphill = inner(point - new, new - x) > 0
             weight = torch.where(uphill, 0.0, (momentum - 1.0) / following)[:, None]
             momentum = torch.where(uphill, 1.0, following)
-            point, x = torch.lerp(x, new, 1.0 + weight), new
+            point, x = torch.lerp(x, new, (1.0 + weight).to(x.dtype)), new
         else:
             momentum, point, x = following, new, new
         keep = ending.record(batch, code, answer, iteration)
@@ -129,8 +129,8 @@ def _solve_on_signs(batch: Batch, point: Tensor, level: Tensor) -> tuple[Tensor,
 def _duality_gap(
     y: Tensor, x: Tensor, remainder: Tensor, squared: Tensor, gradient: Tensor, level: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return (objective, gap) at x from its residual r, r'r and Aᵀr; the dual point is r scaled."""
-    projection, correlation = (y * remainder).sum(1), gradient.abs().amax(1)
+    """Return (objective, gap) at x from its residual r, rᴴr and Aᴴr; the dual point is r scaled."""
+    projection, correlation = inner(y, remainder), gradient.abs().amax(1)
     objective = 0.5 * squared + level * x.abs().sum(1)
     scale = torch.where(correlation > 0, level / correlation, 1.0).clamp(max=1.0)
     return objective, objective - (scale * projection - 0.5 * scale.square() * squared)

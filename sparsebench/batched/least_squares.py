@@ -1,7 +1,7 @@
 """Least squares on a support over a batch: Cholesky of Gram blocks, checked, with a fallback.
 
 The checks are those of `kernels.least_squares`, problem by problem; those that fail one are
-solved by the singular values of their atoms, in float64.
+solved by the singular values of their atoms, in double.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sparsebench.batched.batch import Batch
+from sparsebench.batched.moduli import in_double, inner, squared_norm, squares
 from sparsebench.batched.selection import spread, take
 from sparsebench.kernels.least_squares import EPSILON, MOST_CORRECTIONS, SETTLED, SMALLEST_PIVOT
 
@@ -65,11 +66,11 @@ def _harmless(
     batch: Batch, block: Tensor, factor: Tensor, coefficients: Tensor, support: Tensor
 ) -> Tensor:
     """Whether pivots are sound and rounding moves the residual little, shape (B,)."""
-    limits = LIMITS[batch.y.dtype]
-    diagonal = block.diagonal(dim1=1, dim2=2)
-    pivots = factor.diagonal(dim1=1, dim2=2).square() / diagonal
+    limits = LIMITS[batch.y.dtype.to_real()]
+    diagonal = block.diagonal(dim1=1, dim2=2).real
+    pivots = squares(factor.diagonal(dim1=1, dim2=2)) / diagonal
     smallest = pivots.amin(1)
-    size = (coefficients.square() * diagonal).sum(1)
+    size = (squares(coefficients) * diagonal).sum(1)
     atoms = (support < batch.n).sum(1)
     moved = atoms * (torch.finfo(block.dtype).eps / limits.moved)
     harmless = moved.square() * size <= smallest * batch.energy
@@ -77,7 +78,7 @@ def _harmless(
 
 
 def orthogonal_least_squares(batch: Batch, support: Tensor) -> Tensor:
-    """Return least-norm coefficients by the singular values of A_S, in float64.
+    """Return least-norm coefficients by the singular values of A_S, in double.
 
     Slow and always right: also for dependent atoms and for more atoms than measurements.
     """
@@ -85,18 +86,18 @@ def orthogonal_least_squares(batch: Batch, support: Tensor) -> Tensor:
     left, values, right = torch.linalg.svd(columns.mT, full_matrices=False)
     atoms = (support < batch.n).sum(1, keepdim=True).clamp(min=batch.m)
     kept = values > EPSILON * atoms * values[:, :1]
-    shares = torch.einsum("bmp,bm->bp", left, batch.y.double())
+    shares = torch.einsum("bmp,bm->bp", left.conj(), in_double(batch.y))
     shares = torch.where(kept, shares / torch.where(kept, values, 1.0), 0.0)
-    return torch.einsum("bpk,bp->bk", right, shares).masked_fill_(support == batch.n, 0.0)
+    return torch.einsum("bpk,bp->bk", right.conj(), shares).masked_fill_(support == batch.n, 0.0)
 
 
 def polished(batch: Batch, support: Tensor) -> Tensor:
-    """Return x, float64 of shape (B, n): least squares on the support, refined."""
+    """Return x in double, shape (B, n): least squares on the support, refined."""
     return spread(refined(batch, support), support, batch.n)
 
 
 def refined(batch: Batch, support: Tensor) -> Tensor:
-    """Return least squares on the support to the accuracy of an orthogonal solve, in float64.
+    """Return least squares on the support to the accuracy of an orthogonal solve, in double.
 
     Cholesky of the Gram block, then refinement with residuals computed from A, as `polished` of
     `kernels.least_squares`; the orthogonal solve where it does not settle.
@@ -109,29 +110,29 @@ def refined(batch: Batch, support: Tensor) -> Tensor:
 
 
 def _refined(batch: Batch, support: Tensor) -> Tensor:
-    columns, y = batch.columns(support), batch.y.double()
-    if batch.y.dtype == torch.float64:
+    columns, y = batch.columns(support), in_double(batch.y)
+    if batch.y.dtype == y.dtype:
         block = batch.gram_block(support)
     else:
-        block = columns @ columns.mT
+        block = columns.conj() @ columns.mT
         block.diagonal(dim1=1, dim2=2).masked_fill_(support == batch.n, 1.0)
     factor, info = torch.linalg.cholesky_ex(block)
-    exact = batch if batch.y.dtype == torch.float64 else replace(batch, y=y)  # for its limits
-    coefficients = torch.zeros_like(support, dtype=torch.float64)
-    remainder, energy = y, y.square().sum(1)
+    exact = batch if batch.y.dtype == y.dtype else replace(batch, y=y)  # for its limits
+    coefficients = torch.zeros_like(support, dtype=y.dtype)
+    remainder, energy = y, squared_norm(y)
     going, settled = info == 0, torch.zeros_like(info, dtype=torch.bool)
     previous = torch.full_like(energy, torch.inf)
     for correction in range(MOST_CORRECTIONS):
-        slope = (columns @ remainder[:, :, None])[:, :, 0]
+        slope = (columns.conj() @ remainder[:, :, None])[:, :, 0]
         step = torch.cholesky_solve(slope[:, :, None], factor)[:, :, 0]
         coefficients = torch.where(going[:, None], coefficients + step, coefficients)
         if correction == 0:
             going = going & _harmless(exact, block, factor, coefficients, support)
-        size = step.square().sum(1) / coefficients.square().sum(1).clamp(min=1e-300)
+        size = squared_norm(step) / squared_norm(coefficients).clamp(min=1e-300)
         size = size.sqrt()
         quick = previous.isfinite() & (size.square() <= SETTLED * previous)
         stop = going & (quick | (size > 0.5 * previous))
-        small = (size <= 1e-11) & ((slope * step).sum(1) <= 1e-24 * energy)
+        small = (size <= 1e-11) & (inner(slope, step) <= 1e-24 * energy)
         settled = settled | (stop & (quick | small))
         going = going & ~stop
         if not bool(going.any()):

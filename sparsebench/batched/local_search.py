@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sparsebench.batched.batch import Batch, Ending, end, running
 from sparsebench.batched.least_squares import _harmless, least_squares, polished
+from sparsebench.batched.moduli import in_double, squared_norm, squares
 from sparsebench.batched.omp import omp
 from sparsebench.batched.selection import fingerprint, indices_of, members, take
 from sparsebench.kernels.exchange import DEPENDENT, EXPLICIT, FALL
@@ -142,33 +143,34 @@ def _look_at(batch: Batch, support: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     eye = torch.eye(support.shape[1], dtype=block.dtype, device=block.device).expand_as(block)
     inverse = torch.linalg.solve_triangular(factor, eye, upper=False)
     right = take(batch.correlations, support)
-    x = (inverse.mT @ (inverse @ right[:, :, None]))[:, :, 0]
+    x = (inverse.mH @ (inverse @ right[:, :, None]))[:, :, 0]
     sound = (info == 0) & _harmless(batch, block, factor, x, support)
-    square = (inverse.mT @ inverse).diagonal(dim1=1, dim2=2)
+    square = (inverse.mH @ inverse).diagonal(dim1=1, dim2=2).real
     rows = batch.stack.gram[batch.owner[:, None], support.clamp(max=n - 1)]
     rows = rows.masked_fill_(~inside[:, :, None], 0.0)
-    images = inverse @ rows
+    images = inverse @ rows.conj()
     atoms = batch.columns(support).to(block.dtype)
-    # One correction by H A_Sᵀ r, as the kernel makes.
+    # One correction by H A_Sᴴ r, as the kernel makes.
     remainder = batch.y - (x[:, None] @ atoms)[:, 0]
-    slope = atoms @ remainder[:, :, None]
-    x = x + (inverse.mT @ (inverse @ slope))[:, :, 0]
+    slope = atoms.conj() @ remainder[:, :, None]
+    x = x + (inverse.mH @ (inverse @ slope))[:, :, 0]
     remainder = batch.y - (x[:, None] @ atoms)[:, 0]
-    squared = remainder.square().sum(1)
+    squared = squared_norm(remainder)
     gradient = batch.correlate(remainder)
-    norms = batch.stack.gram.diagonal(dim1=1, dim2=2)[batch.owner]
-    distances = norms - images.square().sum(1)
+    norms = batch.stack.gram.diagonal(dim1=1, dim2=2).real[batch.owner]
+    distances = norms - squared_norm(images)
     close = ~(distances > EXPLICIT * norms) & ~members(support, n) & sound[:, None]
     if bool(close.any()):
         _measure(batch, atoms, inverse, images, remainder, close, distances, gradient)
     closed = members(support, n) | ~(distances > 0)
     distances = distances.masked_fill(closed, 1e300 if norms.dtype == torch.float64 else 1e30)
     gradient = gradient.masked_fill(closed, 0.0)
-    duals = inverse.mT @ images
+    duals = inverse.mH @ images
     share = (1.0 / square)[:, :, None]
-    gain = gradient[:, None] * (gradient[:, None] + 2.0 * x[:, :, None] * share * duals)
-    loss = x.square()[:, :, None] * share
-    change = (loss * distances[:, None] - gain) / (distances[:, None] + share * duals.square())
+    moved = gradient[:, None] + 2.0 * x[:, :, None] * share * duals.conj()
+    gain = (gradient[:, None].conj() * moved).real
+    loss = squares(x)[:, :, None] * share
+    change = (loss * distances[:, None] - gain) / (distances[:, None] + share * squares(duals))
     change = change.masked_fill_(~inside[:, :, None] | closed[:, None], torch.inf).flatten(1)
     least, place = change.amin(1), change.argmin(1)
     out = torch.div(place, n, rounding_mode="floor")
@@ -190,19 +192,19 @@ def _measure(
     n = batch.n
     chosen = torch.nonzero(close.any(1))[:, 0]
     near = indices_of(close[chosen], int(close.sum(1).max()))
-    basis = inverse[chosen] @ atoms[chosen]
+    basis = inverse[chosen].conj() @ atoms[chosen]
     projected = batch.only(chosen).columns(near).to(atoms.dtype)
-    total = torch.zeros_like(projected @ basis.mT)
+    total = torch.zeros_like(projected @ basis.mH)
     for _ in range(3):
-        shares = projected @ basis.mT
+        shares = projected @ basis.mH
         projected = projected - shares @ basis
         total = total + shares
-    length = projected.square().sum(2)
+    length = squares(projected).sum(2)
     inside = near.clamp(max=n - 1)
-    norms = batch.stack.gram.diagonal(dim1=1, dim2=2)[batch.owner[chosen][:, None], inside]
+    norms = batch.stack.gram.diagonal(dim1=1, dim2=2).real[batch.owner[chosen][:, None], inside]
     smallest = max(DEPENDENT, torch.finfo(atoms.dtype).eps ** 2)
     length = torch.where(length > smallest * norms, length, 0.0)
-    slope = (projected @ remainder[chosen][:, :, None])[:, :, 0]
+    slope = (projected.conj() @ remainder[chosen][:, :, None])[:, :, 0]
     p, j = torch.nonzero(near < n, as_tuple=True)
     row, atom = chosen[p], near[p, j]
     distances[row, atom] = length[p, j]
@@ -213,7 +215,7 @@ def _measure(
 def _finish(batch: Batch, row: int, ending: Ending, max_iter: int, tol: float) -> None:
     """Let the kernel go on with one problem from its support."""
     dictionary = batch.stack.dictionaries[int(batch.owner[row])]
-    y = batch.y[row].double().cpu().numpy()
+    y = in_double(batch.y[row]).cpu().numpy()
     support = ending.answers[row]
     first = support[support < batch.n].cpu().numpy().astype(np.intp)
     done, k = int(ending.n_iter[row]), int(batch.k[row])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sparsebench.batched.batch import RUNNING, Batch, Ending, end, running
 from sparsebench.batched.least_squares import LIMITS, refined
+from sparsebench.batched.moduli import in_double, inner, squared_norm, squares
 from sparsebench.solvers.endings import CONVERGED
 from sparsebench.solvers.omp import select_orthogonal
 from sparsebench.types import IntArray
@@ -33,16 +34,16 @@ def ols(batch: Batch, *, tol: float) -> Ending:
 
 def _select(batch: Batch, tol: float, normalise: bool) -> Ending:
     """As `_select` of `solvers.omp`: with p_1, p_2, ... the chosen atoms made orthogonal one after
-    the other, row i of `images` is Aᵀp_i.
+    the other, row i of `images` is Aᴴp_i.
     """
-    ending, n, limits = Ending.of_supports(batch), batch.n, LIMITS[batch.y.dtype]
+    ending, n, limits = Ending.of_supports(batch), batch.n, LIMITS[batch.y.dtype.to_real()]
     whole, gram = batch, batch.stack.gram
-    squared_norms = gram.diagonal(dim1=1, dim2=2)
+    squared_norms = gram.diagonal(dim1=1, dim2=2).real
     correlation, squared = batch.correlations.clone(), batch.energy.clone()
     distances = squared_norms[batch.owner]
     support = torch.full_like(ending.answers, n)
     images = batch.y.new_empty(len(batch), batch.most, n)
-    inverse_pivots = batch.y.new_empty(len(batch), batch.most)
+    inverse_pivots = batch.energy.new_empty(len(batch), batch.most)
     for i in range(batch.most):
         # Below this the running residual has lost its digits to cancellation: take it from A.
         code = running(batch)
@@ -57,10 +58,10 @@ def _select(batch: Batch, tol: float, normalise: bool) -> Ending:
         value = correlation.gather(1, best)[:, 0]
         code = end(code, value == 0, CONVERGED)
         row = gram[batch.owner, best[:, 0]]
-        diagonal = row.gather(1, best)[:, 0]
+        diagonal = row.gather(1, best)[:, 0].real
         chosen = images[:, :i].gather(2, best[:, None].expand(-1, i, 1))[:, :, 0]
-        shares = chosen * inverse_pivots[:, :i]
-        pivot = diagonal - (chosen * shares).sum(1)
+        shares = chosen.conj() * inverse_pivots[:, :i]
+        pivot = diagonal - inner(chosen.conj(), shares)
         code = end(code, ~(pivot > limits.pivot * diagonal), _DEPENDENT)
         support[:, i] = torch.where(code == RUNNING, best[:, 0], n)
         code = end(code, batch.k == i + 1, CONVERGED)
@@ -70,10 +71,10 @@ def _select(batch: Batch, tol: float, normalise: bool) -> Ending:
             image.copy_(row)
             inverse_pivots[:, i] = 1.0 / pivot
             step = value * inverse_pivots[:, i]
-            squared = squared - step * value
+            squared = squared - inner(step[:, None], value[:, None])
             correlation = correlation - step[:, None] * image
             if normalise:
-                distances = distances - inverse_pivots[:, i, None] * image.square()
+                distances = distances - inverse_pivots[:, i, None] * squares(image)
             places = support[:, : i + 1].clamp(max=n - 1)
             correlation.scatter_(1, places, 0.0)
         keep = ending.record(batch, code, support, i + 1)
@@ -103,8 +104,8 @@ def _solved(batch: Batch, support: Tensor, size: int, tol: float) -> Tensor:
     """Return the codes of problems: whether the residual on their first `size` atoms is zero."""
     support = support[:, : max(size, 1)]
     coefficients = refined(batch, support)
-    remainder = batch.y.double() - (coefficients[:, None, :] @ batch.columns(support))[:, 0]
-    return end(running(batch), remainder.square().sum(1) <= batch.zero(tol), CONVERGED)
+    remainder = in_double(batch.y) - (coefficients[:, None, :] @ batch.columns(support))[:, 0]
+    return end(running(batch), squared_norm(remainder) <= batch.zero(tol), CONVERGED)
 
 
 def _scores(
@@ -113,17 +114,17 @@ def _scores(
     """Return the fall of the squared residual that each atom offers, and which problems have an
     atom too close to the span.
     """
-    norms = batch.stack.gram.diagonal(dim1=1, dim2=2)[batch.owner]
+    norms = batch.stack.gram.diagonal(dim1=1, dim2=2).real[batch.owner]
     distances.scatter_(1, support, torch.inf)
     close = ((distances < smallest * norms) & (norms > 0)).any(1)
     usable = (correlation != 0) & (norms > 0)
-    return torch.where(usable, correlation.square() / distances, 0.0), close
+    return torch.where(usable, squares(correlation) / distances, 0.0), close
 
 
 def _orthogonally(batch: Batch, row: int, tol: float, normalise: bool) -> IntArray:
     """Return the support of one problem, sorted, by the explicit projections of the kernel."""
     dictionary = batch.stack.dictionaries[int(batch.owner[row])]
-    y = batch.y[row].double().cpu().numpy()
+    y = in_double(batch.y[row]).cpu().numpy()
     support = np.empty(int(batch.k[row]), dtype=np.intp)
     size = select_orthogonal(dictionary.atoms, y, tol, normalise, support)
     return np.sort(support[:size])

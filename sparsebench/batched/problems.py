@@ -28,11 +28,13 @@ from sparsebench.types import (
     Result,
     Stage,
     Status,
+    times_power_of_two,
 )
 
 # Exponent of the largest start, where y and A are of order 1, whose square does not overflow.
 _LARGEST_START = {torch.float64: 2 * LARGEST_EXPONENT, torch.float32: 40}
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
+_COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
 # Of the memory at hand, the part that a batch may take, and the copies of (k, n) that one problem
 # takes at most (exhaustive local search; OMP takes one).
 _SHARE = 0.5
@@ -40,8 +42,11 @@ _COPIES = 10
 
 
 def stack(dictionaries: Sequence[Dictionary], device: str, precision: str) -> Stack:
-    """Return dictionaries of one shape on a device."""
-    return Stack(dictionaries, torch_device(device), _DTYPES[precision])
+    """Return dictionaries of one shape on a device; all complex, or none."""
+    dtype = _DTYPES[precision]
+    if dictionaries[0].is_complex:
+        dtype = _COMPLEX[dtype]
+    return Stack(dictionaries, torch_device(device), dtype)
 
 
 def solve_problems(
@@ -113,12 +118,12 @@ def _parts(
 ) -> list[NDArray[np.int64]]:
     """Split the problems, sorted by k, where memory ends or k has grown by half."""
     _, n, m = stack.atoms.shape
-    free = _SHARE * memory_at_hand(device)
+    free, size = _SHARE * memory_at_hand(device), 16 if stack.atoms.is_complex() else 8
     parts, first = [], 0
     for i in range(1, len(order) + 1):
         if i < len(order):
             k = int(ks[order[i]])
-            need = (i - first) * 8 * (_COPIES * k * n + k * (m + 3 * k) + 20 * n)
+            need = (i - first) * size * (_COPIES * k * n + k * (m + 3 * k) + 20 * n)
             if need < free and k <= 1.5 * ks[order[first]] + 8:
                 continue
         parts.append(order[first:i])
@@ -150,7 +155,7 @@ def _solve(
     finite = np.logical_and.reduce(np.isfinite(signals), axis=1)
     largest = np.where(finite, np.abs(signals).max(axis=1), 0.0)
     shifts = np.frexp(largest)[1]
-    scaled = np.ldexp(np.where(finite[:, None], signals, 0.0), -shifts[:, None])
+    scaled = times_power_of_two(np.where(finite[:, None], signals, 0.0), -shifts[:, None])
     # x of the scaled problem, times 2**back, is that of the problem as it was given.
     exponents = np.array([d.exponent for d in stack.dictionaries]) + stack.exponents
     back = shifts - exponents[owner]
@@ -165,10 +170,11 @@ def _solve(
     begin = None
     if starts is not None:
         sizes = np.frexp(np.abs(starts).max(axis=1))[1] - back
-        if (starts.any(axis=1) & (sizes > _LARGEST_START[dtype])).any():
+        if (starts.any(axis=1) & (sizes > _LARGEST_START[dtype.to_real()])).any():
             raise InputError(TOO_LARGE_START)
-        begin = torch.from_numpy(np.ldexp(starts, -back[:, None])).to(device, dtype)[batch.rows]
-    found = _Found.none(len(signals), stack.atoms.shape[1])
+        begin = torch.from_numpy(times_power_of_two(starts, -back[:, None]))
+        begin = begin.to(device, dtype)[batch.rows]
+    found = _Found.none(len(signals), stack.atoms.shape[1], stack.dictionaries[0].dtype)
     _run_links(chosen, batch, begin, found)
     return found.results(device, finite, back)
 
@@ -183,10 +189,10 @@ class _Found:
     stages: list[list[Stage]]
 
     @classmethod
-    def none(cls, count: int, n: int) -> _Found:
+    def none(cls, count: int, n: int, dtype: np.dtype[Any]) -> _Found:
         """Return nothing found for so many problems of n atoms: x = 0, converged."""
         codes, n_iters = np.zeros((2, count), dtype=np.int64)
-        return cls(np.zeros((count, n)), codes, n_iters, [[] for _ in range(count)])
+        return cls(np.zeros((count, n), dtype), codes, n_iters, [[] for _ in range(count)])
 
     def results(
         self, device: torch.device, finite: NDArray[np.bool_], back: NDArray[np.intp]
@@ -194,7 +200,7 @@ class _Found:
         """Return the results at the scale of the problems as given; an error where one has none."""
         sound = finite & np.logical_and.reduce(np.isfinite(self.x), axis=1)
         with np.errstate(over="ignore"):
-            x = np.ldexp(self.x, back[:, None])
+            x = times_power_of_two(self.x, back[:, None])
         fits = np.logical_and.reduce(np.isfinite(x), axis=1)
         results = []
         for row in range(len(x)):
@@ -204,7 +210,7 @@ class _Found:
             else:
                 place = "torch-cpu" if device.type == "cpu" else device
                 said = BEYOND_DOUBLE if sound[row] else f"NaN or infinite entries on {place}"
-                empty = np.zeros(x.shape[1])
+                empty = np.zeros_like(x[row])
                 results.append(Result(empty, used, Status.ERROR, message=said))
         return results
 
@@ -247,8 +253,8 @@ def _given(batch: Batch, start: Tensor | None) -> tuple[Any, ...]:
 
 
 def _estimates(batch: Batch, ending: Ending) -> Tensor:
-    """Return x, float64 of shape (B, n): least squares on the support, or on the k largest."""
+    """Return x in double, shape (B, n): least squares on the support, or on the k largest."""
     support = ending.answers
-    if support.is_floating_point():
+    if support.is_floating_point() or support.is_complex():
         support = support_of(support, batch.k)
     return polished(batch, support)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sparsebench.batched.batch import Batch, Ending, end, running
 from sparsebench.batched.least_squares import least_squares
+from sparsebench.batched.moduli import inner, squared_norm, squares
 from sparsebench.batched.selection import take, top_k
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT
 
@@ -38,7 +39,7 @@ def sea(
             best_support[hopeful] = support[hopeful]
         code = end(running(batch), best <= batch.zero(tol), CONVERGED)
         exploration = exploration + step_sizes * batch.gradient(support, coefficients)
-        code = end(code, ~exploration.square().sum(1).isfinite(), DIVERGED)
+        code = end(code, ~squared_norm(exploration).isfinite(), DIVERGED)
         keep = ending.record(batch, code, best_support, iteration)
         if keep is not None:
             batch, exploration, step_sizes = batch.only(keep), exploration[keep], step_sizes[keep]
@@ -49,11 +50,11 @@ def sea(
 
 
 def _may_improve(batch: Batch, support: Tensor, coefficients: Tensor, best: Tensor) -> Tensor:
-    """Whether the residual may be below `best`, by yᵀy - xᵀAᵀy less its largest rounding error."""
+    """Whether the residual may be below `best`, by yᴴy - xᴴAᴴy less its largest rounding error."""
     eps = torch.finfo(best.dtype).eps
-    projection = (coefficients * take(batch.correlations, support)).sum(1)
-    norms = batch.stack.gram.diagonal(dim1=1, dim2=2)[
+    projection = inner(coefficients, take(batch.correlations, support))
+    norms = batch.stack.gram.diagonal(dim1=1, dim2=2).real[
         batch.owner[:, None], support.clamp(max=batch.n - 1)
     ]
-    rounding = 45 * eps * batch.k * (coefficients.square() * norms).sum(1)
+    rounding = 45 * eps * batch.k * (squares(coefficients) * norms).sum(1)
     return batch.energy - projection - rounding - 5e5 * eps * batch.energy < best

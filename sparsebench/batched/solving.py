@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsebench.batched.problems import solve_problems
 from sparsebench.registry import Choice, choose_algorithm, devices
-from sparsebench.types import Dictionary, FloatArray, InputError, Result, as_array, as_floats
+from sparsebench.types import Dictionary, FloatArray, InputError, Result, as_array, as_numbers
 
 
 def solve(
@@ -24,7 +24,7 @@ def solve(
     precision: str = "float64",
     **options: Any,
 ) -> list[Result]:
-    """Recover B sparse vectors at once.
+    """Recover B sparse vectors at once; where an A or y is complex, all are.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def solve(
     chosen = choose_algorithm(name, options)
     dictionaries = _dictionaries(A)
     m, n = dictionaries[0].shape
-    signals = as_floats(y, "y")
+    signals = as_numbers(y, "y")
     count = len(signals) if signals.ndim == 2 else 0
     if signals.shape != (count, m) or len(dictionaries) not in (1, count):
         raise InputError(f"y must have shape (B, {m}) and A be one or B dictionaries")
@@ -70,11 +70,18 @@ def solve(
         raise InputError(f"k must lie in 1 .. min(m, n) = {min(m, n)}")
     starts = None
     if start is not None:
-        starts = as_floats(start, "start")
+        starts = as_numbers(start, "start")
         if starts.shape != (count, n) or (np.count_nonzero(starts, axis=1) > ks).any():
             raise InputError(f"start must have shape ({count}, {n}) with at most k non-zeros a row")
         if not chosen.accepts("start"):
             raise InputError(f"{chosen.name} takes no start")
+    if signals.dtype.kind == "c" or any(one.is_complex for one in dictionaries):
+        chosen.check_complex()
+        dictionaries = [one.complexified for one in dictionaries]
+        signals = signals.astype(np.complex128)
+        starts = None if starts is None else starts.astype(np.complex128)
+    elif starts is not None and starts.dtype.kind == "c":
+        raise InputError("start is complex, and A and y are real")
     placed = chosen.on(str(devices.resolve(device)), precision)
     return solve_choice(placed, device, dictionaries, signals, ks, starts)
 

@@ -178,12 +178,10 @@ class Choice:
         return all(link.algorithm.complex_numbers for link in self.links)
 
     def check_complex(self) -> None:
-        """Refuse complex numbers where a link, or the twin that it stands for, is for real ones."""
+        """Refuse complex numbers where a link is for real ones."""
         for link in self.links:
             if not link.algorithm.complex_numbers:
                 raise InputError(calls.real_only(link.algorithm))
-        if self.device != "cpu":
-            raise InputError(f"{self.label}: on a device numbers are real; leave out --device")
 
     def accepts(self, given: str) -> bool:
         """Whether it takes a start, the true support, or a wish for a history."""

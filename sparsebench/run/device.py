@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sparsebench.batched import memory, problems
-from sparsebench.problems import is_ordered
+from sparsebench.problems import is_complex, is_ordered
 from sparsebench.run.guard import attempt, failed_row, measured, with_near
 from sparsebench.run.rows import Block, Outcome, Outcomes
 from sparsebench.run.worker import Solved, draw
@@ -37,7 +37,8 @@ def solve_together(
         alike[block.problem, block.seed, block.n, block.m].append((index, block))
     for (_, _, n, m), same in alike.items():
         free = _DICTIONARIES * memory.memory_at_hand(memory.torch_device(device))
-        size = int(min(max(free / (16 * n * (m + n)), 1), _MOST_BLOCKS))
+        number = 32 if is_complex(same[0][1].problem) else 16
+        size = int(min(max(free / (number * n * (m + n)), 1), _MOST_BLOCKS))
         groups = [same[i : i + size] for i in range(0, len(same), size)]
         while groups:
             group = groups.pop(0)

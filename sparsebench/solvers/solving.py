@@ -89,9 +89,6 @@ def solve(
         dictionary, signals = dictionary.complexified, signals.astype(np.complex128)
         if "start" in given:
             given["start"] = given["start"].astype(np.complex128)
-        if device not in ("cpu", "auto"):
-            raise InputError(f"on device={device!r} numbers are real: solve on the processor")
-        device = "cpu"
     elif "start" in given and given["start"].dtype.kind == "c":
         raise InputError("start is complex, and A and y are real")
     place = devices.resolve(device)
@@ -154,7 +151,7 @@ def _solve_on(
             raise InputError(f"{chosen.name}: {result.message}")
     if signals.ndim == 1:
         return results[0]
-    return _joined(results, dictionary.shape[1])
+    return _joined(results, dictionary.shape[1], dictionary.dtype)
 
 
 def _joined(results: list[Result], n: int, dtype: Any = np.float64) -> Result:

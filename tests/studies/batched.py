@@ -181,6 +181,8 @@ def agreement(args):
     for problem, trials, n, m, ks in (
         ("gaussian", args.gaussian, 500, 250, range(10, 71, 10)),
         ("deconvolution", args.spikes, 500, 500, (20,)),
+        ("fourier", args.fourier, 500, 250, range(10, 71, 10)),
+        ("steering", args.steering, 256, 64, range(2, 11, 2)),
     ):
         for first in range(0, trials, 50):
             instances = [
@@ -258,6 +260,8 @@ if __name__ == "__main__":
         if function is agreement:
             command.add_argument("--gaussian", type=int, default=1000)
             command.add_argument("--spikes", type=int, default=200)
+            command.add_argument("--fourier", type=int, default=200)
+            command.add_argument("--steering", type=int, default=200)
             continue
         command.add_argument("--n", type=int, default=500)
         command.add_argument("--m", type=int, default=250)
