@@ -89,7 +89,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
     package = {
         str(path.relative_to(ROOT)): path.read_bytes()
         for path in (ROOT / "sparsebench").rglob("*")
-        if path.name == "py.typed" or path.suffix == ".py"
+        if path.name == "py.typed" or path.suffix in (".py", ".html", ".css", ".js")
     }
     assert package == {name: data for name, data in found.items() if name not in about}
     assert "sparsebench/py.typed" in found

@@ -13,6 +13,7 @@ from sparsebench.cli import (
     instances,
     recovery,
     listing,
+    reporting,
     encoders,
     tasks,
     studies,

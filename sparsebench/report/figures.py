@@ -79,7 +79,7 @@ def draw(data: Path, folder: Path) -> list[Path]:
     """
     if data.stem not in _PICTURES:
         raise InputError(nearest_name(data.stem, _PICTURES, "CSV"))
-    return _PICTURES[data.stem].draw(_read(data), folder)
+    return _PICTURES[data.stem].draw(read(data), folder)
 
 
 def sources(names: list[str] | None, folder: Path) -> list[Path]:
@@ -102,7 +102,7 @@ def sources(names: list[str] | None, folder: Path) -> list[Path]:
     return found
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read(path: Path) -> pd.DataFrame:
     """Return the rows of a CSV, without points that are none; refuse what no run has written."""
     picture = _PICTURES[path.stem]
     whole = ["m", "n", "seed", *picture.whole]

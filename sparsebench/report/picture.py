@@ -50,7 +50,7 @@ def footer(frame: pd.DataFrame, *parts: str, sizes: str = "") -> str:
     for name, rows in frame.groupby(frame["problem"].str.partition("[")[0], sort=False):
         options = [json.loads(text) for text in rows["problem_options"].unique()]
         same = {k: v for k, v in options[0].items() if all(o.get(k) == v for o in options)}
-        problems.append(f"{name}: {', '.join(_worded(key, value) for key, value in same.items())}")
+        problems.append(f"{name}: {', '.join(worded(key, value) for key, value in same.items())}")
     facts = [*(values(frame, size) for size in sizes), *parts, *_coverage(frame)]
     facts += [f"seed {frame['seed'].iloc[0]}", *origin(frame)]
     return "\n".join([*problems, " · ".join(facts), *_gaps(frame)])
@@ -64,7 +64,7 @@ def origin(frame: pd.DataFrame) -> list[str]:
     return [f"recipe {made['recipe'][:8]}", f"sparsebench {made['version']}"]
 
 
-def _worded(key: str, value: Any) -> str:
+def worded(key: str, value: Any) -> str:
     """Write an option for readers, who need not know which value means that there is nothing."""
     if (key, value) in _NOTHING:
         return _NOTHING[key, value]
