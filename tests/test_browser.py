@@ -25,8 +25,8 @@ BOXES = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const parent = node.parentElement;
-    if (!node.data.trim() || parent.closest("script, style, option, noscript, .hoverlayer, .modebar"))
-      continue;
+    const unseen = "script, style, option, noscript, .hoverlayer, .modebar";
+    if (!node.data.trim() || parent.closest(unseen)) continue;
     const range = document.createRange();
     range.selectNodeContents(node);
     for (const box of range.getClientRects()) {
@@ -37,7 +37,9 @@ BOXES = """() => {
         left = Math.max(left, clip.left); right = Math.min(right, clip.right);
         top = Math.max(top, clip.top); bottom = Math.min(bottom, clip.bottom);
         const head = up.querySelector("thead");
-        if (head && !head.contains(parent)) top = Math.max(top, head.getBoundingClientRect().bottom);
+        if (head && !head.contains(parent)) {
+          top = Math.max(top, head.getBoundingClientRect().bottom);
+        }
       }
       if (right - left > 1 && bottom - top > 1) {
         let ground = "", up = parent;
@@ -76,7 +78,7 @@ def page_file(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser):
-    """A function that opens a page at a width, and fails the test for what the page says or asks."""
+    """A function that opens a page; the test fails for what the page says or asks for."""
     pages, trouble = [], []
 
     def open_page(path, width=1280, view=""):
@@ -134,7 +136,9 @@ def wrong_numbers(page, data):
         """() => document.querySelector('.chart').data.filter((trace) => trace.text)
             .map((trace) => [trace.name, trace.text])"""
     )
-    labels = {name.replace("&lt;", "<").replace("&gt;", ">"): "\n".join(text) for name, text in found}
+    labels = {
+        name.replace("&lt;", "<").replace("&gt;", ">"): "\n".join(text) for name, text in found
+    }
     wrong = []
     with data.open() as file:
         for row in csv.DictReader(file):
@@ -162,9 +166,7 @@ def test_a_number_that_is_altered_by_hand_is_found(opened, page_file, tmp_path):
     held = re.search(r'"estimate":\[([\d.]+),', text)
     altered = text[: held.start(1)] + "1.2345" + text[held.end(1) :]
     (tmp_path / "altered.html").write_text(altered, encoding="utf-8")
-    wrong = wrong_numbers(
-        opened(tmp_path / "altered.html"), page_file.with_name("thresholds.csv")
-    )
+    wrong = wrong_numbers(opened(tmp_path / "altered.html"), page_file.with_name("thresholds.csv"))
     # The points of both levels are in the page, those at 50 % first.
     page = opened(tmp_path / "altered.html", view="#level=0.5")
     drawn = page.evaluate("JSON.stringify(document.querySelector('.chart').data)")

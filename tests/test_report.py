@@ -190,7 +190,9 @@ def test_rows_of_two_limits_have_two_names(finished, tmp_path):
         ((recipe,),) = store.execute("SELECT recipe FROM algorithms WHERE name = 'omp'")
         other = recipe.replace('"time_limit":60', '"time_limit":30')
         assert other != recipe
-        store.execute("INSERT INTO algorithms (recipe, name, label) VALUES (?, 'omp', 'omp')", [other])
+        store.execute(
+            "INSERT INTO algorithms (recipe, name, label) VALUES (?, 'omp', 'omp')", [other]
+        )
         store.execute(
             "UPDATE rows SET algorithm = (SELECT max(id) FROM algorithms) WHERE trial = 0 AND "
             "algorithm = (SELECT id FROM algorithms WHERE recipe = ?)",
@@ -205,7 +207,7 @@ def test_rows_of_two_limits_have_two_names(finished, tmp_path):
 
 
 def test_bad_folders_are_one_clear_line(finished, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="nothing to report in .*: phase-transition"):
+    with pytest.raises(InputError, match=r"nothing to report in .*: phase-transition"):
         write_report([tmp_path], tmp_path / "report.html")
     lines = (finished / "distances.csv").read_text().splitlines(keepends=True)
     (tmp_path / "distances.csv").write_text("".join([*lines, lines[1]]))

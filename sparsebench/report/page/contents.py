@@ -20,9 +20,27 @@ from sparsebench.statistics import mcnemar, mean_interval
 from sparsebench.theory import l1_limit
 
 Columns = dict[str, Any]
-_DIAGRAM = ("level", "m", "estimate", "lower", "upper", "trials", "time_outs", "stopped", "coverage")
+_DIAGRAM = (
+    "level",
+    "m",
+    "estimate",
+    "lower",
+    "upper",
+    "trials",
+    "time_outs",
+    "stopped",
+    "coverage",
+)
 _DISTANCES = ("k", "estimate", "lower", "upper", "trials", "failures", "time_outs")
-_TIMES = ("workload", "seconds", "lower_quartile", "upper_quartile", "exact", "distance", "iterations")
+_TIMES = (
+    "workload",
+    "seconds",
+    "lower_quartile",
+    "upper_quartile",
+    "exact",
+    "distance",
+    "iterations",
+)
 _CELL = ["problem_label", "problem_recipe", "seed", "n", "m"]
 _ROWS = ["algorithm_recipe", *_CELL, "k", "trial", "exact", "support_distance"]
 _FAILED = ("error", "time-out", "diverged")
@@ -89,11 +107,12 @@ def _curves(
             f"{path} has two points of {frame['algorithm'][twice].iloc[0]} at one place: rows of "
             "several runs, or two algorithms of one label"
         )
-    places = [
-        _place(algorithms, *row) for row in frame[["algorithm", "told", "family"]].itertuples(False)
-    ]
+    labels = frame[["algorithm", "told", "family"]].itertuples(index=False)
+    places = [_place(algorithms, *row) for row in labels]
     first = frame.iloc[0]
-    about = {name: str(first[name]) for name in ("recipe", "version", "command") if name in frame}
+    about: Columns = {
+        name: str(first[name]) for name in ("recipe", "version", "command") if name in frame
+    }
     options = [worded(*one) for one in json.loads(first["problem_options"]).items()]
     about |= {"problem": str(first["problem"]), "options": options, "seed": int(first["seed"])}
     columns = {name: _plain(frame[name]) for name in names if name in frame}
@@ -120,8 +139,8 @@ def _distances(frame: pd.DataFrame, algorithms: dict[str, Columns], path: Path) 
 
 
 def _times(frame: pd.DataFrame, algorithms: dict[str, Columns]) -> Columns:
-    names = frame[["algorithm", "family"]].itertuples(index=False)
-    places = [_place(algorithms, row.algorithm, "", row.family) for row in names]
+    names = zip(frame["algorithm"], frame["family"], strict=True)
+    places = [_place(algorithms, label, "", family) for label, family in names]
     return {"columns": {"algorithm": places} | {name: _plain(frame[name]) for name in _TIMES}}
 
 
@@ -130,12 +149,12 @@ def _of_store(store: Store, part: Columns, algorithms: dict[str, Columns]) -> Co
     runs = store.runs()
     made = [
         {
-            "started": run.started,
-            "finished": run.finished if isinstance(run.finished, str) else "did not finish",
-            "command": run.command,
-            "environment": json.loads(run.environment),
+            "started": run["started"],
+            "finished": run["finished"] or "did not finish",
+            "command": run["command"],
+            "environment": json.loads(run["environment"]),
         }
-        for run in runs.itertuples(index=False)
+        for run in runs.astype(object).where(runs.notna(), None).to_dict("records")
     ]
     rows = store.frame([*_ROWS, "status", "message"])
     rows["algorithm"] = rows["algorithm_recipe"].map(_labels(store))
@@ -174,9 +193,7 @@ def _failures(rows: pd.DataFrame, algorithms: dict[str, Columns]) -> Columns:
     }
 
 
-def _pairs(
-    rows: pd.DataFrame, part: Columns, algorithms: dict[str, Columns]
-) -> Iterator[Columns]:
+def _pairs(rows: pd.DataFrame, part: Columns, algorithms: dict[str, Columns]) -> Iterator[Columns]:
     """Yield what all pairs of algorithms found on the instances that both have solved.
 
     A cell of a diagram counts the instances of all its k; one of a distance curve also has the
@@ -194,6 +211,7 @@ def _pairs(
         yield one | {"k": None} | _discordant(exact)
         if (by_k.get("problem"), by_k.get("m"), by_k.get("n")) != (label, m, n):
             continue
+        k: Any
         for k, same in own.groupby("k", sort=True):
             exact = _table(same["trial"], same["algorithm"], same["exact"].astype(float), names)
             distance = _table(same["trial"], same["algorithm"], same["support_distance"], names)

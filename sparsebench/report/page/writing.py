@@ -54,7 +54,9 @@ def _page(title: str, contents: dict[str, Any], library: str) -> str:
         "style": (here / "page.css").read_text(encoding="utf-8"),
         "script": (here / "page.js").read_text(encoding="utf-8"),
         # Nothing in it ends the element that holds it.
-        "contents": json.dumps(contents, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+        "contents": json.dumps(contents, separators=(",", ":"), allow_nan=False).replace(
+            "<", "\\u003c"
+        ),
         "plotly": library,
     }
     pieces = (here / "page.html").read_text(encoding="utf-8").split("@")
