@@ -226,6 +226,9 @@ function card(title, about, draw) {
   charts.push({node, draw: async () => {
     await Plotly.react(node, ...draw(), config);
     node.querySelector(".modebar")?.setAttribute("aria-label", "tools of the chart");
+    for (const tool of node.querySelectorAll(".modebar-btn")) {
+      tool.setAttribute("aria-label", tool.dataset.title); // not done by every plotly
+    }
   }});
 }
 
