@@ -830,7 +830,7 @@ def test_the_l1_curve_is_where_theory_puts_it(command, tmp_path):
 
 
 def test_a_csv_says_which_command_made_it_wherever_it_was_written(command, tmp_path):
-    diagram = ["phase-transition", "-a", "omp", *SMALL, f"--out={tmp_path}"]
+    diagram = ["phase-transition", "-a", "omp", "-q", *SMALL, f"--out={tmp_path}"]
     assert command(*diagram)[0] == 0
     made = pd.read_csv(tmp_path / "thresholds.csv")["command"].unique()
     expected = "sparsebench phase-transition -a omp --n 32 --ratios 0.4,0.7 --max-trials 20"

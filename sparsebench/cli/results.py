@@ -117,8 +117,9 @@ def _command_line(words: list[str]) -> str:
 def _deciding(words: list[str]) -> list[str]:
     """Leave out of a command line what does not decide its results."""
     unimportant = ("-o", "--out", "-j", "--jobs", "--retry")
+    alone = ("-q", "--quiet")
     return [
         word
         for before, word in pairwise(["", *words])
-        if word.partition("=")[0] not in unimportant and before not in unimportant
+        if word.partition("=")[0] not in unimportant + alone and before not in unimportant
     ]
