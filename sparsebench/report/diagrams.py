@@ -30,9 +30,7 @@ _PANELS = {
 
 
 @style.ours()
-def phase_transition(
-    thresholds: pd.DataFrame, level: float, footer: str, folder: Path, name: str
-) -> list[Path]:
+def phase_transition(thresholds: pd.DataFrame, level: float, footer: str) -> Figure:
     """Draw rho = k/m against delta = m/n: a curve and band an algorithm, and the limit of l1.
 
     Parameters
@@ -41,8 +39,8 @@ def phase_transition(
         Columns algorithm, family, told, m, n, level, estimate, lower, upper.
     level : float
         Which success rate.
-    footer, folder, name : str, Path, str
-        The small print, and where to write ``name.png`` and ``name.pdf``.
+    footer : str
+        The small print.
     """
     points = thresholds[thresholds["level"] == level]
     ratios = points.assign(
@@ -55,20 +53,19 @@ def phase_transition(
     for axes in figure.axes:
         axes.set_xlim(0, 1)
         axes.set_ylim(0, top)
-    title = f"{level:.0%} of supports recovered exactly"
-    return _finish(figure, title, footer, folder, name)
+    return _finish(figure, f"{level:.0%} of supports recovered exactly", footer)
 
 
 @style.ours()
-def support_distance(distances: pd.DataFrame, footer: str, folder: Path, name: str) -> list[Path]:
+def support_distance(distances: pd.DataFrame, footer: str) -> Figure:
     """Draw the mean support distance against k, a curve and band an algorithm.
 
     Parameters
     ----------
     distances : DataFrame
         Columns algorithm, family, told, k, estimate, lower, upper.
-    footer, folder, name : str, Path, str
-        The small print, and where to write ``name.png`` and ``name.pdf``.
+    footer : str
+        The small print.
     """
     labels = "sparsity k", "mean support distance"
     figure = _drawn(distances.assign(x=distances["k"]), labels)
@@ -77,19 +74,19 @@ def support_distance(distances: pd.DataFrame, footer: str, folder: Path, name: s
         axes.set_xlim(0, None)
         axes.set_ylim(0, top)
         style.whole_ticks(axes)
-    return _finish(figure, "", footer, folder, name)
+    return _finish(figure, "", footer)
 
 
 @style.ours()
-def history(times: pd.DataFrame, footer: str, folder: Path, name: str) -> list[Path]:
+def history(times: pd.DataFrame, footer: str) -> Figure:
     """Draw the seconds of a solve against the commits in their order, a panel a family.
 
     Parameters
     ----------
     times : DataFrame
         Columns commit, date, algorithm, family, told, estimate, lower, upper of one problem.
-    footer, folder, name : str, Path, str
-        The small print, and where to write ``name.png`` and ``name.pdf``.
+    footer : str
+        The small print.
     """
     commits = list(times.sort_values("date")["commit"].unique())
     figure = _drawn(times.assign(x=times["commit"].map(commits.index)), ("commit", "time"))
@@ -99,8 +96,7 @@ def history(times: pd.DataFrame, footer: str, folder: Path, name: str) -> list[P
         axes.yaxis.set_major_formatter(EngFormatter(unit="s"))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xticks(range(len(commits)), commits, rotation=90, fontsize=5)
-    title = f"time of a solve by commit: {times['panel'].iloc[0]}"
-    return _finish(figure, title, footer, folder, name)
+    return _finish(figure, f"time of a solve by commit: {times['panel'].iloc[0]}", footer)
 
 
 def _drawn(points: pd.DataFrame, labels: tuple[str, str], limit: bool = False) -> Figure:
@@ -163,8 +159,8 @@ def _curves(axes: Axes, points: pd.DataFrame) -> None:
         )
 
 
-def _finish(figure: Figure, title: str, footer: str, folder: Path, name: str) -> list[Path]:
-    """Place the title, the legends and the small print, and write both files."""
+def _finish(figure: Figure, title: str, footer: str) -> Figure:
+    """Place the title, the legends and the small print."""
     panels = figure.axes
     small: Any = {"ha": "center", "va": "bottom", "color": "0.35"}
     if len(panels) == 1:
@@ -198,28 +194,40 @@ def _finish(figure: Figure, title: str, footer: str, folder: Path, name: str) ->
         figure.suptitle(style.plain(title), fontsize=8)
         figure.text(0.5, 0.0, style.plain(footer), fontsize=5.5, **small)
         figure.tight_layout(rect=(0, 0.045, 1, 1))
-    return style.save(figure, folder, name)
+    return figure
 
 
+def of_thresholds(rows: pd.DataFrame, level: float) -> Figure:
+    """Return the diagram of what ``thresholds.csv`` holds, at one success rate."""
+    counted = picture.counted(rows[rows["level"] == level])
+    return phase_transition(rows, level, picture.footer(rows, *counted, sizes="n"))
+
+
+def of_distances(rows: pd.DataFrame) -> Figure:
+    """Return the curves of what ``distances.csv`` holds."""
+    return support_distance(rows, picture.footer(rows, *picture.counted(rows), sizes="nm"))
+
+
+@style.ours()
 def _draw_thresholds(rows: pd.DataFrame, folder: Path) -> list[Path]:
     half, nearly_all = sorted(rows["level"].unique())
-    small = picture.footer(rows, *picture.counted(rows[rows["level"] == nearly_all]), sizes="n")
     return [
-        *phase_transition(rows, nearly_all, small, folder, "phase-transition"),
-        *phase_transition(rows, half, small, folder, "phase-transition-50"),
+        *style.save(of_thresholds(rows, nearly_all), folder, "phase-transition"),
+        *style.save(of_thresholds(rows, half), folder, "phase-transition-50"),
     ]
 
 
+@style.ours()
 def _draw_distances(rows: pd.DataFrame, folder: Path) -> list[Path]:
-    small = picture.footer(rows, *picture.counted(rows), sizes="nm")
-    return support_distance(rows, small, folder, "support-distance")
+    return style.save(of_distances(rows), folder, "support-distance")
 
 
+@style.ours()
 def _draw_history(frame: pd.DataFrame, folder: Path) -> list[Path]:
     written = []
     for panel, rows in frame.groupby("panel", sort=False):
         small = picture.footer(rows, str(rows["machine"].iloc[0]), sizes="nmk")
-        written += history(rows, small, folder, f"history-{panel}")
+        written += style.save(history(rows, small), folder, f"history-{panel}")
     return written
 
 

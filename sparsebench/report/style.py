@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -141,8 +138,13 @@ def ours() -> Iterator[None]:
 def panels(
     rows: int, columns: int, height: float, width: float = TWO_COLUMNS, **shared: Any
 ) -> tuple[Figure, Any]:
-    """Return a figure of a size in inches, and the array of its panels."""
-    return plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **shared)
+    """Return a figure of a size in inches, and the array of its panels.
+
+    Without pyplot, which would change how a notebook shows the figures of others.
+    """
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
 def curve(
@@ -237,10 +239,9 @@ def finish(
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and PDF, and close it."""
+    """Write a figure as PNG and PDF."""
     paths = [folder / f"{name}.{ending}" for ending in ENDINGS]
     for path in paths:
         with written_whole(path) as part:
             figure.savefig(part, dpi=200, bbox_inches="tight", pad_inches=0.04)
-    plt.close(figure)
     return paths
