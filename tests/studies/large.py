@@ -1,11 +1,13 @@
 """One signal on a large dictionary: seconds and peak memory of each algorithm, one process each.
 
     python tests/studies/large.py [--m 2000 --n 20000 --k 50] [--against FOLDER] [--rounds 3]
+    python tests/studies/large.py --ways --signals 100 --m 1000 --n 8000 --k 30 --algorithms htp,iht
 
 A Gaussian dictionary with unit columns, drawn by NumPy; `solve` is given the array itself. With
 --against, another checkout is measured beside this one, round by round. The kernels are compiled,
 and two tiny problems solved, before the clock starts; memory is the peak of the process beyond what
-it held with A and these kernels in it. One thread.
+it held with A and these kernels in it. One thread. With --ways the rule that chooses between
+images through A and the Gram matrix is measured beside either of them alone.
 """
 
 import argparse
@@ -27,6 +29,10 @@ import numpy as np
 import sparsebench
 
 name, m, n, k, signals, order = sys.argv[1], *map(int, sys.argv[2:6]), sys.argv[6]
+way = sys.argv[7]
+if way == "never":
+    from sparsebench.kernels.rental import Rental
+    Rental.whole_pays = lambda self, more, signals: False
 if name == "scikit-learn":
     from sklearn.linear_model import orthogonal_mp
 
@@ -34,6 +40,9 @@ if name == "scikit-learn":
         return orthogonal_mp(A, Y, n_nonzero_coefs=k)
 else:
     def solve(A, Y, k):
+        if way == "always":
+            A = sparsebench.Dictionary(A)
+            A.gram
         return sparsebench.solve(name, A, Y, k)
 
 def instance(m, n, k, count):
@@ -112,9 +121,14 @@ def main():
         parser.add_argument(f"--{size}", type=int, default=usual)
     parser.add_argument("--order", choices="CF", default="C")
     parser.add_argument("--against", type=Path)
+    parser.add_argument("--ways", action="store_true")
     given = parser.parse_args()
     sizes = given.m, given.n, given.k, given.signals, given.order
-    folders = {"here": HERE} | ({"there": given.against.resolve()} if given.against else {})
+    folders = {"here": (HERE, "rule")}
+    if given.against:
+        folders["there"] = given.against.resolve(), "rule"
+    if given.ways:
+        folders |= {"always": (HERE, "always"), "never": (HERE, "never")}
     print(
         f"m = {given.m}, n = {given.n}, k = {given.k}, signals = {given.signals}, A in order "
         f"{given.order}: {8 * given.m * given.n / 2**20:.0f} MiB"
@@ -122,8 +136,8 @@ def main():
     for name in given.algorithms.split(","):
         found = {where: [] for where in folders}
         for _ in range(given.rounds):
-            for where, folder in folders.items():
-                found[where].append(measure(folder, name, *sizes))
+            for where, (folder, way) in folders.items():
+                found[where].append(measure(folder, name, *sizes, way))
         for where in folders:
             print(f"{name:14} {where:6} {told(found[where])}", flush=True)
 
