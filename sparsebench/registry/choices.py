@@ -12,6 +12,7 @@ from sparsebench.registry.catalogue import algorithms, get_algorithm, get_proble
 from sparsebench.registry.contents import file_hash, named_file
 from sparsebench.registry.grammar import Option, filled, label
 from sparsebench.registry.records import Algorithm, ProblemGenerator, flops
+from sparsebench.registry.selecting import selected
 from sparsebench.types import Dictionary, FloatArray, InputError, Instance, Result, Stage, Status
 
 Options = tuple[tuple[str, Option], ...]
@@ -122,6 +123,7 @@ class Choice:
     def registered(self) -> list[Algorithm]:
         """Return what has its names; `InputError` if that is another by now."""
         entries = [get_algorithm(name) for name in self.name.split("+")]
+        entries = _with_rules(entries, dict(self.options))
         _check_version(self, "+".join(entry.version for entry in entries))
         if self.contents and contents_of(dict(self.options)) != self.contents:
             raise InputError(_CHANGED.format(self.label))
@@ -306,13 +308,14 @@ def bind(entries: Sequence[Algorithm], given: dict[str, Any]) -> Choice:
         If an option is unknown, a value does not fit, a network is not trained, or a later link
         cannot start from an estimate.
     """
+    entries = _with_rules(entries, given)
+    for entry in entries if len(entries) > 1 else ():
+        if not entry.takes_k:
+            raise InputError(f"{entry.name} stands in no chain: it is not told k")
     for entry in entries[1:]:
         if not entry.accepts("start"):
             able = ", ".join(e.name for e in algorithms() if e.accepts("start"))
             raise InputError(f"{entry.name} cannot continue another algorithm; these can: {able}")
-    for entry in entries if len(entries) > 1 else ():
-        if not entry.takes_k:
-            raise InputError(f"{entry.name} stands in no chain: it is not told k")
     name = "+".join(entry.name for entry in entries)
     prefixed = list(zip(prefixes(entries), entries, strict=True))
     defaults = {prefix + key: v for prefix, entry in prefixed for key, v in entry.options.items()}
@@ -333,6 +336,16 @@ def bind(entries: Sequence[Algorithm], given: dict[str, Any]) -> Choice:
     )
     chosen.__dict__["links"] = links
     return chosen
+
+
+def _with_rules(entries: Sequence[Algorithm], given: dict[str, Any]) -> list[Algorithm]:
+    """Return the algorithms, those for which k is given by a rule as what finds it by that."""
+    return [
+        selected(entry, given[prefix + "k"])
+        if prefix + "k" in given and "k" not in entry.options
+        else entry
+        for prefix, entry in zip(prefixes(entries), entries, strict=True)
+    ]
 
 
 def prefixes(entries: Sequence[Algorithm]) -> list[str]:

@@ -65,6 +65,7 @@ def algorithm(
     twin: str = "",
     complex_numbers: bool = False,
     matrix_free: bool = False,
+    path: Callable[..., Any] | str = "",
 ) -> Any:
     """Register a function as an algorithm; use as ``@algorithm`` or ``@algorithm("name", ...)``.
 
@@ -76,7 +77,8 @@ def algorithm(
     told the true support; ``noise`` that it is told the noise level, the standard deviation of an
     entry of the noise in y's units, of complex numbers that of its modulus. `told` names what it is
     told beyond A and y; by default that is what its parameters say. ``complex_numbers=True`` says
-    that A, y and x may be complex; otherwise it is not called with such.
+    that A, y and x may be complex; otherwise it is not called with such. ``path`` says how a rule
+    such as ``k=ebic`` finds k (`Algorithm`).
 
     Raises
     ------
@@ -106,6 +108,7 @@ def algorithm(
                 twin=twin,
                 complex_numbers=complex_numbers,
                 matrix_free=matrix_free,
+                path=path,
             )
         )
         return function

@@ -55,6 +55,10 @@ class Algorithm:
         Whether A, y and x may be complex.
     matrix_free : bool
         Whether it needs products with A and its adjoint alone, so that it takes an `Operator`.
+    path : callable or str
+        How a rule such as ``k=ebic`` finds k: ``(dictionary, y, most, **options)`` yields the
+        supports of one run, of growing sizes up to `most`; "each" says that it is cheap enough to
+        be solved for each k; empty, that it takes no such rule.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Algorithm:
     twin: str = ""
     complex_numbers: bool = False
     matrix_free: bool = False
+    path: Callable[..., Any] | str = ""
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ def solve(
     name: str,
     A: Any,
     y: ArrayLike,
-    k: int | None = None,
+    k: int | str | None = None,
     *,
     start: ArrayLike | None = None,
     support: ArrayLike | None = None,
@@ -47,7 +47,8 @@ def solve(
     y : array_like, shape (m,) or (m, B)
         One signal, or B signals on one dictionary.
     k : int
-        Sparsity, 1 <= k <= min(m, n). What is not told k needs none, and is not handed one.
+        Sparsity, 1 <= k <= min(m, n). What is not told k needs none, and is not handed one. A
+        rule that finds k instead, as in ``omp[k=ebic]``: aic, bic, ebic, mdl, cv or noise.
     start : array_like, shape (n,), optional
         An estimate with at most k non-zeros to start from, where the algorithm can.
     support : array_like of int, optional
@@ -78,6 +79,8 @@ def solve(
     InputError
         If a name or an option is unknown, or A, y, k or what else is given cannot be used.
     """
+    if isinstance(k, str):
+        options["k"], k = k, None
     chosen = choose_algorithm(name, options)
     dictionary = dictionary_of(A)
     if isinstance(dictionary, Operator):
