@@ -296,12 +296,16 @@ class Instance:
         The measurements.
     recipe : dict
         Problem, options, sizes, trial and root seed that determine this instance.
+    noise : float, optional
+        The standard deviation of an entry of the noise in y's units, of complex numbers that of its
+        modulus; 0 without noise, None where it is not known.
     """
 
     dictionary: Dictionary
     x: FloatArray
     y: FloatArray
     recipe: dict[str, Any] = field(default_factory=dict)
+    noise: float | None = None
 
     def __post_init__(self) -> None:
         """Keep x and y as read-only arrays of A's type, refusing what does not fit A.
@@ -352,7 +356,7 @@ class Result:
     Attributes
     ----------
     x : ndarray, shape (n,) or (n, B)
-        The estimate, with at most k non-zeros a column.
+        The estimate; of an algorithm that is told k with at most k non-zeros a column.
     n_iter : int or ndarray of int, shape (B,), or None
         Iterations used; None where an algorithm does not tell them, of a signal or of several.
     status : Status or tuple of Status

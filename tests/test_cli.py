@@ -657,7 +657,7 @@ def test_a_function_without_k_beside_an_algorithm_is_said_once(tmp_path):
     assert ended.stderr.count("(A, y") == 2
     assert (
         f"warning: {file}: line 8: forgot takes (A, y), not (A, y, k); "
-        "add k, or begin its name with '_'\n"
+        "add k, or begin its name with '_', or decorate what is not told k\n"
     ) in ended.stderr
 
 

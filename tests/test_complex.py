@@ -35,7 +35,7 @@ NOISY = [("fourier", {"m": 40, "n": 96, "k": 8, "trial": t, "snr": 20.0}) for t 
 ]
 # scikit-learn's is for real numbers.
 LOOPS = RULES | {"omp": references.omp}
-ABLE = sorted(entry.name for entry in algorithms() if entry.complex_numbers)
+ABLE = sorted(entry.name for entry in algorithms() if entry.complex_numbers and entry.takes_k)
 
 
 def gaussian(m, n, seed=0):

@@ -9,7 +9,17 @@ import sparsebench
 
 ROOT = Path(sparsebench.__file__).parent
 LAYERS = [
-    {"errors", "spectrum", "types", "metrics", "theory", "seeding", "environment", "system"}
+    {
+        "errors",
+        "spectrum",
+        "types",
+        "metrics",
+        "criteria",
+        "theory",
+        "seeding",
+        "environment",
+        "system",
+    }
     | {"operators", "transforms"},
     {"registry", "kernels", "statistics"},
     {"problems", "solvers", "batched", "learned"},

@@ -18,7 +18,11 @@ from sparsebench.kernels import rental
 from sparsebench.operators import Operator
 from sparsebench.types import Dictionary, InputError, Status
 
-NAMES = [e.name for e in sparsebench.algorithms() if e.matrix_free and not e.accepts("support")]
+NAMES = [
+    e.name
+    for e in sparsebench.algorithms()
+    if e.matrix_free and e.takes_k and not e.accepts("support")
+]
 # What misses signals as easy as those here: arrays say what it finds.
 WEAK = ("iht", "thresholding")
 OTHERS = [e.name for e in sparsebench.algorithms() if not e.matrix_free and e.family != "plug-in"]

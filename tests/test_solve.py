@@ -18,7 +18,8 @@ from sparsebench.types import InputError
 RNG = np.random.default_rng(0)
 A = RNG.standard_normal((20, 30))
 Y = A[:, 3] - A[:, 8]
-UNTOLD = [e for e in sparsebench.algorithms() if e.ready and not e.accepts("support")]
+# Those that are told k, and not the support: `test_told.py` has the others.
+UNTOLD = [e for e in sparsebench.algorithms() if e.ready and e.takes_k and not e.accepts("support")]
 
 
 def test_result_of_one_signal():

@@ -158,6 +158,7 @@ for entry in sparsebench.algorithms():
         shared = [getattr(dictionary, quantity) for quantity in entry.shares]  # as in a run
         for k in (1, 2, 5, 10):
             given = {"support": np.arange(k)} if entry.accepts("support") else {}
+            given |= {"noise": 1e-3} if entry.takes_noise else {}
             with contextlib.suppress(sparsebench.InputError):
                 chosen.solve(dictionary, y, k, **given)
     print(entry.name, *sorted(name for name, _ in loaded() - first), flush=True)

@@ -53,7 +53,7 @@ def _all_algorithms() -> list[Algorithm]:
 
 def _algorithms() -> _Entries:
     for entry in _all_algorithms():
-        about = f"{entry.family}; told {', '.join(entry.told)}"
+        about = f"{entry.family}; told {', '.join(entry.told) or 'nothing'}"
         if entry.complex_numbers:
             about += "; complex numbers too"
         about += "; takes operators" if entry.matrix_free else ""
@@ -128,7 +128,7 @@ def algorithm_table() -> str:
         cost = entry.cost.replace("**3", "³").replace("**2", "²").replace("*", "")
         what = entry.summary.rstrip(".").replace("|", "\\|")
         lines.append(
-            f"| `{entry.name}` | {what} | {', '.join(entry.told)} "
+            f"| `{entry.name}` | {what} | {', '.join(entry.told) or 'nothing'} "
             f"| {'yes' if entry.accepts('start') else ''} "
             f"| {'yes' if entry.complex_numbers else ''} "
             f"| {'yes' if entry.matrix_free else ''} | {cost} | {entry.source} |"

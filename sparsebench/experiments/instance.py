@@ -106,10 +106,9 @@ def crowded_region(support: IntArray, window: int, n: int) -> int:
 
 def _estimate(chosen: Choice, instance: Instance, k: int) -> tuple[FloatArray, dict[str, Any]]:
     """Return an algorithm's x and what is said about it; whatever goes wrong is a failure."""
-    given: dict[str, Any] = {"support": instance.support} if chosen.accepts("support") else {}
     message = ""
     try:
-        result = chosen.solve(instance.dictionary, instance.y, k, **given)
+        result = chosen.solve(instance.dictionary, instance.y, k, **chosen.told_of(instance))
         status, x = Status(str(result.status)), result.x
     except (Exception, SystemExit) as error:
         status = Status.ERROR

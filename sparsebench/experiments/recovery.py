@@ -248,6 +248,12 @@ def recover(
     if signals.dtype.kind == "c":
         dictionary = dictionary.complexified
     chosen = choose_algorithms(algorithms)
+    for one in chosen:
+        if one.accepts("noise"):
+            raise InputError(
+                f"{one.label} is told the noise level, which nobody knows of these signals: leave "
+                "it out here, and give the level to sparsebench.solve(..., noise=...)"
+            )
     if dictionary.is_complex:
         signals = signals.astype(dictionary.dtype)
         if algorithms == RECOVER["algorithms"]:

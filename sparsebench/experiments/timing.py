@@ -36,15 +36,14 @@ _LEFT_OUT = ("exhaustive",)
 
 
 def usual_algorithms() -> list[str]:
-    """Return the names timed by default: all that are told no more than A, y, k and a level."""
+    """Return the names timed by default: all that are told k and no more than A, y and lambda."""
     return [
         entry.name
         for entry in algorithms()
         if entry.installed
         and entry.function.__module__.startswith("sparsebench.")
         and entry.name not in _LEFT_OUT
-        and "training" not in entry.told
-        and not entry.accepts("support")
+        and set(entry.told) in ({"k"}, {"k", "lambda"})
     ]
 
 
@@ -137,6 +136,7 @@ class _Data:
     dictionary: Dictionary
     x: FloatArray
     y: FloatArray
+    noise: float  # the level, of several signals the mean one
 
 
 def _draw(workload: Workload, trial: int, seed: int) -> _Data:
@@ -148,6 +148,7 @@ def _draw(workload: Workload, trial: int, seed: int) -> _Data:
         dictionary,
         np.stack([instance.x for instance in instances], axis=1),
         np.stack([instance.y for instance in instances], axis=1),
+        float(np.mean([instance.noise for instance in instances])),
     )
 
 
@@ -218,14 +219,14 @@ class _Tally:
     def _solve(self, dictionary: Dictionary, data: _Data, count: int) -> Result:
         """Solve for the first `count` signals."""
         k = self.workload.k
+        given: dict[str, Any] = {"noise": data.noise} if self.choice.accepts("noise") else {}
         if data.y.shape[1] > 1:
             together = solve_together if self.choice.name in TOGETHER else solve
             options: dict[str, Any] = dict(self.choice.options)
-            return together(self.choice.name, dictionary, data.y[:, :count], k, **options)
+            return together(self.choice.name, dictionary, data.y[:, :count], k, **options, **given)
         if self.choice.accepts("support"):
-            support = np.flatnonzero(data.x[:, 0])
-            return self.choice.solve(dictionary, data.y[:, 0], k, support=support)
-        return self.choice.solve(dictionary, data.y[:, 0], k)
+            given["support"] = np.flatnonzero(data.x[:, 0])
+        return self.choice.solve(dictionary, data.y[:, 0], k, **given)
 
     def _compare(self, data: _Data, result: Result) -> None:
         """Take note of what was found, against what was planted."""

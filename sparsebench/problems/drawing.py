@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+import scipy
 
 from sparsebench.errors import LARGEST_INTEGER, InputError, check_seed, check_sizes, check_whole
 from sparsebench.operators import Operator
@@ -135,11 +136,12 @@ def draw_signal(
             raise InputError(f"x has {np.count_nonzero(x)} non-zeros, not k = {k}")
         with np.errstate(over="ignore", invalid="ignore"):
             whole = x + tail(rng, x) if compressible else x
-            y = add_noise(dictionary.A @ whole, snr, rng)
+            clean = dictionary.A @ whole
+            y = add_noise(clean, snr, rng)
         if not all_finite(y):
             raise InputError("y holds NaN or infinite entries")
     y.flags.writeable = False
-    return Instance(dictionary, x, y, recipe)
+    return Instance(dictionary, x, y, recipe, noise_level(clean, snr))
 
 
 @contextmanager
@@ -201,6 +203,13 @@ def add_noise(signals: FloatArray, snr: float, rng: np.random.Generator) -> Floa
     scale = power / np.linalg.norm(noise, axis=axis, keepdims=True) * 10 ** (-snr / 20)
     noisy: FloatArray = signals + noise * scale
     return noisy
+
+
+def noise_level(clean: FloatArray, snr: float) -> float:
+    """Return the root mean square of the noise that `add_noise` adds to a signal, shape (m,)."""
+    if snr == np.inf:
+        return 0.0
+    return float(scipy.linalg.norm(clean)) / clean.size**0.5 * 10.0 ** (-snr / 20)
 
 
 def stated_atoms(chosen: ProblemChoice) -> int | None:

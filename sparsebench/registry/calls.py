@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import operator
 import time
 from typing import Any
@@ -26,6 +27,9 @@ from sparsebench.types import (
     times_power_of_two,
 )
 
+# The smallest noise level that an algorithm is handed, in units of the root mean square of y: below
+# it is rounding, and a residual of this size counts as zero elsewhere, too.
+_LEAST_NOISE = 1e-10
 #: What is said of an estimate that overflows at the scale of A and y.
 BEYOND_DOUBLE = "x does not fit into double precision: A is too small for this y"
 #: What is said of a start whose image would overflow when it is squared.
@@ -46,7 +50,8 @@ def call(
     ------
     InputError
         If the algorithm returns something else than a finite x, shape (n,), with at most k
-        non-zeros, or knows real numbers only where these are complex.
+        non-zeros if it is told k, or knows real numbers only where these are complex, or is told
+        the noise level and ``noise`` is not given.
     """
     n = dictionary.shape[1]
     if dictionary.is_complex and not entry.complex_numbers:
@@ -61,10 +66,16 @@ def call(
     shift = 0 if entry.plain else exponent - dictionary.exponent
     if "start" in given:
         given["start"] = _scaled_start(given["start"], -shift)
+    if entry.takes_noise:
+        if "noise" not in given:
+            raise InputError(untold(entry.name))
+        level = _scaled_noise(given["noise"], scaled, exponent)
+        given["noise"] = math.ldexp(level, exponent) if entry.plain else level
+    told = (seen, signal, k) if entry.takes_k else (seen, signal)
     dictionary.begun += 1
     begin = time.perf_counter()
     try:
-        answer = entry.function(seen, signal, k, **options, **given)
+        answer = entry.function(*told, **options, **given)
     except np.linalg.LinAlgError as error:
         if entry.plain:
             raise
@@ -78,7 +89,8 @@ def call(
     if entry.family == "peer" and isinstance(answer, Result):
         seconds = answer.seconds
     x, n_iter, status = _read_answer(entry.name, answer)
-    x = _checked_estimate(entry.name, x, (n,), k, dictionary.is_complex, status)
+    most = k if entry.takes_k else n
+    x = _checked_estimate(entry.name, x, (n,), most, dictionary.is_complex, status)
     if not dictionary.settled and not status.failed:
         status = Status.NOT_CONVERGED
     if shift:
@@ -91,6 +103,23 @@ def real_only(entry: Algorithm) -> str:
     """Say that an algorithm is for real numbers, and which are not."""
     able = ", ".join(e.name for e in ALGORITHMS.values() if e.complex_numbers)
     return f"{entry.name} is for real numbers; for complex A or y: {able}"
+
+
+def untold(name: str) -> str:
+    """Say that an algorithm is told the noise level and was not."""
+    return (
+        f"{name} must be told the noise level: noise=..., the standard deviation of an entry of "
+        "the noise in y's units (of complex numbers, of its modulus)"
+    )
+
+
+def _scaled_noise(noise: float, scaled: FloatArray, exponent: int) -> float:
+    """Return noise * 2**(-exponent), at least 1e-10 of the root mean square of the scaled y."""
+    size = float(np.linalg.norm(scaled)) / scaled.size**0.5
+    mantissa, own = math.frexp(noise)
+    # No algorithm finds anything in noise that large, and none may overflow when it squares it.
+    level = math.ldexp(mantissa, min(own - exponent, 2 * LARGEST_EXPONENT))
+    return max(level, _LEAST_NOISE * size)
 
 
 def _rescaled(
@@ -145,7 +174,9 @@ def compile_kernels(
         atoms = atoms * np.exp(1j * np.arange(8.0))
     # What goes wrong here goes wrong there, where it is a row with its message.
     with contextlib.suppress(Exception, SystemExit):
-        given = {"support": np.array([1, 6])} if entry.accepts("support") else {}
+        given: dict[str, Any] = {"noise": 1e-3} if entry.takes_noise else {}
+        if entry.accepts("support"):
+            given["support"] = np.array([1, 6])
         call(entry, options, Dictionary(atoms), atoms[:, 1] + atoms[:, 6], 2, **given)
 
 

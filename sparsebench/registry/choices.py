@@ -12,7 +12,8 @@ from sparsebench.registry.catalogue import algorithms, get_algorithm, get_proble
 from sparsebench.registry.contents import file_hash, named_file
 from sparsebench.registry.grammar import Option, filled, label
 from sparsebench.registry.records import Algorithm, ProblemGenerator, flops
-from sparsebench.types import Dictionary, FloatArray, InputError, Result, Stage, Status
+from sparsebench.registry.selecting import selected
+from sparsebench.types import Dictionary, FloatArray, InputError, Instance, Result, Stage, Status
 
 Options = tuple[tuple[str, Option], ...]
 # Options that name a file, with the hash of what is in it.
@@ -122,6 +123,7 @@ class Choice:
     def registered(self) -> list[Algorithm]:
         """Return what has its names; `InputError` if that is another by now."""
         entries = [get_algorithm(name) for name in self.name.split("+")]
+        entries = _with_rules(entries, dict(self.options))
         _check_version(self, "+".join(entry.version for entry in entries))
         if self.contents and contents_of(dict(self.options)) != self.contents:
             raise InputError(_CHANGED.format(self.label))
@@ -183,9 +185,21 @@ class Choice:
             if not link.algorithm.complex_numbers:
                 raise InputError(calls.real_only(link.algorithm))
 
+    @property
+    def takes_k(self) -> bool:
+        """Whether a link is handed k."""
+        return any(link.algorithm.takes_k for link in self.links)
+
     def accepts(self, given: str) -> bool:
-        """Whether it takes a start, the true support, or a wish for a history."""
+        """Whether it takes a start, the true support, the noise level, or a wish for a history."""
+        if given == "noise":
+            return any(link.algorithm.takes_noise for link in self.links)
         return self.links[0].algorithm.accepts(given)
+
+    def told_of(self, instance: Instance) -> dict[str, Any]:
+        """Return what it is told of an instance beyond A, y and k, to be given to `solve`."""
+        told = {"support": instance.support, "noise": instance.noise}
+        return {name: value for name, value in told.items() if self.accepts(name)}
 
     def solve(
         self,
@@ -205,17 +219,19 @@ class Choice:
         ------
         InputError
             If an algorithm returns something else than a finite x, shape (n,), with at most k
-            non-zeros; or if it is one that runs on a device.
+            non-zeros if it is told k; or if it is one that runs on a device.
         """
         if self.device != "cpu":
             raise InputError(f"{self.label}: on a device, solve(..., device={self.device!r})")
         found = self._known(known)
+        noise = {"noise": given.pop("noise")} if "noise" in given else {}
         for place, link in enumerate(self.links[len(found) :], len(found)):
             if found:
                 if found[-1].status == Status.DIVERGED:
                     break
                 given = {"start": found[-1].x}
-            found = (*found, link.solve(dictionary, y, k, **given))
+            level = noise if link.algorithm.takes_noise else {}
+            found = (*found, link.solve(dictionary, y, k, **given, **level))
             if known is not None:
                 known[self._starts[place]] = found
         last = found[-1]
@@ -292,6 +308,10 @@ def bind(entries: Sequence[Algorithm], given: dict[str, Any]) -> Choice:
         If an option is unknown, a value does not fit, a network is not trained, or a later link
         cannot start from an estimate.
     """
+    entries = _with_rules(entries, given)
+    for entry in entries if len(entries) > 1 else ():
+        if not entry.takes_k:
+            raise InputError(f"{entry.name} stands in no chain: it is not told k")
     for entry in entries[1:]:
         if not entry.accepts("start"):
             able = ", ".join(e.name for e in algorithms() if e.accepts("start"))
@@ -316,6 +336,16 @@ def bind(entries: Sequence[Algorithm], given: dict[str, Any]) -> Choice:
     )
     chosen.__dict__["links"] = links
     return chosen
+
+
+def _with_rules(entries: Sequence[Algorithm], given: dict[str, Any]) -> list[Algorithm]:
+    """Return the algorithms, those for which k is given by a rule as what finds it by that."""
+    return [
+        selected(entry, given[prefix + "k"])
+        if prefix + "k" in given and "k" not in entry.options
+        else entry
+        for prefix, entry in zip(prefixes(entries), entries, strict=True)
+    ]
 
 
 def prefixes(entries: Sequence[Algorithm]) -> list[str]:

@@ -29,7 +29,7 @@ FAMILIES = (
     "peer",
 )
 #: Keyword parameters of an algorithm that are no options: they belong to a call, not to a recipe.
-GIVEN = ("start", "support", "history")
+GIVEN = ("start", "support", "history", "noise")
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -54,7 +54,7 @@ def default_version(version: str) -> Iterator[None]:
 def algorithm(
     name: str | Callable[..., Any] | None = None,
     *,
-    told: Sequence[str] = ("k",),
+    told: Sequence[str] | None = None,
     source: str = "",
     shares: Sequence[str] = (),
     version: str | None = None,
@@ -65,15 +65,20 @@ def algorithm(
     twin: str = "",
     complex_numbers: bool = False,
     matrix_free: bool = False,
+    path: Callable[..., Any] | str = "",
 ) -> Any:
     """Register a function as an algorithm; use as ``@algorithm`` or ``@algorithm("name", ...)``.
 
     The function's first parameters are ``(A, y, k)`` and it returns ``x`` of shape (n,), or they
-    are ``(dictionary, y, k)`` and it returns a `Result`. Keyword-only parameters with a default
-    of type str, int, float or bool are its options. A keyword-only ``start=None`` says that it
-    can continue from an estimate, shape (n,), so that it may stand after the + of a chain;
-    ``support=None`` that it is told the true support. ``complex_numbers=True`` says that A, y and x
-    may be complex; otherwise it is not called with such.
+    are ``(dictionary, y, k)`` and it returns a `Result`. One without ``k`` is not told k, and may
+    return any number of non-zeros. Keyword-only parameters with a default of type str, int, float
+    or bool are its options. A keyword-only ``start=None`` says that it can continue from an
+    estimate, shape (n,), so that it may stand after the + of a chain; ``support=None`` that it is
+    told the true support; ``noise`` that it is told the noise level, the standard deviation of an
+    entry of the noise in y's units, of complex numbers that of its modulus. `told` names what it is
+    told beyond A and y; by default that is what its parameters say. ``complex_numbers=True`` says
+    that A, y and x may be complex; otherwise it is not called with such. ``path`` says how a rule
+    such as ``k=ebic`` finds k (`Algorithm`).
 
     Raises
     ------
@@ -92,7 +97,7 @@ def algorithm(
                 name=name if isinstance(name, str) else function.__name__,
                 function=function,
                 options=_options_of_function(function),
-                told=tuple(told),
+                told=_told_of_function(function, told),
                 source=source,
                 shares=tuple(shares),
                 version=version or _default_version,
@@ -103,6 +108,7 @@ def algorithm(
                 twin=twin,
                 complex_numbers=complex_numbers,
                 matrix_free=matrix_free,
+                path=path,
             )
         )
         return function
@@ -217,14 +223,38 @@ def _check_reserved(entry: Algorithm | ProblemGenerator) -> None:
 def _options_of_function(function: Callable[..., Any]) -> dict[str, Option]:
     name = getattr(function, "__name__", "function")
     parameters = list(inspect.signature(function).parameters.values())
-    first = [p.name for p in parameters[:3]]
-    if first not in (["A", "y", "k"], ["dictionary", "y", "k"]):
-        raise InputError(f"{name} must take (A, y, k) or (dictionary, y, k), not {first}")
-    rest = [p for p in parameters[3:] if p.name not in GIVEN]
+    first = [p.name for p in parameters[:3] if p.kind != p.KEYWORD_ONLY]
+    if first[:2] not in (["A", "y"], ["dictionary", "y"]) or first[2:] not in ([], ["k"]):
+        raise InputError(
+            f"{name} must take (A, y, k) or (dictionary, y, k), without k where it is not told k, "
+            f"not {first}"
+        )
+    rest = [p for p in parameters[len(first) :] if p.name not in GIVEN]
     unusable = [p.name for p in rest if p.default is p.empty]
     if unusable:
         raise InputError(f"option {unusable[0]!r} of {name} needs a default value")
     return _check_defaults(name, {p.name: p.default for p in rest})
+
+
+def _told_of_function(
+    function: Callable[..., Any], stated: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return what a function is told, refusing a statement that its parameters contradict."""
+    name = getattr(function, "__name__", "function")
+    parameters = inspect.signature(function).parameters
+    handed = [item for item in ("k", "support", "noise") if item in parameters]
+    if stated is None:
+        return tuple(item for item in handed if item != "k" or "support" not in handed)
+    for item in handed:
+        if item not in stated and not (item == "k" and "support" in stated):
+            raise InputError(
+                f"{name} takes {item} and is not told it: name {item!r} in told=(...), or leave "
+                "the parameter out"
+            )
+    for item in ("k", "support", "noise"):
+        if item in stated and item not in handed:
+            raise InputError(f"{name} is told {item} and has no parameter {item!r} to take it")
+    return tuple(stated)
 
 
 def _check_defaults(name: str, options: dict[str, Any]) -> dict[str, Option]:

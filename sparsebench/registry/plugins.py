@@ -272,7 +272,7 @@ def _register_plain_functions(module: ModuleType, before: set[int]) -> None:
                 elif first[:2] == ["A", "y"]:
                     raise InputError(
                         f"{name} takes ({', '.join(first)}), not (A, y, k); add k, or begin its "
-                        "name with '_'"
+                        "name with '_', or decorate what is not told k"
                     )
             except InputError as error:
                 if "is taken" in str(error):

@@ -27,11 +27,13 @@ class Algorithm:
     name : str
         Registry name.
     function : callable
-        ``(dictionary, y, k, **options) -> Result``, or a plain ``(A, y, k, **options) -> x``.
+        ``(dictionary, y, k, **options) -> Result``, or a plain ``(A, y, k, **options) -> x``;
+        without k where it is not told it.
     options : dict
         Option names with their defaults, read off the function's keyword-only parameters.
     told : tuple of str
-        What it is told beyond A and y: "k", "lambda", "noise level", "training".
+        What it is told beyond A and y: "k", "lambda", "noise", "support", "training", "prior
+        family"; nothing where it is empty.
     source : str
         Authors, title, year and DOI or arXiv number.
     shares : tuple of str
@@ -53,6 +55,10 @@ class Algorithm:
         Whether A, y and x may be complex.
     matrix_free : bool
         Whether it needs products with A and its adjoint alone, so that it takes an `Operator`.
+    path : callable or str
+        How a rule such as ``k=ebic`` finds k: ``(dictionary, y, most, **options)`` yields the
+        supports of one run, of growing sizes up to `most`; "each" says that it is cheap enough to
+        be solved for each k; empty, that it takes no such rule.
     """
 
     name: str
@@ -69,6 +75,7 @@ class Algorithm:
     twin: str = ""
     complex_numbers: bool = False
     matrix_free: bool = False
+    path: Callable[..., Any] | str = ""
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
@@ -80,8 +87,18 @@ class Algorithm:
         """Whether it takes the array A rather than a `Dictionary`."""
         return self.parameters[0] == "A"
 
+    @cached_property
+    def takes_k(self) -> bool:
+        """Whether it is handed k; what is not told k, nor the support, has no such parameter."""
+        return self.parameters[2:3] == ("k",)
+
+    @cached_property
+    def takes_noise(self) -> bool:
+        """Whether it is handed the noise level."""
+        return "noise" in self.parameters
+
     def accepts(self, given: str) -> bool:
-        """Whether it takes a start, the true support, or a wish for a history."""
+        """Whether it takes a start, the true support, the noise level, or a wish for a history."""
         return given in self.parameters
 
     @property

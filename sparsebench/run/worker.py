@@ -201,7 +201,7 @@ def _outcome(
     """
     if isinstance(instance, Outcome):
         return instance
-    given = {"support": instance.support} if chosen.accepts("support") else {}
+    given = chosen.told_of(instance)
 
     def solve(known: Known) -> Outcome:
         result = chosen.solve(instance.dictionary, instance.y, k, known=known, **given)

@@ -33,6 +33,7 @@ _COST = "2*n*k + k**3/3"
     shares=("gram",),
     cost=_COST,
     twin="sparsebench.batched.htp:htp",
+    path="each",
     source=_SOURCE,
     matrix_free=True,
 )

@@ -33,6 +33,7 @@ RISE = 1e-12
     shares=("gram", "squared_spectral_norm"),
     cost="2*n*k",
     twin="sparsebench.batched.iht:iht",
+    path="each",
     source="Blumensath and Davies, Appl. Comput. Harmon. Anal. 27, 2009, "
     "doi:10.1016/j.acha.2009.04.002",
     version="2",

@@ -34,6 +34,7 @@ from sparsebench.types import Dictionary, FloatArray, Result
     complex_numbers=True,
     cost="15*n*k + 6*m*k",
     twin="sparsebench.batched.local_search:els",
+    path="each",
     source="Axiotis and Sviridenko, 2020, arXiv:2006.14571",
 )
 def els(
@@ -121,6 +122,7 @@ def exchange_locally(atoms, gram, y, k, first, max_iter, tol):
     complex_numbers=True,
     cost="2*n*k + 2*m*k + k**3/3",
     twin="sparsebench.batched.local_search:ompr",
+    path="each",
     source="Jain, Tewari and Dhillon, NeurIPS 2011, arXiv:1106.2774",
     matrix_free=True,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ from sparsebench.kernels.least_squares import SMALLEST_PIVOT, least_squares, ref
 from sparsebench.kernels.selection import largest, largest_magnitude, sort
 from sparsebench.operators import Operator
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import fitted, fitted_alone
+from sparsebench.solvers.endings import fitted, fitted_alone, in_blocks
 from sparsebench.types import Dictionary, FloatArray, IntArray, Result, Status, aligned_empty
 
 # Orthogonal least squares divides by the squared distance of an atom to the span of the chosen
@@ -51,6 +52,18 @@ def _several(
     )
 
 
+def _path(
+    dictionary: Dictionary, y: FloatArray, most: int, *, tol: float, normalise: bool
+) -> Iterator[IntArray]:
+    """Yield the supports of 1, 2, ... atoms: each is the one before it with another atom."""
+
+    def run(size: int) -> list[IntArray]:
+        support = _ordered(dictionary, y, size, tol, normalise)
+        return [support[:j] for j in range(1, support.size + 1)]
+
+    return in_blocks(run, most)
+
+
 @algorithm(
     "omp",
     family="greedy",
@@ -59,6 +72,7 @@ def _several(
     cost="n*k",
     several=partial(_several, normalise=False),
     twin="sparsebench.batched.omp:omp",
+    path=partial(_path, normalise=False),
     source="Pati, Rezaiifar and Krishnaprasad, Asilomar 1993, doi:10.1109/ACSSC.1993.342465; "
     "with the Gram matrix: Rubinstein, Zibulevsky and Elad, Technion CS-2008-08",
     matrix_free=True,
@@ -89,6 +103,7 @@ def omp(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) ->
     cost="n*k",
     several=partial(_several, normalise=True),
     twin="sparsebench.batched.omp:ols",
+    path=partial(_path, normalise=True),
     source="Chen, Billings and Luo, Int. J. Control 50, 1989, doi:10.1080/00207178908953472",
 )
 def ols(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) -> Result:
@@ -106,6 +121,27 @@ def ols(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) ->
         Relative residual that counts as zero.
     """
     return _single(dictionary, y, k, tol, True)
+
+
+def _ordered(
+    dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise: bool
+) -> IntArray:
+    """Return the chosen atoms in the order in which they were chosen."""
+    n = dictionary.shape[1]
+    atoms: Any
+    if n > FEW_ATOMS:
+        atoms, rows, places = images_of(dictionary)[0], np.empty((0, n), y.dtype), np.full(n, -1)
+        rows.flags.writeable = False
+    else:
+        atoms, rows, places = dictionary.atoms, dictionary.gram, np.arange(n)
+    squared_norms = dictionary.squared_norms if normalise else np.empty(0)
+    images, support = aligned_empty((k, n), dictionary.dtype), np.empty(k, dtype=np.intp)
+    correlation, factor = correlate(atoms, y), np.empty((k, k), y.dtype)
+    given = (atoms, rows, places, y, correlation, tol, squared_norms, images, support, factor)
+    size = _select(*given)
+    if size == _DEPENDENT:
+        size = select_orthogonal(atoms, y, tol, normalise, support)
+    return support[: max(size, 0)]
 
 
 def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise: bool) -> Result:

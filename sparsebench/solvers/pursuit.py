@@ -67,6 +67,7 @@ def cosamp(
     complex_numbers=True,
     cost="2*n*k + 3*k**3",
     twin="sparsebench.batched.pursuit:sp",
+    path="each",
     source="Dai and Milenkovic, IEEE Trans. Inf. Theory 55, 2009, doi:10.1109/TIT.2009.2016006",
     matrix_free=True,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from sparsebench.kernels.exchange import (
@@ -18,13 +20,27 @@ from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.selection import fingerprint
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended_on
-from sparsebench.types import Dictionary, FloatArray, Result
+from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended_on, in_blocks
+from sparsebench.types import Dictionary, FloatArray, IntArray, Result
 
 # Moves that lower the penalised residual by less than this fraction of the penalty are ties.
 _TIE = 1e-9
 # A tie that rounding hides is left behind by lowering the penalty by this factor.
 _PAST_A_TIE = 1 - 1e-6
+
+
+def _path(
+    dictionary: Dictionary, y: FloatArray, most: int, *, max_iter: int, tol: float
+) -> Iterator[IntArray]:
+    """Yield, of each size, the visited support of smallest residual."""
+
+    def run(size: int) -> list[IntArray]:
+        table, least = np.zeros((size + 1, size), dtype=np.intp), np.full(size + 1, np.inf)
+        first, images = np.empty(0, dtype=np.intp), images_of(dictionary)
+        _sbr(*images, y, size, first, max_iter, tol, table, least)
+        return [np.sort(table[j, :j]) for j in range(1, size + 1) if least[j] < np.inf]
+
+    return in_blocks(run, most)
 
 
 @algorithm(
@@ -33,6 +49,7 @@ _PAST_A_TIE = 1 - 1e-6
     shares=("gram",),
     family="local search",
     complex_numbers=True,
+    path=_path,
     cost="4*n*k + 6*m*k",
     source="Soussen, Idier, Brie and Duan, IEEE Trans. Signal Process. 59, 2011, "
     "doi:10.1109/TSP.2011.2160633; the penalties: Soussen, Idier, Duan and Brie, "
@@ -68,13 +85,19 @@ def sbr(
         Relative residual that counts as zero.
     """
     first = np.empty(0, dtype=np.intp) if start is None else np.flatnonzero(start)
-    support, n_iter, code = _sbr(*images_of(dictionary), y, k, first, max_iter, tol)
+    nothing = np.empty((0, 0), dtype=np.intp)
+    images = images_of(dictionary)
+    support, n_iter, code = _sbr(*images, y, k, first, max_iter, tol, nothing, np.empty(0))
     return ended_on(dictionary, y, np.sort(support), n_iter, code)
 
 
 @imaged()
-def _sbr(atoms, gram, y, k, first, max_iter, tol):
-    """Return (best support of at most k atoms, insertions and removals, code)."""
+def _sbr(atoms, gram, y, k, first, max_iter, tol, table, least):
+    """Return (best support of at most k atoms, insertions and removals, code).
+
+    Also writes the best support of each size up to k to the rows of `table`, shape (k + 1, k), and
+    its squared residual to `least`, shape (k + 1,), unless these are empty.
+    """
     n, m = atoms.shape
     correlations = correlate(atoms, y)
     zero = tol * tol * squared_norm(y)
@@ -115,4 +138,7 @@ def _sbr(atoms, gram, y, k, first, max_iter, tol):
         size += 1 if out < 0 else -1
         if size <= k and squared < best:
             best, best_support = squared, support[:size].copy()
+        if size < least.shape[0] and squared < least[size]:
+            least[size] = squared
+            table[size, :size] = support[:size]
     return best_support, max_iter, ITERATION_LIMIT

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+import sys
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from sparsebench.operators import Operator, dictionary_of
 from sparsebench.registry import devices
-from sparsebench.registry.calls import call_together
+from sparsebench.registry.calls import call_together, untold
 from sparsebench.registry.catalogue import algorithms
 from sparsebench.registry.choices import Choice
 from sparsebench.registry.choosing import choose_algorithm
@@ -20,10 +22,11 @@ def solve(
     name: str,
     A: Any,
     y: ArrayLike,
-    k: int,
+    k: int | str | None = None,
     *,
     start: ArrayLike | None = None,
     support: ArrayLike | None = None,
+    noise: float | None = None,
     history: bool = False,
     device: str = "cpu",
     precision: str = "float64",
@@ -44,11 +47,16 @@ def solve(
     y : array_like, shape (m,) or (m, B)
         One signal, or B signals on one dictionary.
     k : int
-        Sparsity, 1 <= k <= min(m, n).
+        Sparsity, 1 <= k <= min(m, n). What is not told k needs none, and is not handed one. A
+        rule that finds k instead, as in ``omp[k=ebic]``: aic, bic, ebic, mdl, cv or noise.
     start : array_like, shape (n,), optional
         An estimate with at most k non-zeros to start from, where the algorithm can.
     support : array_like of int, optional
         The true support, for the algorithms that are told it (``oracle``).
+    noise : float
+        The noise level, for the algorithms that are told it: the standard deviation of an entry
+        of the noise in y's units, of complex numbers that of its modulus. At least 1e-10 of the
+        root mean square of y counts, so that 0 is noise at the size of rounding.
     history : bool
         Whether to record diagnostics an iteration, where the algorithm can.
     device : str
@@ -71,6 +79,8 @@ def solve(
     InputError
         If a name or an option is unknown, or A, y, k or what else is given cannot be used.
     """
+    if isinstance(k, str):
+        options["k"], k = k, None
     chosen = choose_algorithm(name, options)
     dictionary = dictionary_of(A)
     if isinstance(dictionary, Operator):
@@ -79,11 +89,15 @@ def solve(
     signals = as_numbers(y, "y")
     if signals.ndim not in (1, 2) or signals.shape[0] != m:
         raise InputError(f"y must have shape ({m},) or ({m}, B) to match A, not {signals.shape}")
+    if k is None:
+        if chosen.takes_k:
+            raise InputError(f"{chosen.name} must be told k, the number of non-zeros")
+        k = min(m, n)
     if isinstance(k, bool) or not isinstance(k, int | np.integer):
         raise InputError(f"k must be a whole number, not {k!r}")
     if not 1 <= k <= min(m, n):
         raise InputError(f"k must lie in 1 .. min(m, n) = {min(m, n)}, not {k}")
-    given = _checked_given(chosen, n, int(k), start, support, history)
+    given = _checked_given(chosen, n, int(k), start, support, noise, history)
     if signals.dtype.kind == "c" or dictionary.is_complex:
         chosen.check_complex()
         dictionary, signals = dictionary.complexified, signals.astype(np.complex128)
@@ -99,9 +113,10 @@ def solve(
         return _solve_on(chosen.on(place, precision), place, dictionary, signals, int(k), given)
     if signals.ndim == 1:
         return chosen.solve(dictionary, signals, int(k), **given)
-    if given:
-        raise InputError(f"{', '.join(given)} can be given for one signal y, shape ({m},), only")
-    return _solve_each(chosen, dictionary, np.ascontiguousarray(signals.T), int(k))
+    single = [item for item in given if item != "noise"]
+    if single:
+        raise InputError(f"{', '.join(single)} can be given for one signal y, shape ({m},), only")
+    return _solve_each(chosen, dictionary, np.ascontiguousarray(signals.T), int(k), given)
 
 
 def _check_takes_operator(chosen: Choice, device: str) -> None:
@@ -117,13 +132,15 @@ def _check_takes_operator(chosen: Choice, device: str) -> None:
         raise InputError(f"sparse matrices and operators are solved on cpu, not on {device!r}")
 
 
-def _solve_each(chosen: Choice, dictionary: Dictionary, rows: FloatArray, k: int) -> Result:
+def _solve_each(
+    chosen: Choice, dictionary: Dictionary, rows: FloatArray, k: int, given: dict[str, Any]
+) -> Result:
     """Solve for signals, shape (B, m), on the processor."""
     first = chosen.links[0]
     if len(chosen.links) == 1 and first.algorithm.several is not None and rows.size:
         return call_together(first.algorithm, first.options, dictionary, rows, k)
     dictionary.foreseen = dictionary.begun + len(rows) * len(chosen.links)
-    results = [chosen.solve(dictionary, row, k) for row in rows]
+    results = [chosen.solve(dictionary, row, k, **given) for row in rows]
     return _joined(results, dictionary.shape[1], dictionary.dtype)
 
 
@@ -171,6 +188,7 @@ def _checked_given(
     k: int,
     start: ArrayLike | None,
     support: ArrayLike | None,
+    noise: float | None,
     history: bool,
 ) -> dict[str, Any]:
     """Return what a call gives beyond y and k, each checked."""
@@ -194,6 +212,8 @@ def _checked_given(
         if indices.size and not (indices.min() >= 0 and indices.max() < n):
             raise InputError(f"support must hold indices in 0 .. {n - 1}")
         given["support"] = np.sort(indices).astype(np.intp)
+    if noise is not None:
+        given["noise"] = _checked_noise(noise)
     if history:
         given["history"] = True
     for item in given:
@@ -202,4 +222,14 @@ def _checked_given(
             raise InputError(f"{chosen.name} takes no {item}; these do: {able}")
     if support is None and chosen.accepts("support"):
         raise InputError(f"{chosen.name} must be told the true support: support=[...]")
+    if noise is None and chosen.accepts("noise"):
+        raise InputError(untold(chosen.name))
     return given
+
+
+def _checked_noise(noise: Any) -> float:
+    """Return a noise level as a float, refusing what is no finite number >= 0."""
+    real = isinstance(noise, numbers.Real) and not isinstance(noise, bool | np.bool_)
+    if not real or not 0 <= noise <= sys.float_info.max:
+        raise InputError(f"noise must be a number >= 0, the standard deviation, not {noise!r}")
+    return float(noise)

@@ -25,6 +25,7 @@ from sparsebench.types import Dictionary, FloatArray, InputError, Result
     family="local search",
     complex_numbers=True,
     cost="2*n*k + 5*(k**3/3 + 2*m*k)",
+    path="each",
     source="Zhu, Wen, Zhu, Zhang and Wang, PNAS 117, 2020, doi:10.1073/pnas.2014241117",
 )
 def splicing(

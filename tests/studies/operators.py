@@ -35,7 +35,9 @@ import sparsebench
 from sparsebench.kernels import rental
 from sparsebench.operators import Operator
 
-NAMES = [e.name for e in sparsebench.algorithms() if e.matrix_free and e.name != "oracle"]
+NAMES = [
+    e.name for e in sparsebench.algorithms() if e.matrix_free and e.takes_k and e.name != "oracle"
+]
 OURS = ("htp", "sp", "cosamp", "nhtp", "sea", "iht", "niht", "cgiht", "amp", "fista")
 PEERS = ("pylops-fista", "pylops-spgl1", "spgl1", "spgl1-lasso")
 USUAL = rental._ATOMS

@@ -39,7 +39,7 @@ def main():
     parser.add_argument("--draws", type=int, default=300)
     parser.add_argument("-o", "--out", default="")
     chosen = parser.parse_args()
-    names = [e.name for e in sparsebench.algorithms() if e.ready] + CHAINS
+    names = [e.name for e in sparsebench.algorithms() if e.ready and e.takes_k] + CHAINS
     starts = [e.name for e in sparsebench.algorithms() if e.ready and e.accepts("start")]
     rows, worse = [], dict.fromkeys(starts, 0)
     for coherent in (False, True):

@@ -55,7 +55,7 @@ def right(dictionary, found, x):
 def solvers(names):
     """Yield (label, name, solve) with solve(As, ys) -> results or exceptions."""
     for entry in sparsebench.algorithms():
-        if not entry.ready or entry.name in ("oracle", "exhaustive"):
+        if not entry.ready or not entry.takes_k or entry.name in ("oracle", "exhaustive"):
             continue
         if names and entry.name not in names:
             continue
