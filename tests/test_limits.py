@@ -408,8 +408,9 @@ def test_a_row_that_another_run_computed_meanwhile_is_kept(tmp_path):
 def test_retry_takes_statuses_that_a_machine_may_be_to_blame_for():
     assert options.read_statuses(None) == []
     assert options.read_statuses("time-out,error") == ["time-out", "error"]
+    assert options.read_statuses("older") == ["older"]
     for wrong in ("diverged", "converged", "", "time-out,"):
-        with pytest.raises(InputError, match="--retry takes time-out, error or time-out,error"):
+        with pytest.raises(InputError, match="--retry takes time-out, error, older or several"):
             options.read_statuses(wrong)
 
 

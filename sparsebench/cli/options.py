@@ -78,7 +78,8 @@ Retry = Annotated[
     str | None,
     typer.Option(
         metavar="STATUSES",
-        help="Compute rows of these statuses anew: time-out, error, or time-out,error.",
+        help="Compute rows of these statuses anew: time-out, error, or both with a comma; older: "
+        "those computed before all that a row tells today was recorded.",
     ),
 ]
 Device = Annotated[
@@ -274,9 +275,9 @@ def read_whole_numbers(option: str, text: str) -> list[int]:
 
 
 def read_statuses(retry: str | None) -> list[str]:
-    """Read which rows are computed anew: of statuses that a machine may be to blame for."""
+    """Read which rows are computed anew: of statuses a machine may be to blame for, or older."""
     statuses = [] if retry is None else retry.split(",")
     for one in statuses:
-        if one not in ("time-out", "error"):
-            raise InputError(f"--retry takes time-out, error or time-out,error, not {retry!r}")
+        if one not in ("time-out", "error", "older"):
+            raise InputError(f"--retry takes time-out, error, older or several, not {retry!r}")
     return statuses

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.registry import Choice
-from sparsebench.run.rows import Curve, Decision
-from sparsebench.run.store import Store, algorithm_recipe, problem_recipe
+from sparsebench.run.rows import OLDER, Curve, Decision
+from sparsebench.run.store import IS_OLDER, Store, algorithm_recipe, problem_recipe
 from sparsebench.seeding import canonical, digest
 from sparsebench.types import Status
 
@@ -52,7 +52,8 @@ class Decisions:
     ----------
     store : Store
     retried : sequence of str
-        Statuses whose rows count as missing, where they are of a run before `before`.
+        Statuses, or `OLDER`, whose rows count as missing, where they are of a run before
+        `before`.
     before : int
     told : callable
         Told which rows the decisions that are taken up rest on.
@@ -114,17 +115,18 @@ class Decisions:
         """Return the rows at one size, by algorithm: nearly all of them as numbers."""
         chosen = "FROM rows WHERE problem = ? AND n = ? AND m = ?"
         order = "ORDER BY algorithm, trial, k"
-        columns = f"algorithm, trial, k, exact, status = 'time-out', run, {_CODE}"
+        columns = f"algorithm, trial, k, exact, status = 'time-out', run, {IS_OLDER}, {_CODE}"
         table = self._store.execute(f"SELECT {columns} {chosen} {order}", size)
-        numbers = np.fromiter(chain.from_iterable(table), dtype=np.int64).reshape(-1, 7).T
-        algorithm, trial, k, exact, late, run, said = numbers
+        numbers = np.fromiter(chain.from_iterable(table), dtype=np.int64).reshape(-1, 8).T
+        algorithm, trial, k, exact, late, run, older, said = numbers
         pairs = dict(_PLAIN)
         others = self._store.execute(
             f"SELECT status, message {chosen} AND {_CODE} < 0 {order}", size
         ).fetchall()
         said[said < 0] = [pairs.setdefault(pair, len(pairs)) for pair in others]
         retried = [place for (status, _), place in pairs.items() if status in self._retried]
-        missing = np.isin(said, retried) & (run < self._before)
+        missing = np.isin(said, retried) | (older == 1 if OLDER in self._retried else False)
+        missing &= run < self._before
         codes, flags = trial << 32 | k, exact + 2 * late
         names, starts = np.unique(algorithm, return_index=True)
         found = {}
