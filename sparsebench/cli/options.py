@@ -15,6 +15,7 @@ from sparsebench.system.resources import default_workers
 
 if TYPE_CHECKING:
     from sparsebench.registry import Choice, ProblemChoice
+    from sparsebench.statistics.measures import Success
 
 # The largest size or number of trials that is taken.
 LARGEST = 1_000_000
@@ -169,6 +170,20 @@ def problem_named(text: str, given: dict[str, Any] | None = None) -> ProblemChoi
     for warning in caught:
         console.err.print(f"warning: {warning.message}", soft_wrap=True)
     return chosen
+
+
+def success_named(text: str | None) -> Success:
+    """Read what counts as a success, by default the exact support."""
+    from sparsebench.statistics import measures
+
+    return measures.EXACT if text is None else measures.read_success(text)
+
+
+def check_success(success: Success, problem: ProblemChoice) -> None:
+    """Refuse a level in units of a noise that the problem has not."""
+    from sparsebench.run import successes
+
+    successes.check_success(success, problem)
 
 
 def atoms(n: int | None, problem: ProblemChoice, default: int) -> int:

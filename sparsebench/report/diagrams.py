@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from sparsebench.report import picture, style
 from sparsebench.report.picture import POINTS, Picture
+from sparsebench.report.words import percent
 
 # More algorithms than there are colours get a panel a family, and a larger family several.
 _MOST_IN_ONE = len(style.COLOURS)
+_EXACTLY = "of supports recovered exactly"
 _PANELS = {
     "greedy": "greedy pursuits",
     "thresholding": "iterative thresholding",
@@ -27,6 +30,12 @@ _PANELS = {
     "baseline": "baselines",
     "peer": "other packages",
 }
+
+
+def diagram_names(levels: Sequence[float]) -> list[str]:
+    """Return the pictures of a diagram, the highest level first; 95 % goes without saying."""
+    names = [f"-{percent(level)[:-1]}" if level != 0.95 else "" for level in levels]
+    return [f"phase-transition{name}" for name in names]
 
 
 @style.ours()
@@ -55,7 +64,8 @@ def phase_transition(
     for axes in figure.axes:
         axes.set_xlim(0, 1)
         axes.set_ylim(0, top)
-    title = f"{level:.0%} of supports recovered exactly"
+    what = f"of solves have {points['success'].iloc[0]}" if "success" in points else _EXACTLY
+    title = f"{percent(level)} {what}"
     return _finish(figure, title, footer, folder, name)
 
 
@@ -202,11 +212,12 @@ def _finish(figure: Figure, title: str, footer: str, folder: Path, name: str) ->
 
 
 def _draw_thresholds(rows: pd.DataFrame, folder: Path) -> list[Path]:
-    half, nearly_all = sorted(rows["level"].unique())
-    small = picture.footer(rows, *picture.counted(rows[rows["level"] == nearly_all]), sizes="n")
+    levels = sorted(rows["level"].unique(), reverse=True)
+    small = picture.footer(rows, *picture.counted(rows[rows["level"] == levels[0]]), sizes="n")
     return [
-        *phase_transition(rows, nearly_all, small, folder, "phase-transition"),
-        *phase_transition(rows, half, small, folder, "phase-transition-50"),
+        path
+        for level, name in zip(levels, diagram_names(levels), strict=True)
+        for path in phase_transition(rows, level, small, folder, name)
     ]
 
 

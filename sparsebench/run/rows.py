@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.run.pool import Each
+from sparsebench.statistics.measures import EXACT, Success
 from sparsebench.types import Status
 
 #: Beside statuses: rows computed before all of their columns were recorded.
@@ -73,7 +74,10 @@ Wave = list[tuple[Block, Outcomes]]
 
 @dataclass(frozen=True)
 class Curve:
-    """What is decided about: one algorithm at one size; `rule` names all that decides but rows."""
+    """What is decided about: one algorithm at one size; `rule` names all that decides but rows.
+
+    What counts as a success is part of the rule, too.
+    """
 
     problem: ProblemChoice
     seed: int
@@ -82,6 +86,7 @@ class Curve:
     algorithm: Choice
     time_limit: float
     rule: str
+    success: Success = EXACT
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class Decision:
     """What has been decided about a curve, as JSON data, and the rows that it rests on.
 
     `rows` is an array of shape (rows, 3), in the order they were looked at: the trial, k, and
-    1 for an exact recovery plus 2 for a time-out.
+    1 for a success plus 2 for a time-out.
     """
 
     rows: NDArray[np.int32]
