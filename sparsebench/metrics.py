@@ -70,6 +70,12 @@ def near_distance(x_true: ArrayLike, x: ArrayLike, tolerance: int) -> float:
     return (most - matched) / most
 
 
+def index_errors(x_true: ArrayLike, x: ArrayLike) -> tuple[int, int]:
+    """Return how many non-zeros of `x_true` are zero in `x`, and how many of `x` in `x_true`."""
+    true, found = (values != 0 for values in _vectors(x_true, x))
+    return int((true & ~found).sum()), int((found & ~true).sum())
+
+
 def _supports(x_true: ArrayLike, x: ArrayLike) -> tuple[IntArray, IntArray]:
     """Return the sorted supports of both, refusing those between which there is no distance."""
     true, found = (np.flatnonzero(values) for values in _vectors(x_true, x))
@@ -128,6 +134,21 @@ def relative_residual(A: ArrayLike, y: ArrayLike, x: ArrayLike) -> float:
     if not residual.any():
         return 0.0
     return _ratio(residual, signal) if signal.any() else math.inf
+
+
+def prediction_error(A: ArrayLike, x_true: ArrayLike, x: ArrayLike) -> float:
+    """Return ||A(x - x_true)|| / ||A x_true||; where A x_true = 0, 0 if A x = 0 and else infinite.
+
+    Without noise it is `relative_residual`.
+    """
+    matrix = as_array(A, "A")
+    true, found = _vectors(x_true, x)
+    error = np.subtract(found, true, dtype=np.result_type(found, true, np.float64))
+    # In one product, for which A is read once.
+    missed, whole = (matrix @ np.stack([error, true], axis=1)).T
+    if not missed.any():
+        return 0.0
+    return _ratio(missed, whole) if whole.any() else math.inf
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> float:

@@ -907,3 +907,23 @@ def test_compare_reads_what_a_run_has_stored(command, tmp_path):
     ):
         code, _, err = command("compare", *wrong, "--out", tmp_path)
         assert code == 2 and words in err and len(err.splitlines()) == 1
+
+
+def test_another_success_and_level_have_their_own_diagram(command, tmp_path):
+    arguments = ("phase-transition", "-a", "omp,htp", *SMALL, "-p", "gaussian[snr=30]")
+    code, out, err = command(*arguments, "--out", tmp_path, "--level", "0.99")
+    assert code == 0, err
+    assert "k at which 99% of supports are recovered" in out
+    assert set(pd.read_csv(tmp_path / "thresholds.csv")["level"]) == {0.99, 0.5}
+    assert (tmp_path / "phase-transition-99.png").exists()
+    exact = pd.read_csv(tmp_path / "thresholds.csv")
+    code, out, err = command(*arguments, "--out", tmp_path, "--success", "recall>=.5")
+    assert code == 0, err
+    assert "k at which 95% of solves have recall>=0.5" in out
+    for name in ("thresholds.csv", "cells.csv"):
+        check_columns(tmp_path / name)
+        assert set(pd.read_csv(tmp_path / name)["success"]) == {"recall>=0.5"}
+    half = pd.read_csv(tmp_path / "thresholds.csv").query("level == 0.5")["estimate"].to_numpy()
+    assert (half > exact.query("level == 0.5")["estimate"].to_numpy()).all()
+    code, _, err = command(*arguments, "--out", tmp_path, "--success", "near_1<=.5")
+    assert code == 2 and "have no near_1: its atoms have no order" in err

@@ -24,7 +24,8 @@ JOINED = (
     "SELECT a.name AS algorithm, a.recipe AS algorithm_recipe, p.name AS problem, "
     "p.label AS problem_label, p.recipe AS problem_recipe, p.seed AS seed, r.m, r.n, r.k, r.trial, "
     "r.support_distance, r.exact, r.relative_error, r.relative_residual, r.n_iter, r.status, "
-    "r.message, r.seconds, r.stages, r.near_1, r.near_2, r.run "
+    "r.message, r.seconds, r.stages, r.near_1, r.near_2, "
+    "r.missed_indices, r.false_indices, r.prediction_error, r.run "
     "FROM rows r, algorithms a, problems p WHERE a.id = r.algorithm AND p.id = r.problem"
 )
 ALGORITHMS = choose_algorithms("sp,omp,htp,sea,htp[max_iter=7]")
@@ -55,6 +56,9 @@ def outcome(rng, unlike):
         stages=stages if unlike and rng.random() < 0.5 else "",
         near_1=number(),
         near_2=number(),
+        missed_indices=None if rng.random() < 0.3 else int(rng.integers(0, 300)),
+        false_indices=None if rng.random() < 0.3 else int(rng.integers(0, 70_000)),
+        prediction_error=number(),
     )
 
 
@@ -104,7 +108,7 @@ def test_a_frame_holds_what_a_join_reads_row_by_row(store):
     frame = store.frame()
     assert list(frame) == list(rows[0]) == list(COLUMNS)
     assert len(rows) > 600
-    for name in ("n_iter", "seconds", "near_1", "relative_error"):
+    for name in ("n_iter", "seconds", "near_1", "relative_error", "false_indices"):
         assert 0 < frame[name].isna().sum() < len(frame)
     same(frame, rows)
     assert frame.index.equals(pd.RangeIndex(len(rows)))
@@ -121,7 +125,7 @@ def test_no_column_is_of_objects_and_texts_are_sorted_categories(store):
         **dict.fromkeys(texts, "category"),
         **dict.fromkeys(whole, "int64"),
         "exact": "bool",
-        "n_iter": "Int64",
+        **dict.fromkeys(["n_iter", "missed_indices", "false_indices"], "Int64"),
     }
     for name in texts:
         assert list(frame[name].cat.categories) == sorted(set(frame[name]))
@@ -161,7 +165,7 @@ def test_an_empty_store_has_the_same_columns(tmp_path):
         assert list(frame) == list(COLUMNS)
         assert not [name for name in frame if frame[name].dtype == object]
         write_rows(plain_columns(frame), tmp_path / "rows.csv")
-    assert pd.read_csv(tmp_path / "rows.csv").shape == (0, 25)
+    assert pd.read_csv(tmp_path / "rows.csv").shape == (0, 28)
 
 
 def test_rows_in_the_log_of_an_open_writer_are_read(tmp_path):

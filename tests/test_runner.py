@@ -76,7 +76,7 @@ def rows_of(folder):
     return frame.astype(str).to_csv(index=False).splitlines()
 
 
-def execute(experiment, folder, workers=1, plugins=()):
+def execute(experiment, folder, workers=1, plugins=(), retry=()):
     with Store(folder) as store:
         return run(
             experiment,
@@ -86,6 +86,7 @@ def execute(experiment, folder, workers=1, plugins=()):
             environment={},
             plugins=plugins,
             console=QUIET,
+            retry=retry,
         )
 
 
@@ -286,7 +287,7 @@ def test_unknown_iterations_are_missing_in_rows_and_in_what_is_made_of_them(tmp_
     del registry.ALGORITHMS["silent"]
 
 
-# The table as stores of format 3 have it; 1 and 2 lack the last columns.
+# The table as stores of format 3 have it; 1 and 2 lack the last columns, 4 has NULLs more.
 FORMAT_3 = """
 CREATE TABLE old (
     problem INTEGER NOT NULL REFERENCES problems, n INTEGER NOT NULL, m INTEGER NOT NULL,
@@ -306,9 +307,13 @@ ALTER TABLE old RENAME TO rows;
 
 def age(folder, version):
     """Make a store one of an older format."""
-    newer = {1: ["stages", "near_1", "near_2"], 2: ["near_1", "near_2"], 3: []}
+    latest = ["missed_indices", "false_indices", "prediction_error"]
+    newer = {1: ["stages", "near_1", "near_2"], 2: ["near_1", "near_2"], 3: [], 4: []}
     with closing(sqlite3.connect(folder / "results.db")) as connection, connection:
-        connection.executescript(FORMAT_3)
+        for column in latest:
+            connection.execute(f"ALTER TABLE rows DROP COLUMN {column}")
+        if version < 4:
+            connection.executescript(FORMAT_3)
         for column in newer[version]:
             connection.execute(f"ALTER TABLE rows DROP COLUMN {column}")
         connection.execute("UPDATE format SET version = ?", (version,))
@@ -321,7 +326,7 @@ def table_of(folder):
     return rows, nullable
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_a_store_of_an_older_format_is_brought_up_to_date(tmp_path, version):
     first = execute(distances("htp"), tmp_path)
     age(tmp_path, version)
@@ -333,6 +338,44 @@ def test_a_store_of_an_older_format_is_brought_up_to_date(tmp_path, version):
     kept = execute(distances("htp,omp+htp"), tmp_path)
     assert kept.found == first.computed == kept.computed
     assert set(before) <= set(rows_of(tmp_path))
+
+
+def test_what_older_rows_tell_is_derived_and_the_rest_is_not_known(tmp_path):
+    """Against the same rows as they are counted today; `few` returns fewer than k."""
+
+    @registry.algorithm("few")
+    def few(A, y, k):
+        order = np.argsort(-np.abs(A.T @ y))
+        if k == 4:
+            raise RuntimeError("no")
+        return np.isin(np.arange(A.shape[1]), order[:2]).astype(float)
+
+    wanted = distances("omp,few", ks=(2, 3, 4))
+    execute(wanted, tmp_path)
+    key = ["algorithm", "k", "trial"]
+    with Store(tmp_path, writable=False) as store:
+        today = store.frame().set_index(key)
+    age(tmp_path, 4)
+    with Store(tmp_path, writable=False) as store:
+        found = store.frame().set_index(key)
+    failed = today["status"] == "error"
+    assert failed.sum() > 0 and (failed == today["prediction_error"].isna()).all()
+    assert found["missed_indices"].equals(today["missed_indices"])
+    assert today["missed_indices"].isna().equals(failed)
+    exact = today["exact"]
+    assert exact.any() and (~exact & ~failed).any()
+    assert (found.loc[exact, "false_indices"] == 0).all()
+    assert found.loc[~exact, "false_indices"].isna().all()
+    assert found["prediction_error"].isna().all()
+    # Computed anew once, those that failed not at all.
+    again = execute(distances("omp,few", ks=(2, 3, 4)), tmp_path, retry=["older"])
+    assert (again.computed, again.found) == ((~failed).sum(), failed.sum())
+    assert execute(distances("omp,few", ks=(2, 3, 4)), tmp_path, retry=["older"]).computed == 0
+    with Store(tmp_path, writable=False) as store:
+        anew = store.frame().set_index(key)
+    counts = ["missed_indices", "false_indices", "prediction_error"]
+    pd.testing.assert_frame_equal(anew[counts], today[counts])
+    del registry.ALGORITHMS["few"]
 
 
 def test_a_damaged_store_of_an_older_format_is_left_as_it_is(tmp_path):

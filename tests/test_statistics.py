@@ -141,11 +141,38 @@ def test_intervals_cover_where_an_average_of_shapes_does_not():
     assert hits >= 54
 
 
-@pytest.mark.parametrize("level", [0.99, 0.999, 0.98, 0.0, 1.0, -1.0, 2.0, float("nan")])
+@pytest.mark.parametrize("level", [0.0, 1.0, -1.0, 2.0, float("nan")])
 def test_levels_that_cannot_be_fitted_are_refused(level):
     k = np.repeat(np.arange(1, 11), 20)
-    with pytest.raises(InputError, match=r"choose one from 0\.05 to 0\.95|between 0 and 1"):
+    with pytest.raises(InputError, match="between 0 and 1"):
         fit_threshold(k, np.arange(k.size), k < 6, level, 20)
+
+
+@pytest.mark.parametrize("level", [1e-4, 0.01, 0.98, 0.99, 0.999, 1 - 1e-6])
+def test_levels_near_0_and_1_have_a_threshold(level):
+    """On rows over the whole fall, of a curve whose rates are met exactly."""
+    k = np.repeat(np.arange(1, 121), 100)
+    truth = 60 + 3 * logit(1 - level)
+    success = expit((60 - k) / 3) > (np.arange(k.size) % 100 + 0.5) / 100
+    found = fit_threshold(k, np.arange(k.size), success, level, 125)
+    assert found.lower <= truth <= found.upper
+    assert found.upper - found.lower < 30
+
+
+def test_high_levels_are_covered_too():
+    """With the sampling rule; fewer than 64 of 72 have probability .01 at 95 %."""
+    hits = []
+    for name in ("usual", "abrupt fall", "trial effects"):
+        rate, largest, trial_effect = CURVES[name]
+        for level in (0.8, 0.9, 0.99):
+            truth = level_of(rate, level, largest, trial_effect)
+            for run in range(8):
+                sampler = ThresholdSampler(largest, {level: 3.0, 0.5: 3.0}, 1000)
+                found = sample(sampler, rate, np.random.default_rng(run), trial_effect)
+                found = found.estimate(level)
+                assert found.half_width <= 3.0
+                hits.append(found.lower <= truth <= found.upper)
+    assert len(hits) == 72 and sum(hits) >= 64
 
 
 def test_levels_between_are_covered_too():
@@ -186,17 +213,19 @@ def test_few_trials_of_several_rows_are_called_approximate():
 def by_brute_force(k, success, level, largest):
     """Mean and interval of theta by a dense grid over the prior, narrowed once to its mass.
 
-    The interval is the widest of those of all shapes together and of each of a tenth of the
-    posterior or more, rounded outwards to whole k where the scale is below one half.
+    The interval is that of all shapes together, below the level .8 the widest of it and those of
+    each shape of a tenth of the posterior or more, rounded outwards to whole k where the scale is
+    below one half.
     """
     values = np.unique(k)
     won = np.array([success[k == value].sum() for value in values])
     total = np.array([np.sum(k == value) for value in values])
+    capped = 1 - min(0.02, 0.4 * (1 - level))
     shapes = (
         (expit, logit(level)),
         (lambda z: np.exp(-np.exp(-z)), -np.log(-np.log(level))),
         (lambda z: -np.expm1(-np.exp(z)), np.log(-np.log(1 - level))),
-        (lambda z: 0.98 * expit(z), logit(level / 0.98)),
+        (lambda z: capped * expit(z), logit(level / capped)),
     )
     box = [(0.0, largest), (np.log(0.1), np.log(largest / 3))]
     for _ in range(2):
@@ -216,26 +245,37 @@ def by_brute_force(k, success, level, largest):
     by_shape = shapes_density.sum(axis=2) / density.sum()
     likely = [mass / mass.sum() for mass in by_shape if mass.sum() >= 0.1]
     mass = by_shape.sum(axis=0)
-    ends = [np.interp([0.025, 0.975], np.cumsum(m) - m / 2, axes[0]) for m in (mass, *likely)]
+    several = (mass, *likely) if level < 0.8 else (mass,)
+    ends = [np.interp([0.025, 0.975], np.cumsum(m) - m / 2, axes[0]) for m in several]
     lower, upper = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
     if np.exp(density.sum(axis=0) @ axes[1] / density.sum()) < 0.5:
         lower, upper = np.floor(lower), np.ceil(upper)
     return mass @ axes[0], lower, upper
 
 
+FALLS = [
+    *((60, 3, 3, 250), (60, 3, 300, 250), (150, 8, 1000, 400)),
+    *((60, 0.3, 30, 250), (2, 0.5, 10, 25)),
+]
+
+
+# Where most rows are, in scales, so that the window of the level holds all of them.
 @pytest.mark.parametrize(
-    ("centre", "scale", "runs", "largest"),
-    [(60, 3, 3, 250), (60, 3, 300, 250), (60, 0.3, 30, 250), (150, 8, 1000, 400), (2, 0.5, 10, 25)],
+    ("centre", "scale", "runs", "largest", "level", "at"),
+    [
+        *((*fall, *at) for fall in FALLS for at in ((0.7, 0), (0.8, 0))),
+        *((*fall, *at) for fall in FALLS[:3] for at in ((0.9, -0.5), (0.99, -4))),
+    ],
 )
-def test_the_posterior_is_that_of_a_dense_grid(centre, scale, runs, largest):
+def test_the_posterior_is_that_of_a_dense_grid(centre, scale, runs, largest, level, at):
     """Few rows and many, steep curves and flat, near one: within an eighth of the half-width."""
     rng = np.random.default_rng(runs)
     spread = max(scale, 1.0)
-    k = np.repeat(np.maximum(np.round(centre + spread * np.arange(-4, 3)), 1), runs)
+    k = np.repeat(np.maximum(np.round(centre + spread * (at + np.arange(-4, 3))), 1), runs)
     success = rng.random(k.size) < expit((centre - k) / scale)
-    # At a level whose window holds nearly all rows, and with one dictionary a row.
-    found = fit_threshold(k, np.arange(k.size), success, 0.8, largest)
-    mean, lower, upper = by_brute_force(k, success, 0.8, largest)
+    # With one dictionary a row.
+    found = fit_threshold(k, np.arange(k.size), success, level, largest)
+    mean, lower, upper = by_brute_force(k, success, level, largest)
     close = (upper - lower) / 16
     assert found.estimate == pytest.approx(mean, abs=close)
     assert found.lower == pytest.approx(lower if lower >= 1 else 0.0, abs=close)

@@ -10,6 +10,7 @@ from sparsebench.cli import options, results
 from sparsebench.cli.application import command
 from sparsebench.errors import InputError, check_seed, check_sizes
 from sparsebench.experiments import presets
+from sparsebench.experiments.levels import HALF, NEARLY_ALL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,20 @@ MaxTrials = Annotated[
         help="Most trials (dictionaries) an algorithm and m; each is solved at up to six k."
     ),
 ]
+SuccessText = Annotated[
+    str | None,
+    typer.Option(
+        "--success",
+        metavar="MEASURE",
+        help="What counts as a success: exact (the support, by default), no_false, no_missed, or a "
+        "measure and its level, as 'f1>=.9', 'relative_error<1e-3', 'relative_error<2*noise', "
+        "'nmse<-40', 'near_1<=.1'.",
+    ),
+]
+Level = Annotated[
+    float | None,
+    typer.Option(help="The success rate whose k is found beside that of 0.5, instead of 0.95."),
+]
 Grid = Annotated[
     int,
     typer.Option(
@@ -48,6 +63,7 @@ Grid = Annotated[
     "sparsebench phase-transition --preset quick",
     "sparsebench phase-transition -a 'omp,sea' -a 'htp[step=1.8/L]' --ratios 0.3,0.5,0.7",
     "sparsebench phase-transition -a 'omp,homotopy' --ratios 0.1:0.9:0.05",
+    "sparsebench phase-transition -p 'gaussian[snr=30]' --success 'f1>=.9' --level 0.99",
     "sparsebench phase-transition --plugin my_algorithm.py -a 'omp,my_algorithm'",
 )
 def phase_transition(
@@ -56,6 +72,8 @@ def phase_transition(
     preset: options.Preset = "default",
     n: options.Size = None,
     ratios: Ratios = None,
+    success: SuccessText = None,
+    level: Level = None,
     half_width: HalfWidth = None,
     max_trials: MaxTrials = None,
     grid: Grid = 0,
@@ -70,6 +88,9 @@ def phase_transition(
     quiet: options.Quiet = False,
 ) -> None:
     """Draw the diagram: up to which sparsity does each algorithm recover the support?"""
+    if level is not None and not 0 < level < 1:
+        raise InputError(f"--level is a success rate between 0 and 1, not {level}")
+    met = options.success_named(success)
     chosen = options.preset_named(presets.PHASE_TRANSITION, preset)
     options.at_least_one("--n", n, chosen["n"])
     parts = chosen["ratios"] if ratios is None else options.read_ratios(ratios)
@@ -88,7 +109,8 @@ def phase_transition(
     ms = sorted({max(1, round(part * n)) for part in parts})
     if ratios is None:
         ms = options.possible_measurements(ms, generator, n)
-    half_widths, share_of_m = _targets(chosen, half_width, n)
+    half_widths, share_of_m = _targets(chosen, half_width, n, level)
+    options.check_success(met, generator)
     wanted = options.wanted_algorithms(algorithms, plugin, chosen["algorithms"], generator)
     placed, device = options.placed(wanted, device, precision)
     from sparsebench.experiments.phase_transition import PhaseTransition
@@ -106,27 +128,33 @@ def phase_transition(
         seed=seed,
         time_limit=time_limit,
         share_of_m=share_of_m,
+        success=met,
     )
     coherences = [first_coherence(generator, m, n, seed, time_limit) for m in experiment.ms]
     report = results.run_stored(experiment, out, workers, plugin, device, statuses)
     thresholds = _told(experiment.thresholds(), experiment.algorithms)
     cells = out / "cells.csv"
     written = [cells] if results.write_csv(experiment.cells(), cells) else []
-    names = "phase-transition", "phase-transition-50"
+    from sparsebench.report.diagrams import diagram_names
+
+    names = diagram_names(experiment.levels)
     written += results.publish(thresholds, experiment.recipe(), out / "thresholds.csv", names)
     tables.print_diagram(thresholds, experiment, coherences)
     tables.print_report(report, written, out)
 
 
 def _targets(
-    preset: dict[str, Any], half_width: float | None, n: int
+    preset: dict[str, Any], half_width: float | None, n: int, level: float | None
 ) -> tuple[dict[float, float], bool]:
     """Return which half-widths intervals are to reach at each level, and whether in units of m."""
     share_of_m = preset["share_of_m"] and half_width is None
     unit = 1 if share_of_m else n
+    targets = preset["half_widths"]
+    if level is not None:
+        targets = {level: targets[NEARLY_ALL], HALF: targets[HALF]}
     half_widths = {
         level: width * unit if half_width is None else half_width
-        for level, width in preset["half_widths"].items()
+        for level, width in targets.items()
     }
     return half_widths, share_of_m
 

@@ -15,6 +15,7 @@ from sparsebench.system.resources import default_workers
 
 if TYPE_CHECKING:
     from sparsebench.registry import Choice, ProblemChoice
+    from sparsebench.statistics.measures import Success
 
 # The largest size or number of trials that is taken.
 LARGEST = 1_000_000
@@ -78,7 +79,8 @@ Retry = Annotated[
     str | None,
     typer.Option(
         metavar="STATUSES",
-        help="Compute rows of these statuses anew: time-out, error, or time-out,error.",
+        help="Compute rows of these statuses anew: time-out, error, or both with a comma; older: "
+        "those computed before all that a row tells today was recorded.",
     ),
 ]
 Device = Annotated[
@@ -168,6 +170,20 @@ def problem_named(text: str, given: dict[str, Any] | None = None) -> ProblemChoi
     for warning in caught:
         console.err.print(f"warning: {warning.message}", soft_wrap=True)
     return chosen
+
+
+def success_named(text: str | None) -> Success:
+    """Read what counts as a success, by default the exact support."""
+    from sparsebench.statistics import measures
+
+    return measures.EXACT if text is None else measures.read_success(text)
+
+
+def check_success(success: Success, problem: ProblemChoice) -> None:
+    """Refuse a level in units of a noise that the problem has not."""
+    from sparsebench.run import successes
+
+    successes.check_success(success, problem)
 
 
 def atoms(n: int | None, problem: ProblemChoice, default: int) -> int:
@@ -274,9 +290,9 @@ def read_whole_numbers(option: str, text: str) -> list[int]:
 
 
 def read_statuses(retry: str | None) -> list[str]:
-    """Read which rows are computed anew: of statuses that a machine may be to blame for."""
+    """Read which rows are computed anew: of statuses a machine may be to blame for, or older."""
     statuses = [] if retry is None else retry.split(",")
     for one in statuses:
-        if one not in ("time-out", "error"):
-            raise InputError(f"--retry takes time-out, error or time-out,error, not {retry!r}")
+        if one not in ("time-out", "error", "older"):
+            raise InputError(f"--retry takes time-out, error, older or several, not {retry!r}")
     return statuses

@@ -1,4 +1,4 @@
-"""The phase-transition diagram: up to which sparsity does an algorithm recover the support?"""
+"""The phase-transition diagram: up to which sparsity does an algorithm succeed?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sparsebench.experiments.levels import GRID_TRIALS, HALF, LEVELS
+from sparsebench.experiments.levels import GRID_TRIALS, LEVELS
 from sparsebench.experiments.sampling import (
     RULE_VERSION,
     GridSampler,
@@ -23,8 +23,10 @@ from sparsebench.problems import is_complex
 from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.run.pool import Each
 from sparsebench.run.rows import Block, Curve, Decision, Experiment, Kept, Wave
+from sparsebench.run.successes import successes
 from sparsebench.seeding import canonical
 from sparsebench.statistics import wilson
+from sparsebench.statistics.measures import EXACT, Success
 from sparsebench.types import Status
 
 # The full grid that a diagram is compared with ends where the fitted success rate is below this.
@@ -33,7 +35,7 @@ _NEARLY_ALL_FAIL = 0.001
 
 @dataclass
 class PhaseTransition(Experiment):
-    """Find the sparsity at which each algorithm recovers 95 % and 50 % of supports, at each m.
+    """Find the sparsity at which each algorithm succeeds in 95 % and 50 % of trials, at each m.
 
     Parameters
     ----------
@@ -44,7 +46,8 @@ class PhaseTransition(Experiment):
     ms : list of int
         Measurements.
     half_widths : dict of float to float
-        Target half-width of the interval of each level (.95 and .5), in units of k, or of m.
+        Target half-width of the interval of each level that is looked for (usually .95 and .5), in
+        units of k, or of m.
     max_trials : int
         Most trials (dictionaries) an algorithm and m: most runs at any one k.
     grid : int
@@ -55,6 +58,8 @@ class PhaseTransition(Experiment):
         Seconds a solve may take.
     share_of_m : bool
         Whether the half-widths are in units of m.
+    success : Success
+        What counts as one: the exact support by default.
     """
 
     algorithms: list[Choice]
@@ -68,6 +73,7 @@ class PhaseTransition(Experiment):
     time_limit: float
     name: str = "phase transition"
     share_of_m: bool = False
+    success: Success = EXACT
     _samplers: dict[tuple[Choice, int], ThresholdSampler | GridSampler] = field(
         default_factory=dict
     )
@@ -81,15 +87,20 @@ class PhaseTransition(Experiment):
             for m in self.ms:
                 largest = min(m, self.n)
                 self._samplers[chosen, m] = (
-                    GridSampler(largest, self.grid)
+                    GridSampler(largest, self.grid, self.levels)
                     if self.grid
                     else ThresholdSampler(largest, self.targets(m), self.max_trials)
                 )
 
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The success rates that are looked for, the highest first."""
+        return tuple(sorted(self.half_widths, reverse=True))
+
     def targets(self, m: int) -> dict[float, float]:
         """Return the target half-width of each level at one m, in units of k."""
         unit = m if self.share_of_m else 1
-        return {level: width * unit for level, width in self.half_widths.items()}
+        return {level: self.half_widths[level] * unit for level in self.levels}
 
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON data."""
@@ -105,10 +116,12 @@ class PhaseTransition(Experiment):
 
     def _rule(self) -> dict[str, Any]:
         """Return what decides beside the problem and the algorithm."""
+        special: dict[str, Any] = {} if self.success == EXACT else {"success": self.success.text}
+        special |= {} if self.levels == LEVELS else {"levels": self.levels}
         if self.grid:
-            return {"grid": self.grid}
-        rule = {
-            "half_widths": [self.half_widths[level] for level in LEVELS],
+            return {"grid": self.grid} | special
+        rule = special | {
+            "half_widths": [self.half_widths[level] for level in self.levels],
             "max_trials": self.max_trials,
             "rule": RULE_VERSION,
         }
@@ -137,7 +150,8 @@ class PhaseTransition(Experiment):
 
     def _curve(self, chosen: Choice, m: int) -> Curve:
         rule = canonical(self._rule() | {"code": code_digest()})
-        return Curve(self.problem, self.seed, self.n, m, chosen, self.time_limit, rule)
+        recipe = self.problem, self.seed, self.n, m, chosen, self.time_limit
+        return Curve(*recipe, rule, self.success)
 
     def wanted(self) -> list[Block]:
         """Return the blocks that the samplers ask for, none when all have stopped."""
@@ -152,11 +166,12 @@ class PhaseTransition(Experiment):
 
     def take(self, rows: Wave, each: Each) -> None:
         """Hand the samplers their rows, and let them decide in the workers."""
+        every = [(block, *pair, o) for block, outcomes in rows for pair, o in outcomes.items()]
+        won = successes(self.success, self.problem, [(k, outcome) for _, _, k, outcome in every])
         found: dict[tuple[Choice, int], list[tuple[int, int, bool, bool]]] = defaultdict(list)
-        for block, outcomes in rows:
-            for (chosen, k), outcome in outcomes.items():
-                late = outcome.status == Status.TIME_OUT
-                found[chosen, block.m].append((block.trial, k, outcome.exact, late))
+        for (block, chosen, k, outcome), success in zip(every, won, strict=True):
+            late = outcome.status == Status.TIME_OUT
+            found[chosen, block.m].append((block.trial, k, success, late))
         self._decided = list(found)
         tasks = []
         for cell, solved in found.items():
@@ -170,18 +185,18 @@ class PhaseTransition(Experiment):
         """Forecast the solves beyond the wave in progress, by (algorithm, m)."""
         return {cell: sampler.solves_to_go() for cell, sampler in self._samplers.items()}
 
-    @staticmethod
-    def _grid_solves(sampler: ThresholdSampler | GridSampler) -> int:
+    def _grid_solves(self, sampler: ThresholdSampler | GridSampler) -> int:
         """Return the solves of `GRID_TRIALS` at every k up to where nearly all fail."""
-        half = sampler.estimate(HALF)
-        last = half.estimate + half.scale * math.log((1 - _NEARLY_ALL_FAIL) / _NEARLY_ALL_FAIL)
+        level = min(self.half_widths)
+        found, odds = sampler.estimate(level), level / (1 - level)
+        last = found.estimate + found.scale * math.log(odds * (1 / _NEARLY_ALL_FAIL - 1))
         return GRID_TRIALS * min(max(math.ceil(last), 1), sampler.largest)
 
     def thresholds(self) -> pd.DataFrame:
         """Return one row a point: the sparsity k at each level, with its interval."""
         rows = []
         for (chosen, m), sampler in self._samplers.items():
-            for level in LEVELS:
+            for level in self.levels:
                 found = sampler.estimate(level)
                 rows.append(
                     {
@@ -206,8 +221,12 @@ class PhaseTransition(Experiment):
                         "seed": self.seed,
                     }
                 )
-        frame = pd.DataFrame(rows)
+        frame = pd.DataFrame(rows).assign(**self._said())
         return frame.assign(numbers="complex") if is_complex(self.problem) else frame
+
+    def _said(self) -> dict[str, str]:
+        """Return what is added to rows of another success than the exact support."""
+        return {} if self.success == EXACT else {"success": self.success.text}
 
     def cells(self) -> pd.DataFrame:
         """Return one row a sampled cell (algorithm, m, k): the success rate, Wilson's interval."""
@@ -226,4 +245,4 @@ class PhaseTransition(Experiment):
         intervals = {"estimate": won / trials, "lower": lower, "upper": upper}
         frame = pd.DataFrame(columns | intervals).assign(problem=self.problem.label, n=self.n)
         names = "algorithm", "problem", "m", "n", "k", *intervals, "trials", "time_outs"
-        return frame[list(names)]
+        return frame[list(names)].assign(**self._said())

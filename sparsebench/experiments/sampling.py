@@ -32,10 +32,12 @@ _WAVES = (2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64)
 _PILOT = (0.05, 0.12, 0.25, 0.45)
 # Distinct sparsities a trial and level, in units of the logistic scale around the estimate. At
 # the 95 % point the variance is flat between theta - s and theta + s; successes cost less. At the
-# 50 % point rows nearer than this leave the scale, and so the interval, to chance.
+# 50 % point, and between `_MIDDLE`, rows nearer than this leave the scale, and so the interval, to
+# chance.
 _OFFSETS = {NEARLY_ALL: (-0.6, 0.6, -0.2, 0.2), HALF: (0.8, -0.8)}
-# The look below: sparsities spread below the 95 % point, and trials at each; below this p-value
-# the success rate does not fall steadily with k, and there is no one point.
+_MIDDLE = 0.2, 0.8
+# The look below: sparsities spread below the point of the highest level, and trials at each; below
+# this p-value the success rate does not fall steadily with k, and there is no one point.
 _CHECKED, _CHECKS = 16, 4
 _RISING = 1e-3
 # Sparsities a wave of the uniform grid, so that a dictionary is not drawn anew for each.
@@ -53,7 +55,7 @@ class ThresholdSampler:
     """Sequential sampling of one success curve until its thresholds are known.
 
     Waves of trials: first sparsities spread over 0..m/2, then around the current estimates of
-    both points, at most six a trial, until both intervals are short enough or the trials are
+    the points, at most six a trial, until both intervals are short enough or the trials are
     spent. Before it ends, one wave looks at sparsities far below: an algorithm whose success falls,
     rises and falls again has no one point, and is said to be "not monotone"; where that wave leaves
     an interval too wide, sampling goes on. Every choice depends on this curve's own rows only.
@@ -63,7 +65,7 @@ class ThresholdSampler:
     largest : int
         min(m, n), the largest sparsity.
     half_widths : dict of float to float
-        Target half-width of the interval of each level, in units of k.
+        Target half-width of the interval of each level that is looked for, in units of k.
     max_trials : int
         Most trials, and so most runs at any one sparsity.
     """
@@ -92,7 +94,7 @@ class ThresholdSampler:
             ks = {max(1, round(part * self.largest)) for part in _PILOT}
             pairs = [(trial, k) for trial in trials for k in sorted(ks)]
         else:
-            for level in LEVELS:
+            for level in self.half_widths:
                 points = self._points(level)
                 few = -(-self._solves_wanted(level) // len(points))
                 pairs += [(trial, k) for trial in trials[:few] for k in points]
@@ -104,7 +106,7 @@ class ThresholdSampler:
             self.trial.append(trial)
             self.k.append(k)
             self.success.append(success)
-        self._estimates = {level: self._fit(level) for level in LEVELS}
+        self._estimates = {level: self._fit(level) for level in self.half_widths}
         self.wave += 1
         looked, self._looking = self._looking, False
         reason = self._reason()
@@ -146,19 +148,20 @@ class ThresholdSampler:
             target = min(self.half_widths.values())
             needed = max(60.0, 20 * (1.96 * scale / target) ** 2) - len(self.k)
         else:
-            needed = sum(self._missing(level) for level in LEVELS)
-        most = self._trials_left() * sum(len(offsets) for offsets in _OFFSETS.values())
+            needed = sum(self._missing(level) for level in self.half_widths)
+        most = self._trials_left() * sum(len(_offsets(level)) for level in self.half_widths)
         return int(np.clip(needed, 1, most))
 
     def _reason(self) -> str:
         """Return why sampling may end here, if it may."""
-        if len(self.k) >= FEWEST_SOLVES and all(self._missing(level) == 0 for level in LEVELS):
+        if len(self.k) >= FEWEST_SOLVES and not any(map(self._missing, self.half_widths)):
             return "half-width"
         return "" if self._trials_left() else "trial limit"
 
     def _checks(self) -> list[tuple[int, int]]:
-        """Return pairs of the first trials and sparsities below the 95 % point, without rows."""
-        below = np.linspace(0, self._estimates[NEARLY_ALL].estimate, _CHECKED + 1)[1:-1]
+        """Return pairs of the first trials and sparsities below the lowest point, without rows."""
+        lowest = self._estimates[max(self.half_widths)].estimate
+        below = np.linspace(0, lowest, _CHECKED + 1)[1:-1]
         ks = {max(1, round(k)) for k in below}
         wanted = {(trial, k) for trial in range(min(_CHECKS, self.max_trials)) for k in ks}
         return sorted(wanted - set(zip(self.trial, self.k, strict=True)))
@@ -176,7 +179,7 @@ class ThresholdSampler:
         return max(0.0, near * excess)
 
     def _solves_wanted(self, level: float) -> int:
-        size = len(wave_trials(self.wave)) * len(_OFFSETS[level])
+        size = len(wave_trials(self.wave)) * len(_offsets(level))
         if self.wave < 4 or len(self.k) < FEWEST_SOLVES:
             return size
         missing = self._missing(level)
@@ -186,7 +189,7 @@ class ThresholdSampler:
         found = self._estimates[level]
         points = {
             int(np.clip(round(found.estimate + offset * found.scale), 1, self.largest))
-            for offset in _OFFSETS[level]
+            for offset in _offsets(level)
         }
         return sorted(points)
 
@@ -204,10 +207,13 @@ class GridSampler:
         min(m, n), the largest sparsity.
     trials : int
         Trials at each k.
+    levels : sequence of float
+        The success rates that are looked for.
     """
 
     largest: int
     trials: int
+    levels: Sequence[float] = LEVELS
     k: list[int] = field(default_factory=list)
     trial: list[int] = field(default_factory=list)
     success: list[bool] = field(default_factory=list)
@@ -237,7 +243,7 @@ class GridSampler:
         if self.stopped:
             self._estimates = {
                 level: fit_threshold(self.k, self.trial, self.success, level, self.largest)
-                for level in LEVELS
+                for level in self.levels
             }
 
     def state(self) -> dict[str, Any]:
@@ -282,6 +288,10 @@ def code_digest() -> str:
     modules = levels, intervals, posterior, thresholds
     files = *(str(module.__file__) for module in modules), __file__
     return digest([Path(file).read_text("utf-8") for file in files])
+
+
+def _offsets(level: float) -> tuple[float, ...]:
+    return _OFFSETS[HALF if _MIDDLE[0] < level < _MIDDLE[1] else NEARLY_ALL]
 
 
 def _as_json(estimates: dict[float, Threshold]) -> list[tuple[Any, ...]]:

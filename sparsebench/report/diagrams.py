@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from sparsebench.report import picture, style
 from sparsebench.report.picture import POINTS, Picture
+from sparsebench.report.words import percent
 
 # More algorithms than there are colours get a panel a family, and a larger family several.
 _MOST_IN_ONE = len(style.COLOURS)
+_EXACTLY = "of supports recovered exactly"
 _PANELS = {
     "greedy": "greedy pursuits",
     "thresholding": "iterative thresholding",
@@ -27,6 +30,12 @@ _PANELS = {
     "baseline": "baselines",
     "peer": "other packages",
 }
+
+
+def diagram_names(levels: Sequence[float]) -> list[str]:
+    """Return the pictures of a diagram, the highest level first; 95 % goes without saying."""
+    names = [f"-{percent(level)[:-1]}" if level != 0.95 else "" for level in levels]
+    return [f"phase-transition{name}" for name in names]
 
 
 @style.ours()
@@ -53,7 +62,8 @@ def phase_transition(thresholds: pd.DataFrame, level: float, footer: str) -> Fig
     for axes in figure.axes:
         axes.set_xlim(0, 1)
         axes.set_ylim(0, top)
-    return _finish(figure, f"{level:.0%} of supports recovered exactly", footer)
+    what = f"of solves have {points['success'].iloc[0]}" if "success" in points else _EXACTLY
+    return _finish(figure, f"{percent(level)} {what}", footer)
 
 
 @style.ours()
@@ -210,10 +220,11 @@ def of_distances(rows: pd.DataFrame) -> Figure:
 
 @style.ours()
 def _draw_thresholds(rows: pd.DataFrame, folder: Path) -> list[Path]:
-    half, nearly_all = sorted(rows["level"].unique())
+    levels = sorted(rows["level"].unique(), reverse=True)
     return [
-        *style.save(of_thresholds(rows, nearly_all), folder, "phase-transition"),
-        *style.save(of_thresholds(rows, half), folder, "phase-transition-50"),
+        path
+        for level, name in zip(levels, diagram_names(levels), strict=True)
+        for path in style.save(of_thresholds(rows, level), folder, name)
     ]
 
 

@@ -12,9 +12,10 @@ from rich import box
 from rich.table import Table
 
 from sparsebench.environment import describe
-from sparsebench.experiments.levels import GRID_TRIALS, LEVELS, NEARLY_ALL, NOT_MONOTONE
+from sparsebench.experiments.levels import GRID_TRIALS, NOT_MONOTONE
 from sparsebench.problems import is_fixed
 from sparsebench.report import console
+from sparsebench.report.words import rate_of
 from sparsebench.types import APPROXIMATE, AT_LEAST, Status
 
 if TYPE_CHECKING:  # a table of what is stored needs nothing that runs
@@ -35,10 +36,10 @@ def print_diagram(
     thresholds: pd.DataFrame, experiment: PhaseTransition, coherences: list[float]
 ) -> None:
     """Print both thresholds at each m, how their intervals ended, and what sampling has saved."""
-    for level in LEVELS:
+    for level in experiment.levels:
         _print_thresholds(thresholds, level, experiment)
     _print_stops(thresholds, experiment)
-    cells = thresholds[thresholds["level"] == NEARLY_ALL]
+    cells = thresholds[thresholds["level"] == experiment.levels[0]]
     solves, full = int(cells["trials"].sum()), int(cells["grid_solves"].sum())
     console.say(
         f"{solves:,} solves; a full grid, {GRID_TRIALS} at every k up to where fewer than one in a "
@@ -59,7 +60,7 @@ def _print_thresholds(thresholds: pd.DataFrame, level: float, experiment: PhaseT
         text = f"{value} ±{point.half_width:.1f}{mark}"
         cells[point.algorithm, point.m] = "none" if point.stopped == NOT_MONOTONE else text
     console.print_cells(
-        f"k at which {level:.0%} of supports are recovered, ± half-width of the 95 % interval "
+        f"k at which {rate_of(level, experiment.success.text)}, ± half-width of the 95 % interval "
         f"({experiment.problem.label}, n = {experiment.n})",
         [chosen.label for chosen in experiment.algorithms],
         "m",
@@ -93,7 +94,8 @@ def _print_stops(thresholds: pd.DataFrame, experiment: PhaseTransition) -> None:
         reasons = ", ".join(sorted(set(wide["stopped"])))
         unit = " m" if experiment.share_of_m else ""
         targets = ", ".join(
-            f"{width:g}{unit} at {level:.0%}" for level, width in experiment.half_widths.items()
+            f"{experiment.half_widths[level]:g}{unit} at {100 * level:g}%"
+            for level in experiment.levels
         )
         console.out.print(
             f"* {len(wide)} of {len(thresholds)} intervals are wider than their target "

@@ -15,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.registry import Choice
-from sparsebench.run.rows import Curve, Decision
-from sparsebench.run.store import Store, algorithm_recipe, problem_recipe
+from sparsebench.run.rows import OLDER, Curve, Decision
+from sparsebench.run.store import IS_OLDER, Store, algorithm_recipe, problem_recipe
+from sparsebench.run.successes import noise_ratio
 from sparsebench.seeding import canonical, digest
+from sparsebench.statistics.measures import EXACT, Success
 from sparsebench.types import Status
 
 # Told of the rows of a decision that is taken up: how often each (status, message) is among them.
 Told = Callable[[Choice, Counter[tuple[str, str]]], None]
+_FAILED = {str(status) for status in Status if status.failed}
 # A row of each status without a message, and in SQL its place among these; -1 for others.
 _PLAIN = {(str(status), ""): place for place, status in enumerate(Status)}
 _CODE = (
@@ -52,7 +55,8 @@ class Decisions:
     ----------
     store : Store
     retried : sequence of str
-        Statuses whose rows count as missing, where they are of a run before `before`.
+        Statuses, or `OLDER`, whose rows count as missing, where they are of a run before
+        `before`.
     before : int
     told : callable
         Told which rows the decisions that are taken up rest on.
@@ -73,10 +77,11 @@ class Decisions:
                 problem = self._store.id_of("problems", problem_recipe(curve))
                 recipe = algorithm_recipe(curve.algorithm, curve.time_limit)
                 algorithm = self._store.id_of("algorithms", recipe)
-                sizes[problem, curve.n, curve.m][algorithm] = curve, decision
+                sizes[problem, curve.n, curve.m, curve.success][algorithm] = curve, decision
         found = {}
-        for size, wanted in sizes.items():
-            for algorithm, rows in self._rows(size).items():
+        for (*size, success), wanted in sizes.items():
+            noise = noise_ratio(dict(next(iter(wanted.values()))[0].problem.options))
+            for algorithm, rows in self._rows(size, success, noise).items():
                 if algorithm in wanted:
                     curve, decision = wanted[algorithm]
                     places = _places(decision, rows)
@@ -110,21 +115,30 @@ class Decisions:
         rows = np.frombuffer(kept[0], dtype="<i4").reshape(-1, 3)
         return Decision(rows, json.loads(kept[1]))
 
-    def _rows(self, size: tuple[Any, ...]) -> dict[int, _Rows]:
+    def _rows(self, size: Sequence[Any], success: Success, noise: float) -> dict[int, _Rows]:
         """Return the rows at one size, by algorithm: nearly all of them as numbers."""
         chosen = "FROM rows WHERE problem = ? AND n = ? AND m = ?"
         order = "ORDER BY algorithm, trial, k"
-        columns = f"algorithm, trial, k, exact, status = 'time-out', run, {_CODE}"
+        columns = f"algorithm, trial, k, exact, status = 'time-out', run, {IS_OLDER}, {_CODE}"
         table = self._store.execute(f"SELECT {columns} {chosen} {order}", size)
-        numbers = np.fromiter(chain.from_iterable(table), dtype=np.int64).reshape(-1, 7).T
-        algorithm, trial, k, exact, late, run, said = numbers
+        numbers = np.fromiter(chain.from_iterable(table), dtype=np.int64).reshape(-1, 8).T
+        algorithm, trial, k, exact, late, run, older, said = numbers
         pairs = dict(_PLAIN)
         others = self._store.execute(
             f"SELECT status, message {chosen} AND {_CODE} < 0 {order}", size
         ).fetchall()
         said[said < 0] = [pairs.setdefault(pair, len(pairs)) for pair in others]
         retried = [place for (status, _), place in pairs.items() if status in self._retried]
-        missing = np.isin(said, retried) & (run < self._before)
+        missing = np.isin(said, retried) | (older == 1 if OLDER in self._retried else False)
+        missing &= run < self._before
+        if success != EXACT:
+            columns = ", ".join(success.columns)
+            measured = self._store.execute(f"SELECT {columns} {chosen} {order}", size).fetchall()
+            values = np.array(measured, np.float64).reshape(-1, len(success.columns)).T
+            lost = [place for (status, _), place in pairs.items() if status in _FAILED]
+            given = dict(zip(success.columns, values, strict=True))
+            won = success.of(given, np.isin(said, lost), noise)
+            exact = np.nan_to_num(won, nan=-4).astype(np.int64)  # no decision rests on it
         codes, flags = trial << 32 | k, exact + 2 * late
         names, starts = np.unique(algorithm, return_index=True)
         found = {}

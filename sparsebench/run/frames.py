@@ -19,8 +19,11 @@ from sparsebench.run.pages import read_columns
 _KEY = ("problem", "n", "m", "trial", "algorithm", "k")
 _OUTCOME = (
     *("support_distance", "exact", "relative_error", "relative_residual", "n_iter", "status"),
-    *("message", "seconds", "stages", "near_1", "near_2", "run"),
+    *("message", "seconds", "stages", "near_1", "near_2"),
+    *("missed_indices", "false_indices", "prediction_error", "run"),
 )
+# Integers that may be NULL.
+_COUNTS = ("n_iter", "missed_indices", "false_indices")
 #: The columns of a frame: from which table, and what it is called there.
 COLUMNS = {
     "algorithm": ("algorithms", "name"),
@@ -54,8 +57,9 @@ def read_frame(
     Returns
     -------
     DataFrame
-        Texts are categories, which are sorted and may have no row; `exact` is bool, `n_iter` Int64
-        with NA where it is not known, other numbers are int64 or float64 with NaN.
+        Texts are categories, which are sorted and may have no row; `exact` is bool, `n_iter`,
+        `missed_indices` and `false_indices` are Int64 with NA where they are not known, other
+        numbers are int64 or float64 with NaN.
     """
     columns = list(COLUMNS if columns is None else columns)
     needed = {*_KEY, *(name for name in columns if COLUMNS[name][0] == "rows")}
@@ -90,7 +94,7 @@ def read_frame(
         values = found.values[order]
         if found.texts is not None:
             made[name] = _category(values, found.texts)
-        elif name == "n_iter" and found.missing is not None:
+        elif name in _COUNTS and found.missing is not None:
             made[name] = pd.arrays.IntegerArray(values, found.missing[order])
         else:
             made[name] = values.astype(bool) if name == "exact" else values

@@ -13,7 +13,9 @@ import numpy as np
 
 from sparsebench.metrics import (
     exact_recovery,
+    index_errors,
     near_distance,
+    prediction_error,
     relative_error,
     relative_residual,
     support_distance,
@@ -70,6 +72,8 @@ def measured(instance: Instance, result: Result, ordered: bool) -> Outcome:
         json.dumps(stages) if stages else "",
         near_distance(instance.x, result.x, 1) if ordered else None,
         near_distance(instance.x, result.x, 2) if ordered else None,
+        *index_errors(instance.x, result.x),
+        prediction_error(instance.A, instance.x, result.x),
     )
 
 

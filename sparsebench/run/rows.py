@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 
 from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.run.pool import Each
+from sparsebench.statistics.measures import EXACT, Success
+from sparsebench.types import Status
+
+#: Beside statuses: rows computed before all of their columns were recorded.
+OLDER = "older"
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,10 @@ class Outcome:
     where they are unknown. `stages` is empty, or for a chain a JSON list of
     [name, iterations, seconds], one item a link. `near_1` and `near_2` are the support distances
     that forgive one and two indices, where atoms are ordered along a line; None where they are not,
-    and in rows older than these columns.
+    and in rows older than these columns. `missed_indices` and `false_indices` count the non-zeros
+    of x that the estimate lacks and those of the estimate that x lacks; they and
+    `prediction_error`, ||A(x - x*)|| / ||A x*||, are None of a failure, and the last two of rows
+    older than these columns.
     """
 
     support_distance: float
@@ -36,6 +44,14 @@ class Outcome:
     stages: str = ""
     near_1: float | None = None
     near_2: float | None = None
+    missed_indices: int | None = None
+    false_indices: int | None = None
+    prediction_error: float | None = None
+
+    def is_of(self, kinds: Collection[str]) -> bool:
+        """Whether the row has one of these statuses, or is `OLDER` and that is among them."""
+        older = self.prediction_error is None and not Status(self.status).failed
+        return self.status in kinds or (older and OLDER in kinds)
 
 
 @dataclass(frozen=True)
@@ -58,7 +74,10 @@ Wave = list[tuple[Block, Outcomes]]
 
 @dataclass(frozen=True)
 class Curve:
-    """What is decided about: one algorithm at one size; `rule` names all that decides but rows."""
+    """What is decided about: one algorithm at one size; `rule` names all that decides but rows.
+
+    What counts as a success is part of the rule, too.
+    """
 
     problem: ProblemChoice
     seed: int
@@ -67,6 +86,7 @@ class Curve:
     algorithm: Choice
     time_limit: float
     rule: str
+    success: Success = EXACT
 
 
 @dataclass(frozen=True)
@@ -74,7 +94,7 @@ class Decision:
     """What has been decided about a curve, as JSON data, and the rows that it rests on.
 
     `rows` is an array of shape (rows, 3), in the order they were looked at: the trial, k, and
-    1 for an exact recovery plus 2 for a time-out.
+    1 for a success plus 2 for a time-out.
     """
 
     rows: NDArray[np.int32]

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.registry import Choice, ProblemChoice
-from sparsebench.run.rows import Block, Curve, Outcome
+from sparsebench.run.rows import OLDER, Block, Curve, Outcome
 from sparsebench.seeding import canonical
-from sparsebench.types import InputError
+from sparsebench.types import InputError, Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 4
+FORMAT = 5
 FILE_NAME = "results.db"
 _OTHER = "choose another folder with --out"
 
@@ -41,15 +41,32 @@ CREATE TABLE rows (
     PRIMARY KEY (problem, n, m, trial, algorithm, k)
 ) WITHOUT ROWID;
 """
+# Since format 5. Of older rows, which never had more than k indices, those missed are known, and
+# that none is false where none is missed; of others with an estimate it is not known.
+_ADDED_5 = (
+    "ALTER TABLE rows ADD COLUMN missed_indices INTEGER;"
+    "ALTER TABLE rows ADD COLUMN false_indices INTEGER;"
+    "ALTER TABLE rows ADD COLUMN prediction_error REAL"
+)
+_FAILED = ", ".join(f"'{status}'" for status in Status if status.failed)
+_DERIVED_5 = (
+    "UPDATE rows SET missed_indices = CAST(round(support_distance * k) AS INTEGER), "
+    "false_indices = CASE WHEN exact THEN 0 END "
+    f"WHERE status NOT IN ({_FAILED})"
+)
 _OUTCOME_4 = (
     "support_distance, exact, relative_error, relative_residual, n_iter, status, message, seconds, "
     "stages, near_1, near_2"
 )
 _COLUMNS_4 = f"problem, n, m, trial, algorithm, k, run, {_OUTCOME_4}"
+_OUTCOME = f"{_OUTCOME_4}, missed_indices, false_indices, prediction_error"
+_COLUMNS = f"problem, n, m, trial, algorithm, k, run, {_OUTCOME}".split(", ")
+#: In SQL, what `Outcome.is_of` says of rows that are `OLDER`.
+IS_OLDER = f"(rows.prediction_error IS NULL AND rows.status NOT IN ({_FAILED}))"
 # Not `astuple`, which copies every value.
 _values = attrgetter(*(field.name for field in fields(Outcome)))
 # What a row that is computed anew takes from the new one: all but its key.
-_NEW = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS_4.split(", ")[6:])
+_NEW = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[6:])
 _SCHEMA = (
     """
 CREATE TABLE format (version INTEGER NOT NULL);
@@ -66,6 +83,7 @@ CREATE TABLE problems (
 );
 """
     + _ROWS_4
+    + _ADDED_5
 )
 # Beside the rows, and never needed: earlier versions pass over it.
 _DECISIONS = """
@@ -80,6 +98,7 @@ _MIGRATIONS = {
     # A column cannot lose its NOT NULL in place.
     3: f"ALTER TABLE rows RENAME TO older; {_ROWS_4}"
     f"INSERT INTO rows ({_COLUMNS_4}) SELECT {_COLUMNS_4} FROM older; DROP TABLE older",
+    4: f"{_ADDED_5}; {_DERIVED_5}",
 }
 
 
@@ -229,8 +248,9 @@ class Store:
     ) -> None:
         """Append the rows of a finished block, all or none.
 
-        Rows that are there stay, unless their status is one of those `retried`.
+        Rows that are there stay, unless they are of those `retried`.
         """
+        older = " OR " + IS_OLDER if OLDER in retried else ""
         try:
             with self.transaction():
                 problem = self._enter(
@@ -252,9 +272,10 @@ class Store:
                 ]
                 # Another run may have been first; nothing else is passed over.
                 self._connection.executemany(
-                    f"INSERT INTO rows ({_COLUMNS_4}) VALUES ({','.join('?' * 18)}) "
+                    f"INSERT INTO rows ({', '.join(_COLUMNS)}) "
+                    f"VALUES ({','.join('?' * len(_COLUMNS))}) "
                     f"ON CONFLICT (problem, n, m, trial, algorithm, k) DO UPDATE SET {_NEW} "
-                    f"WHERE rows.status IN ({','.join('?' * len(retried))})",
+                    f"WHERE rows.status IN ({','.join('?' * len(retried))}){older}",
                     [key + _values(o) + (*retried,) for key, o in zip(keys, outcomes, strict=True)],
                 )
         except BaseException:
@@ -266,7 +287,7 @@ class Store:
     ) -> dict[tuple[Choice, int], Outcome]:
         """Return those outcomes of a block that are stored.
 
-        Rows whose status is `retried` count as missing, where they are of a run `before` that one.
+        Rows that are `retried` count as missing, where they are of a run `before` that one.
         """
         problem = self.id_of("problems", problem_recipe(block))
         by_id = {
@@ -276,14 +297,14 @@ class Store:
         wanted = set(block.pairs)
         found = {}
         for algorithm, k, run, *values in self._connection.execute(
-            f"SELECT algorithm, k, run, {_OUTCOME_4} FROM rows "
+            f"SELECT algorithm, k, run, {_OUTCOME} FROM rows "
             "WHERE problem = ? AND n = ? AND m = ? AND trial = ?",
             (problem, block.n, block.m, block.trial),
         ):
             if algorithm in by_id and (by_id[algorithm], k) in wanted:
                 values[1] = bool(values[1])
                 outcome = Outcome(*values)
-                if outcome.status not in retried or run >= before:
+                if run >= before or not outcome.is_of(retried):
                     found[by_id[algorithm], k] = outcome
         return found
 

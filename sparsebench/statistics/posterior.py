@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import scipy
@@ -14,10 +16,12 @@ from sparsebench.types import FloatArray
 _Counts = tuple[FloatArray, FloatArray, FloatArray]
 # Points of theta and of log s, and the log posterior on their grid.
 _Grid = tuple[list[FloatArray], FloatArray]
+_Shape = tuple[Callable[[FloatArray], tuple[FloatArray, FloatArray]], Callable[[float], float]]
 # The least posterior weight of a shape whose interval counts.
 _PLAUSIBLE = 0.1
 _SMALLEST_SCALE = 0.1
-_CEILING_FAILURES = 0.02
+# Failures everywhere; as a share of those at the level at most this, or it would never be met.
+_CEILING_FAILURES, _CEILING_SHARE = 0.02, 0.4
 # Sizes of the grid of theta and log s, and of the first one near and far from the logistic fit.
 _GRID, _NEAR, _FAR = (37, 19), 15, (40, 12)
 _SCORING_STEPS, _REFINEMENTS = 12, 2
@@ -84,18 +88,24 @@ def _abrupt_start(z: FloatArray) -> tuple[FloatArray, FloatArray]:
     return lost, won
 
 
-def _ceiling(z: FloatArray) -> tuple[FloatArray, FloatArray]:
-    rate = (1 - _CEILING_FAILURES) * scipy.special.expit(z)
+def _ceiling(failures: float, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    rate = (1 - failures) * scipy.special.expit(z)
     return np.log(np.maximum(rate, 1e-300)), np.log1p(-rate)
 
 
 # Each shape: (z -> log F and log(1 - F), q -> the z where F = q).
-SHAPES = (
-    (_logistic, lambda q: scipy.special.logit(q)),
+LOGISTIC: tuple[_Shape, ...] = ((_logistic, lambda q: scipy.special.logit(q)),)
+_GUMBEL: tuple[_Shape, ...] = (
     (_abrupt_fall, lambda q: -np.log(-np.log(q))),
     (_abrupt_start, lambda q: np.log(-np.log1p(-q))),
-    (_ceiling, lambda q: scipy.special.logit(q / (1 - _CEILING_FAILURES))),
 )
+
+
+def shapes_at(level: float) -> tuple[_Shape, ...]:
+    """Return the shapes that are averaged over at a level."""
+    failures = min(_CEILING_FAILURES, _CEILING_SHARE * (1 - level))
+    ceiling = partial(_ceiling, failures), lambda q: scipy.special.logit(q / (1 - failures))
+    return (*LOGISTIC, *_GUMBEL, ceiling)
 
 
 def _counts(ks: FloatArray, wins: FloatArray, effect: float) -> _Counts:
@@ -111,7 +121,7 @@ def posterior_of(
     level: float,
     largest: int,
     effect: float = 1.0,
-    shapes: tuple = SHAPES,
+    shapes: tuple[_Shape, ...] = LOGISTIC,
     known: Posterior | None = None,
 ) -> Posterior:
     """Return the posterior averaged over shapes, each on a grid of its own that fits its mass.
@@ -180,7 +190,7 @@ def _within(value: float, least: float, most: float) -> float:
     return min(max(value, least), most)
 
 
-def _fitted_grid(counts: _Counts, level: float, shape: tuple, axes: list[FloatArray]) -> _Grid:
+def _fitted_grid(counts: _Counts, level: float, shape: _Shape, axes: list[FloatArray]) -> _Grid:
     """Return theta and log s, dense where the mass is, and the log posterior on their grid."""
     joint = _log_posterior(axes, counts, level, shape)
     for _ in range(_REFINEMENTS):
@@ -210,7 +220,7 @@ def _denser(points: FloatArray, mass: FloatArray, widths: FloatArray, size: int)
 
 
 def _log_posterior(
-    axes: list[FloatArray], counts: _Counts, level: float, shape: tuple
+    axes: list[FloatArray], counts: _Counts, level: float, shape: _Shape
 ) -> FloatArray:
     (thetas, log_scales), (values, won, lost), (log_rates, inverse) = axes, counts, shape
     distance = (thetas[:, None, None] - values) * np.exp(-log_scales)[:, None]

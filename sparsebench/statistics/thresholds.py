@@ -3,14 +3,15 @@
 The threshold estimator, in ten lines. For one algorithm at one m, each row is (k, trial, success).
 Near the level q, success is modelled as P(k) = F((theta - k) / s + F^-1(q)), so that theta is where
 P = q. F is one of four shapes that are averaged over: logistic, the two Gumbel laws (an abrupt
-fall or an abrupt start of it) and a logistic with 2 % of failures everywhere. The prior is flat for
-theta in [0, min(m, n)], for log s and over shapes. A first fit finds the window of k in which P
-lies between two rates around q, widened until it holds 20 successes below theta and 20 failures
-above; rows outside are not used, so the curve elsewhere does no harm. Rows of one trial share a
+fall or an abrupt start of it) and a logistic with 2 % of failures everywhere (of q above .95, with
+two fifths of the failures at q). The prior is flat for theta in [0, min(m, n)], for log s and over
+shapes. A first fit finds the window of k in which P lies between two rates around q, widened until
+it holds 20 successes below theta and 20 failures above; rows outside are not used, so the curve
+elsewhere does no harm. Rows of one trial share a
 dictionary: the log-likelihood is divided by the design effect, the ratio of theta's variance
 clustered by trial (a sandwich estimate) to that with independent rows, where it exceeds 1. The
 estimate is the posterior mean of theta on a grid, the interval the central 95 % of its posterior.
-At levels below .95, shapes that the rows cannot tell apart disagree on theta: there the interval
+At levels below .8, shapes that the rows cannot tell apart disagree on theta: there the interval
 reaches over those of every shape that keeps a tenth of the posterior. Where the fall is so steep
 that nothing but the shape places theta between two whole k, the interval is extended to whole k,
 and covers more often than it says.
@@ -27,14 +28,17 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from sparsebench.statistics.intervals import CONFIDENCE, as_outcomes, probability, tail
-from sparsebench.statistics.posterior import SHAPES, Posterior, posterior_of, quantiles
-from sparsebench.types import APPROXIMATE, AT_LEAST, NOMINAL, FloatArray, InputError, check_whole
+from sparsebench.statistics.posterior import Posterior, posterior_of, quantiles, shapes_at
+from sparsebench.types import APPROXIMATE, AT_LEAST, NOMINAL, FloatArray, check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Rates that bound the window of the final fit, by level; between these levels, on their logits.
+# Rates that bound the window of the final fit, by level; between these levels, on their logits, and
+# beyond them as far from the level, in logits, as at the last.
 _WINDOWS = {0.05: (0.002, 0.8), 0.5: (0.04, 0.96), 0.95: (0.2, 0.998)}
+# From this level on rows at the level itself are sampled, on which the shapes agree.
+_SHAPES_AGREE = 0.8
 # Scales (in k) below this are those of a steep fall.
 _STEEP = 0.5
 _FEWEST_WITNESSES = 20
@@ -91,34 +95,29 @@ def fit_threshold(
     k, trial, success : array_like, shape (rows,)
         Sparsity, trial number (rows of one trial share a dictionary) and whether it succeeded.
     level : float
-        The success rate, from .05 to .95: beyond, shapes with failures everywhere never come to it.
+        The success rate, between 0 and 1.
     largest : int
         min(m, n), the largest possible sparsity.
 
     Raises
     ------
     InputError
-        If the level is another.
+        If the level is none.
     """
     ks, wins, trials = as_outcomes(k, success, trial)
     level = probability("level", level)
-    if not min(_WINDOWS) <= level <= max(_WINDOWS):
-        raise InputError(
-            f"no threshold is fitted at the level {level}: choose one from {min(_WINDOWS)} to "
-            f"{max(_WINDOWS)}"
-        )
     check_whole("largest", largest, 1, sys.maxsize)
     tails = tail(confidence), 1 - tail(confidence)
-    logistic = posterior_of(ks, wins, level, largest, shapes=SHAPES[:1])
+    logistic = posterior_of(ks, wins, level, largest)
     inside = _window(ks, wins, level, logistic)
     if not inside.all():
         ks, trials, wins = ks[inside], trials[inside], wins[inside]
-        logistic = posterior_of(ks, wins, level, largest, shapes=SHAPES[:1])
+        logistic = posterior_of(ks, wins, level, largest)
     effect = _design_effect(ks, trials, wins, level, logistic)
     known = logistic if effect == 1 else None
-    posterior = posterior_of(ks, wins, level, largest, effect, known=known)
+    posterior = posterior_of(ks, wins, level, largest, effect, shapes_at(level), known)
     lower, upper = quantiles(posterior.thetas, posterior.mass, tails)
-    if level < max(_WINDOWS):
+    if level < _SHAPES_AGREE:
         ends = [(lower, upper)] + [quantiles(*shape, tails) for shape in posterior.plausible]
         lower, upper = min(low for low, _ in ends), max(high for _, high in ends)
     several = int((np.unique(trials, return_counts=True)[1] > 1).sum())
@@ -136,7 +135,8 @@ def _window(
     """Return which rows the final fit uses."""
     bounds = scipy.special.logit(np.array(list(_WINDOWS.values())))
     at, levels = scipy.special.logit(level), scipy.special.logit(list(_WINDOWS))
-    rates = np.array([np.interp(at, levels, bound) for bound in bounds.T])
+    beyond = at - np.clip(at, levels[0], levels[-1])
+    rates = np.array([np.interp(at, levels, bound) for bound in bounds.T]) + beyond
     high, low = posterior.theta - posterior.scale * (rates - at)
     failures_above = np.sort(ks[(ks >= posterior.theta) & (wins == 0)])
     successes_below = np.sort(ks[(ks <= posterior.theta) & (wins == 1)])
