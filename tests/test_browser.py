@@ -221,7 +221,7 @@ def test_a_link_restores_the_view(opened, page_file):
     page = opened(page_file)
     page.get_by_role("button", name="only sea", exact=True).click()
     page.locator("[data-label='htp'] .name").click()
-    page.get_by_label("recovered exactly").select_option("0.5")
+    page.get_by_label("success rate").select_option("0.5")
     page.get_by_role("button", name="dark", exact=True).click()
     page.locator("th[data-name='m']").get_by_role("button").click()
     link = page.locator("#link").get_attribute("href")

@@ -124,7 +124,8 @@ def _diagram(frame: pd.DataFrame, algorithms: dict[str, Columns], path: Path) ->
     found = _curves(frame, _DIAGRAM, ["level", "m"], algorithms, path)
     field, n = is_complex(frame), int(frame["n"].iloc[0])
     deltas = np.linspace(0.01, 0.99, 99)
-    found["about"] |= {"n": n, "complex": field}
+    success = str(frame["success"].iloc[0]) if "success" in frame else "the exact support"
+    found["about"] |= {"n": n, "success": success}
     found["limit"] = {
         "x": [round(float(delta), 4) for delta in deltas],
         "y": [round(l1_limit(float(delta), field), 5) for delta in deltas],

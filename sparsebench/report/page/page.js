@@ -127,7 +127,7 @@ function drawBar() {
     ...values.map(([key, text]) => element("option", {value: key, selected: key === value}, text))));
   const parts = [];
   if (levels.length > 1) {
-    parts.push(choice("recovered exactly", String(view.level),
+    parts.push(choice("success rate", String(view.level),
       levels.map((level) => [String(level), percent(level)]), (v) => { view.level = Number(v); }));
   }
   parts.push(choice("grouped by", view.group, [["family", "family"], ["told", "what they are told"]],
@@ -281,7 +281,7 @@ function drawFolder(folder) {
         {xaxis: {range: [0, 1]}})];
     };
     card(`Phase transition: ${about.problem}${where(folder)}`,
-      aboutText(about, ["n"]), lines);
+      `success is ${about.success} · ${aboutText(about, ["n"])}`, lines);
   }
   if (folder.distances) {
     const {columns, about} = folder.distances;
