@@ -13,6 +13,7 @@ from sparsebench.cli import (
     instances,
     recovery,
     listing,
+    merging,
     encoders,
     tasks,
     studies,

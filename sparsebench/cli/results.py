@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from sparsebench.run.engine import Report
     from sparsebench.run.rows import Experiment
+    from sparsebench.run.shards import Share
 
 
 def run_stored(
@@ -30,13 +31,18 @@ def run_stored(
     plugin: list[Path] | None,
     device: str = "cpu",
     retry: Sequence[str] = (),
+    share: Share | None = None,
 ) -> Report:
-    """Run an experiment through the store of a folder."""
+    """Run an experiment, or a share of it, through the store of a folder."""
     from sparsebench.environment import describe
     from sparsebench.registry import devices
     from sparsebench.run.engine import run
     from sparsebench.run.store import Store
 
+    if share:
+        from sparsebench.run.shards import Shard
+
+        experiment = Shard(experiment, share)
     with Store(out) as store:
         when_stopped(
             f"stopped; finished blocks are kept in {store.path}; the same command continues"
@@ -59,6 +65,21 @@ def run_stored(
                 f"{store.path}; the same command continues, with -j 1 to see the culprit",
                 1,
             )
+
+
+def say_shard(reports: Sequence[Report], share: Share, out: Path) -> None:
+    """Say what a shard computed, and what is done with it."""
+    from sparsebench.report import tables
+
+    for report in reports:
+        if report.computed or report.found:
+            tables.print_report(report, None, out)
+    if not any(report.computed or report.found for report in reports):
+        console.say(f"shard {share} has nothing to do: there are fewer curves, or trials")
+    console.say(
+        f"shard {share} is done: when all are, `python -m sparsebench merge FOLDERS --out FOLDER` "
+        "makes one of them, from which the same command without --shard draws"
+    )
 
 
 def check_out(out: Path) -> None:

@@ -7,7 +7,7 @@ killed at any moment loses the blocks in flight and nothing else.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from itertools import takewhile
@@ -190,6 +190,10 @@ class Store:
     def execute(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Return what a query finds."""
         return self._connection.execute(query, values)
+
+    def executemany(self, statement: str, rows: Iterable[Sequence[Any]]) -> int:
+        """Execute a statement for each of some rows; return how many rows it has changed."""
+        return self._connection.executemany(statement, rows).rowcount
 
     def start_run(self, command: str, recipe: Any, environment: Any) -> int:
         """Record a run and return its id."""
