@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sparsebench.run.engine import Report
     from sparsebench.run.rows import Experiment
     from sparsebench.run.shards import Share
+    from sparsebench.run.store import Store
 
 
 def run_stored(
@@ -44,6 +46,7 @@ def run_stored(
 
         experiment = Shard(experiment, share)
     with Store(out) as store:
+        say_network(store)
         when_stopped(
             f"stopped; finished blocks are kept in {store.path}; the same command continues"
         )
@@ -65,6 +68,20 @@ def run_stored(
                 f"{store.path}; the same command continues, with -j 1 to see the culprit",
                 1,
             )
+
+
+def say_network(store: Store) -> None:
+    """Say, once, that a store lies on a network file system."""
+    if store.network:
+        _news_once(
+            f"{store.path.parent} is on a network file system ({store.network}): rows are stored "
+            "there in a way that is safe, and slower; let no two machines write to it at once"
+        )
+
+
+@cache
+def _news_once(text: str) -> None:
+    console.news.print(text, soft_wrap=True)
 
 
 def say_shard(reports: Sequence[Report], share: Share, out: Path) -> None:

@@ -1,7 +1,7 @@
 """One SQLite file a folder of results: a row a trial, its key the recipe.
 
-Only the parent process writes. A block of rows is one transaction in WAL mode, so that a run
-killed at any moment loses the blocks in flight and nothing else.
+Only the parent process writes. A block of rows is one transaction, in WAL mode but on network file
+systems, so that a run killed at any moment loses the blocks in flight and nothing else.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.run.rows import Block, Curve, Outcome
 from sparsebench.seeding import canonical
+from sparsebench.system.filesystems import network_file_system
 from sparsebench.types import InputError
 
 if TYPE_CHECKING:
@@ -86,6 +87,9 @@ _MIGRATIONS = {
 class Store:
     """The results of a folder.
 
+    `network` is the name of the network file system that the folder lies on, None if it is local.
+    There the journal is one without shared memory, which such systems lack.
+
     Parameters
     ----------
     folder : Path
@@ -110,6 +114,7 @@ class Store:
         if fresh and not writable:
             raise InputError(f"no results in {folder}: {self.path} does not exist")
         self._ids: dict[tuple[str, str], int] = {}
+        self.network = network_file_system(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, timeout=30.0)
@@ -159,7 +164,7 @@ class Store:
             self._migrate()
         if writable:
             execute(_DECISIONS)
-            execute("PRAGMA journal_mode = WAL")
+            execute(f"PRAGMA journal_mode = {'DELETE' if self.network else 'WAL'}")
 
     def _migrate(self) -> None:
         """Bring the file up to this format, in one transaction; no row changes."""

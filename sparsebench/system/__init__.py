@@ -14,5 +14,6 @@ What a system lacks, and what then happens:
   itself what on Linux is loaded once for all.
 - No `/proc` (all but Linux): what a plug-in has started in a worker is not ended with the worker,
   and a run's record names the kind of its processor only. Memory and quotas are unknown
-  (`resources`): batches are cut to 2 GiB, and the number of workers is not cut.
+  (`resources`): batches are cut to 2 GiB, and the number of workers is not cut. A network file
+  system is taken for a local one.
 """
