@@ -71,9 +71,9 @@ Plugins = Annotated[
 TimeLimit = Annotated[
     float,
     typer.Option(
-        help="Seconds of CPU time that a solve may use before it counts as failed; one that waits "
-        "instead may take ten times as long. Drawing an instance may take as long, or a minute; a "
-        "dictionary that all trials share, an hour."
+        help="Seconds that a solve may compute or wait before it counts as failed; those in which "
+        "the machine does other things do not count. Drawing an instance may take as long, or a "
+        "minute; a dictionary that all trials share, an hour."
     ),
 ]
 Retry = Annotated[

@@ -65,7 +65,7 @@ def run_stored(
         except WorkerDied as error:
             stop(
                 f"error: {error}; finished blocks are kept in "
-                f"{store.path}; the same command continues, with -j 1 to see the culprit",
+                f"{store.path}; the same command continues, with -j 1 to see where it was",
                 1,
             )
 
