@@ -42,6 +42,7 @@ def describe() -> dict[str, Any]:
             for pool in threadpool_info()
             if pool.get("user_api") == "blas"
         ],
+        "host": platform.node(),
         "platform": platform.platform(),
         "processor": processor(),
         "cores": os.cpu_count(),

@@ -76,6 +76,10 @@ def _swallows(dictionary, y, k):
 """
 
 
+# As a function that a program has registered, a plug-in is called by the run itself.
+IN_THE_RUN = "from sparsebench.run import engine\nengine._needs_a_child = lambda *_: False"
+
+
 class Run:
     """A command with a plug-in of `HOLD`, in a session of its own, without psutil and pgrep."""
 
@@ -172,13 +176,16 @@ def test_a_run_that_is_asked_to_end_leaves_whole_rows_and_no_process(tmp_path, n
 
 
 @POSIX
+@pytest.mark.parametrize("here", [True, False])
 @pytest.mark.parametrize(
     ("name", "jobs", "plugin"),
     [("SIGTERM", 2, "swallows_once"), ("SIGHUP", 2, "swallows"), ("SIGINT", 1, "swallows_once")],
 )
-def test_an_interruption_that_somebody_swallows_is_none_the_less_one(tmp_path, name, jobs, plugin):
+def test_an_interruption_that_somebody_swallows_is_none_the_less_one(
+    tmp_path, name, jobs, plugin, here
+):
     """While algorithms are compiled, in a worker or in this process."""
-    run = Run(tmp_path, f"{plugin},quick", jobs).holding()
+    run = Run(tmp_path, f"{plugin},quick", jobs, IN_THE_RUN if here else "").holding()
     run.ask(name)
     status, err = run.end()
     assert status == STATUS[name]
@@ -189,7 +196,7 @@ def test_an_interruption_that_somebody_swallows_is_none_the_less_one(tmp_path, n
 
 @POSIX
 def test_the_second_time_it_ends_at_once(tmp_path):
-    before = "from sparsebench.system import stopping\nstopping._GRACE = 1e6"
+    before = "from sparsebench.system import stopping\nstopping._GRACE = 1e6\n" + IN_THE_RUN
     run = Run(tmp_path, "swallows,quick", before=before).holding()
     run.mark.unlink()
     run.ask("SIGINT")
@@ -334,7 +341,7 @@ def test_workers_are_kept_and_replaced_where_they_died():
         first = {pid for _, pid in each(os.getpid, [()] * 8)}
     with pool.pool(2) as each:
         assert {pid for _, pid in each(os.getpid, [()] * 8)} <= first
-    for process, *_ in pool._idle:
+    for process in [worker.process for worker in pool._idle]:
         process.kill()
         process.join()
     with pool.pool(2) as each:

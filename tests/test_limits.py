@@ -26,12 +26,12 @@ from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.registry import choose_algorithms, choose_problem
 from sparsebench.registry.calls import compile_kernels
 from sparsebench.report import figures, multiples, picture, style
-from sparsebench.run import pool
+from sparsebench.run import pool, worker
 from sparsebench.run.engine import run
 from sparsebench.run.guard import attempt
 from sparsebench.run.rows import Block
 from sparsebench.run.store import Store
-from sparsebench.system import limits
+from sparsebench.system import limits, watching
 from sparsebench.system.limits import TimeOut, time_limited
 from sparsebench.types import InputError
 
@@ -509,70 +509,243 @@ def test_the_small_print_of_a_picture_has_the_time_outs(tmp_path, monkeypatch, n
         figures.draw(tmp_path / f"{name}.csv", tmp_path)
 
 
-DEAF = """
+NEVER = """
+import ctypes
+import threading
 from collections import deque
+from dataclasses import dataclass
 from itertools import repeat
+
 import numpy as np
+import sparsebench
+
+
+def spins(A, y, k):  # and swallows whatever a signal raises
+    while k == 2 and A.shape[1] == 32:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass
+    return np.zeros(A.shape[1])
+
+
 def deaf(A, y, k):
-    if A.shape[1] == 32 and k == 2:
+    if k == 2 and A.shape[1] == 32:
         deque(repeat(0), maxlen=0)
     return np.zeros(A.shape[1])
+
+
+def waits(A, y, k):
+    if k == 2 and A.shape[1] == 32:
+        threading.Event().wait()
+    return np.zeros(A.shape[1])
+
+
+def sleeps_on(A, y, k):
+    if k == 2 and A.shape[1] == 32:
+        left = 10_000
+        while left:  # in C, which goes on sleeping whatever signal comes
+            left = ctypes.PyDLL(None).sleep(left)
+    return np.zeros(A.shape[1])
+
+
+@sparsebench.problem("stuck")
+@dataclass(frozen=True)
+class Stuck:
+    \"\"\"One whose drawing may never end.\"\"\"
+
+    at: str = ""
+
+    fixed_dictionary = False
+    ordered = False
+
+    def dictionary(self, rng, m, n):
+        if self.at == "dictionary" and rng.random() < 0.5:
+            threading.Event().wait()
+        return np.random.default_rng(0).standard_normal((m, n))
+
+    def signal(self, rng, n, k):
+        if self.at == "signal" and k == 2:
+            threading.Event().wait()
+        x = np.zeros(n)
+        x[:k] = 1.0
+        return x
 """
 
 
-@pytest.mark.skipif(limits.OVERDUE is None, reason="no limit on the CPU time of a process")
-def test_a_worker_within_compiled_code_ends_with_its_limit(tmp_path):
-    """What never returns and looks for no signal costs its own row, and no other of its block."""
-    file = tmp_path / "deaf.py"
-    file.write_text(DEAF)
-    registry.load_plugin(file)
+@pytest.fixture
+def never(tmp_path):
+    file = tmp_path / "never.py"
+    file.write_text(NEVER)
+    names = registry.load_plugin(file)
+    yield str(file)
+    for name in names:
+        del registry.ALGORITHMS[name]
+    del registry.PROBLEMS["stuck"]
+    registry.plugins._load_plugin.cache_clear()
+
+
+def solved(folder, names, plugin, workers, problem="gaussian", trials=1):
+    """Run in a thread that is not the main one where there are no workers stated."""
     experiment = SupportDistance(
-        choose_algorithms("omp,deaf,htp"),
-        choose_problem("gaussian"),
+        choose_algorithms(names),
+        choose_problem(problem),
         n=32,
         m=16,
         ks=[2, 3],
-        trials=2,
+        trials=trials,
         seed=0,
-        time_limit=0.2,
+        time_limit=0.3,
     )
-    try:
-        with Store(tmp_path) as store:
-            report = run(
+
+    def work():
+        with Store(folder) as store:
+            run(
                 experiment,
                 store,
-                workers=2,
+                workers=workers or 1,
                 command="",
                 environment={},
-                plugins=[str(file)],
+                plugins=[plugin],
                 console=Console(stderr=True, quiet=True),
             )
-            rows = store.frame()
-    finally:
-        del registry.ALGORITHMS["deaf"]
-        registry.plugins._load_plugin.cache_clear()
-    assert report.computed == len(rows) == 3 * 2 * 2
+
+    if workers:
+        work()
+    else:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    with Store(folder, writable=False) as store:
+        return store.frame()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 0])
+def test_what_never_ends_costs_its_own_row_and_no_other(tmp_path, never, workers):
+    names = "omp,spins,deaf,waits,sleeps_on,htp"
+    rows = solved(tmp_path / "r", names, never, workers)
+    late = rows[rows["status"] == "time-out"].set_index("algorithm")
+    assert len(rows) == 6 * 2
+    assert set(late.index) == {"spins", "deaf", "waits", "sleeps_on"}
+    assert (late["k"] == 2).all()
+    assert (rows["status"] != "error").all()
+    said = "ended with its process after more than 0.3 s "
+    for name, what in (
+        ("spins", "of CPU time"),
+        ("deaf", "of CPU time"),
+        ("waits", "in which it computed nothing"),
+        ("sleeps_on", "in which it computed nothing"),
+    ):
+        assert late.loc[name, "message"] == said + what
+    rest = solved(tmp_path / "alone", "omp,htp", never, 1)
+    columns = ["algorithm", "k", "trial", "status", "exact", "relative_error", "n_iter"]
+    ours = rows[rows["algorithm"].isin(["omp", "htp"])][columns].astype(str)
+    assert ours.values.tolist() == rest[columns].astype(str).values.tolist()
+
+
+@pytest.mark.parametrize("at", ["dictionary", "signal"])
+def test_a_drawing_that_never_ends_costs_what_wanted_it(tmp_path, never, monkeypatch, at):
+    monkeypatch.setattr(worker, "ALLOWED", worker.Allowed(drawing=0.3))
+    rows = solved(tmp_path / "r", "omp,htp", never, 1, f"stuck[at={at}]", trials=4)
     late = rows[rows["status"] == "time-out"]
-    assert list(zip(late["algorithm"], late["k"], strict=True)) == [("deaf", 2)] * 2
-    assert set(late["message"]) == {"ended after more than 0.2 s of CPU time within compiled code"}
+    assert len(rows) == 2 * 2 * 4
+    (message,) = set(late["message"])
+    assert message.startswith("no instance: ended with its process after more than ")
+    whole = late.groupby("trial", observed=True).size()
+    if at == "signal":
+        assert set(late["k"]) == {2} and (whole == 2).all() and len(whole) == 4
+    else:
+        assert (whole == 4).all() and 0 < len(whole) < 4
     assert (rows["status"] != "error").all()
 
 
-def test_the_end_of_a_process_is_put_off_and_called_off(monkeypatch):
-    """In a worker alone, once a second at most."""
-    ends, now = [], [0.0]
-    monkeypatch.setattr(pool, "end_after", ends.append)
-    monkeypatch.setattr(pool.time, "perf_counter", lambda: now[0])
-    pool.note(0, 60.0)
-    assert not ends
-    monkeypatch.setattr(pool, "_step", SimpleNamespace(value=-1))
-    for step, moment in enumerate((0.0, 0.5, 1.5, 2.0)):
-        now[0] = moment
-        pool.note(step, 60.0)
-        assert pool._step.value == step
-    pool.note(-1, 0.0)
-    assert ends == [78.0, 78.0, float("inf")]
-    pool.note(0, 60.0)
-    assert ends[3:] == [78.0]
-    assert pool._step.value == 0
-    pool.note(-1, 0.0)
+def test_a_first_call_that_never_ends_is_made_once(tmp_path, monkeypatch):
+    """Each solve has its own limit then."""
+    file, calls = tmp_path / "first.py", tmp_path / "calls.log"
+    file.write_text(
+        "import threading\ndef first(A, y, k):\n"
+        f"    open({str(calls)!r}, 'a').write(f'{{A.shape[1]}} ')\n"
+        "    threading.Event().wait()\n"
+    )
+    monkeypatch.setattr(worker, "ALLOWED", worker.Allowed(first_call=0.4))
+    registry.load_plugin(file)
+    try:
+        rows = solved(tmp_path / "r", "first,omp", str(file), 1)
+    finally:
+        del registry.ALGORITHMS["first"]
+        registry.plugins._load_plugin.cache_clear()
+    assert (rows.set_index("algorithm")["status"] == "time-out").to_dict() == {
+        "first": True,
+        "omp": False,
+    }
+    sizes = calls.read_text().split()
+    assert sizes.count("32") == 2
+    assert len(sizes) == 3 and sizes[0] != "32"
+
+
+def started(code):
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+def used(code, seconds):
+    """Return what watching says of a process while it says that it has begun."""
+    with started(f"import os, time, threading\nprint('begun', flush=True)\n{code}") as process:
+        assert process.stdout.readline() == "begun\n"
+        use = watching.Use(process.pid)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(0.05)
+            use.look()
+        process.kill()
+    return use
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_what_a_process_uses_is_seen_from_outside():
+    """Of computing the CPU time, of waiting the time; of a stop, and of a long absence, nothing."""
+    use = used("while True: pass", 1.0)
+    assert use.waited < 0.3 and 0.05 < use.computed <= 1.5
+    use = used("threading.Event().wait()", 1.0)
+    assert use.computed < 0.1 and 0.5 < use.waited < 2.0
+    use = used("time.sleep(100)", 1.0)
+    assert use.computed < 0.1 and 0.5 < use.waited < 2.0
+    with started("import time; print(flush=True); time.sleep(100)") as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.2)
+        use = watching.Use(process.pid)
+        for _ in range(5):
+            time.sleep(0.1)
+            use.look()
+        assert use.computed + use.waited < 0.05
+        process.send_signal(signal.SIGCONT)
+        use = watching.Use(process.pid)
+        time.sleep(1.5)  # we were away, not it
+        assert use.look() <= 0.6
+        process.kill()
+
+
+def test_where_the_system_does_not_tell_a_solve_has_ten_times_as_long(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(watching, "_look", lambda pid: (None, False))
+    monkeypatch.setattr(watching.time, "monotonic", lambda: now[0])
+    use = watching.Use(1)
+    for _ in range(40):
+        now[0] += 0.25
+        last = use.look()
+    assert last == pytest.approx(1.0)
+
+
+def test_a_worker_is_ended_within_its_step_alone(monkeypatch):
+    """A step that came to its end meanwhile, or is changing, is none to end it for."""
+    ended = []
+    monkeypatch.setattr(pool, "end_worker", lambda process, still: still() and not ended.append(1))
+    step = [3.0, 3.0, 1.0, 0.5]
+    late = pool._Worker(None, None, step, 3.0, SimpleNamespace(waited=2.0, computed=0.1))
+    assert late.end() == pool.Overdue("solve", 1, True)
+    step[0] = 4.0
+    assert late.end() is None
+    step[:2] = [3.0, -1.0]
+    assert late.end() is None
+    assert len(ended) == 1

@@ -515,7 +515,7 @@ def fragile(monkeypatch):
     del registry.PROBLEMS["fragile"]
     registry.problem("fragile")(Fragile)
     Fragile.calls.clear()
-    monkeypatch.setattr(worker, "_DRAWING", 0.5)
+    monkeypatch.setattr(worker, "ALLOWED", worker.Allowed(drawing=0.5))
     monkeypatch.setattr(limits, "_TICK", 0.1)
     monkeypatch.setattr(limits, "_WAITING_TICKS", 2)
 
@@ -578,7 +578,7 @@ def test_what_no_trial_can_have_ends_the_run(tmp_path, fragile, monkeypatch, wor
         ("fragile[how=raises,fixed=true]", 16, "the [moon] is full"),
         ("fragile[how=sleeps,fixed=true]", 16, "has no dictionary: stopped after 1 s in which"),
     ):
-        monkeypatch.setattr(worker, "_LEARNING", 0.5)
+        monkeypatch.setattr(worker, "ALLOWED", worker.Allowed(learning=0.5))
         monkeypatch.setitem(Fragile.calls, "dictionary", 2)
         if workers == 1 or problem == "deconvolution":
             experiment = distances("omp", trials=2, problem=problem, m=m, time_limit=0.4)
@@ -696,7 +696,7 @@ def test_failures_are_rows_with_their_message(tmp_path):
 
 
 def test_a_solve_that_runs_too_long_is_a_failed_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker, "_FIRST_CALL", 0.3)
+    monkeypatch.setattr(worker, "ALLOWED", worker.Allowed(first_call=0.3))
     monkeypatch.setattr(limits, "_TICK", 0.3)
     monkeypatch.setattr(limits, "_WAITING_TICKS", 3)
     report = execute(distances("sleeps,omp", ks=(2,), trials=2, time_limit=0.3), tmp_path)

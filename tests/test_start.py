@@ -70,6 +70,7 @@ def test_the_version_loads_nothing_heavy(tmp_path):
         ("phase-transition --seed 99999999999999999999", "seed must be at most"),
         ("phase-transition -j 0", "--jobs must be at least 1"),
         ("phase-transition -j 1 --retry nosuch", "--retry takes"),
+        ("phase-transition -j 1 --shard 3/2", "--shard takes I/N"),
         ("phase-transition -j 1 --device nosuch", "unknown device 'nosuch'"),
         ("phase-transition -j 1 --precision nosuch", "the precision is"),
         ("phase-transition -j 1 --plugin nosuch.py", "no plug-in file"),

@@ -14,6 +14,7 @@ from sparsebench.cli import (
     recovery,
     listing,
     reporting,
+    merging,
     encoders,
     tasks,
     studies,

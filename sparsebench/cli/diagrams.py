@@ -65,6 +65,7 @@ Grid = Annotated[
     "sparsebench phase-transition -a 'omp,homotopy' --ratios 0.1:0.9:0.05",
     "sparsebench phase-transition -p 'gaussian[snr=30]' --success 'f1>=.9' --level 0.99",
     "sparsebench phase-transition --plugin my_algorithm.py -a 'omp,my_algorithm'",
+    "sparsebench phase-transition --shard 2/8 --out shard-2",
 )
 def phase_transition(
     algorithms: options.Algorithms = None,
@@ -85,6 +86,7 @@ def phase_transition(
     retry: options.Retry = None,
     device: options.Device = "cpu",
     precision: options.Precision = "float64",
+    shard: options.ShardOf = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Draw the diagram: up to which sparsity does each algorithm recover the support?"""
@@ -102,6 +104,7 @@ def phase_transition(
     time_limit = options.positive_seconds("--time-limit", time_limit)
     check_seed(seed)
     workers, statuses = options.worker_count(jobs), options.read_statuses(retry)
+    share = options.read_share(shard)
     options.check_device(device, precision)
     options.load_files(plugin)
     generator = options.problem_named(problem or chosen["problem"])
@@ -131,7 +134,10 @@ def phase_transition(
         success=met,
     )
     coherences = [first_coherence(generator, m, n, seed, time_limit) for m in experiment.ms]
-    report = results.run_stored(experiment, out, workers, plugin, device, statuses)
+    report = results.run_stored(experiment, out, workers, plugin, device, statuses, share)
+    if share:
+        results.say_shard([report], share, out)
+        return
     thresholds = _told(experiment.thresholds(), experiment.algorithms)
     cells = out / "cells.csv"
     written = [cells] if results.write_csv(experiment.cells(), cells) else []
@@ -184,6 +190,7 @@ def support_distance(
     retry: options.Retry = None,
     device: options.Device = "cpu",
     precision: options.Precision = "float64",
+    shard: options.ShardOf = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Draw the mean support distance of each algorithm against the sparsity k."""
@@ -194,6 +201,7 @@ def support_distance(
     time_limit = options.positive_seconds("--time-limit", time_limit)
     check_seed(seed)
     workers, statuses = options.worker_count(jobs), options.read_statuses(retry)
+    share = options.read_share(shard)
     options.check_device(device, precision)
     options.load_files(plugin)
     generator = options.problem_named(problem or chosen["problem"])
@@ -220,7 +228,10 @@ def support_distance(
         time_limit=time_limit,
     )
     coherence = first_coherence(generator, m, n, seed, time_limit)
-    report = results.run_stored(experiment, out, workers, plugin, device, statuses)
+    report = results.run_stored(experiment, out, workers, plugin, device, statuses, share)
+    if share:
+        results.say_shard([report], share, out)
+        return
     distances = _told(experiment.distances(), experiment.algorithms)
     names = ("support-distance",)
     written = results.publish(distances, experiment.recipe(), out / "distances.csv", names)

@@ -97,15 +97,14 @@ def exploration(
     options.load_files(plugin)
     chosen = options.wanted_algorithms(algorithms, None, preset["algorithms"])
     from sparsebench.experiments.exploration import SizedProblem, check_explorations, explore
-    from sparsebench.registry import plugin_fingerprint
-    from sparsebench.run.engine import compile_all
+    from sparsebench.run.engine import compile_all, versions_of
     from sparsebench.run.progress import Doing
 
     workloads = [SizedProblem(*sizes) for sizes in preset["workloads"]]
     check_explorations(chosen, trials)
     results.check_out(out)
     when_stopped("stopped; the same command begins anew")
-    versions = tuple((str(path), plugin_fingerprint(str(path))) for path in plugin or ())
+    versions = versions_of([str(path) for path in plugin or ()])
     compile_all(chosen, workers, versions, console.news)
     with Doing(console.news, "exploring") as doing:
         found = explore(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +16,7 @@ from sparsebench.system.resources import default_workers
 
 if TYPE_CHECKING:
     from sparsebench.registry import Choice, ProblemChoice
+    from sparsebench.run.shards import Share
     from sparsebench.statistics.measures import Success
 
 # The largest size or number of trials that is taken.
@@ -70,9 +72,9 @@ Plugins = Annotated[
 TimeLimit = Annotated[
     float,
     typer.Option(
-        help="Seconds of CPU time that a solve may use before it counts as failed; one that waits "
-        "instead may take ten times as long. Drawing an instance may take as long, or a minute; a "
-        "dictionary that all trials share, an hour."
+        help="Seconds that a solve may compute or wait before it counts as failed; those in which "
+        "the machine does other things do not count. Drawing an instance may take as long, or a "
+        "minute; a dictionary that all trials share, an hour."
     ),
 ]
 Retry = Annotated[
@@ -81,6 +83,17 @@ Retry = Annotated[
         metavar="STATUSES",
         help="Compute rows of these statuses anew: time-out, error, or both with a comma; older: "
         "those computed before all that a row tells today was recorded.",
+    ),
+]
+ShardOf = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Compute the I-th of N parts only, e.g. 2/8, in a folder of its own (--out), and draw "
+        "nothing: `merge` makes one folder of all parts. A diagram is divided by curves, an "
+        "algorithm at an m each, since its rows decide where the next are, with --grid, too; "
+        "everything else by trials. Parts beyond their number have nothing to do.",
     ),
 ]
 Device = Annotated[
@@ -287,6 +300,19 @@ def read_whole_numbers(option: str, text: str) -> list[int]:
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{option} takes 5,10,20 or first:last:step, not {text!r}") from None
     return sorted(set(values))
+
+
+def read_share(shard: str | None) -> Share | None:
+    """Read ``2/8``."""
+    if shard is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,7})/([0-9]{1,7})", shard)
+    number, count = (int(part) for part in found.groups()) if found else (0, 0)
+    if not 1 <= number <= count <= LARGEST:
+        raise InputError(f"--shard takes I/N with 1 <= I <= N, e.g. 2/8, not {shard!r}")
+    from sparsebench.run.shards import Share
+
+    return Share(number, count)
 
 
 def read_statuses(retry: str | None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from sparsebench.run.engine import Report
     from sparsebench.run.rows import Experiment
+    from sparsebench.run.shards import Share
+    from sparsebench.run.store import Store
 
 
 def run_stored(
@@ -30,14 +33,20 @@ def run_stored(
     plugin: list[Path] | None,
     device: str = "cpu",
     retry: Sequence[str] = (),
+    share: Share | None = None,
 ) -> Report:
-    """Run an experiment through the store of a folder."""
+    """Run an experiment, or a share of it, through the store of a folder."""
     from sparsebench.environment import describe
     from sparsebench.registry import devices
     from sparsebench.run.engine import run
     from sparsebench.run.store import Store
 
+    if share:
+        from sparsebench.run.shards import Shard
+
+        experiment = Shard(experiment, share)
     with Store(out) as store:
+        say_network(store)
         when_stopped(
             f"stopped; finished blocks are kept in {store.path}; the same command continues"
         )
@@ -56,9 +65,38 @@ def run_stored(
         except WorkerDied as error:
             stop(
                 f"error: {error}; finished blocks are kept in "
-                f"{store.path}; the same command continues, with -j 1 to see the culprit",
+                f"{store.path}; the same command continues, with -j 1 to see where it was",
                 1,
             )
+
+
+def say_network(store: Store) -> None:
+    """Say, once, that a store lies on a network file system."""
+    if store.network:
+        _news_once(
+            f"{store.path.parent} is on a network file system ({store.network}): rows are stored "
+            "there in a way that is safe, and slower; let no two machines write to it at once"
+        )
+
+
+@cache
+def _news_once(text: str) -> None:
+    console.news.print(text, soft_wrap=True)
+
+
+def say_shard(reports: Sequence[Report], share: Share, out: Path) -> None:
+    """Say what a shard computed, and what is done with it."""
+    from sparsebench.report import tables
+
+    for report in reports:
+        if report.computed or report.found:
+            tables.print_report(report, None, out)
+    if not any(report.computed or report.found for report in reports):
+        console.say(f"shard {share} has nothing to do: there are fewer curves, or trials")
+    console.say(
+        f"shard {share} is done: when all are, `python -m sparsebench merge FOLDERS --out FOLDER` "
+        "makes one of them, from which the same command without --shard draws"
+    )
 
 
 def check_out(out: Path) -> None:

@@ -31,6 +31,7 @@ def study(
     out: options.Out = options.RESULTS,
     time_limit: options.TimeLimit = presets.TIME_LIMIT,
     retry: options.Retry = None,
+    shard: options.ShardOf = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Run a study through the store, write its CSV, and draw it."""
@@ -38,6 +39,9 @@ def study(
     time_limit = options.positive_seconds("--time-limit", time_limit)
     check_seed(seed)
     workers, statuses = options.worker_count(jobs), options.read_statuses(retry)
+    share = options.read_share(shard)
+    if share and isinstance(studies.STUDIES[name], studies.Isometry):
+        raise InputError(f"the study {name} keeps no rows, and has no shards")
     from sparsebench.experiments.studies import running
     from sparsebench.report import tables
 
@@ -47,7 +51,13 @@ def study(
         return
     for experiment in experiments:  # what the last one cannot have is said before any runs
         check_seed(experiment.seed)
-    reports = [results.run_stored(one, out, workers, None, retry=statuses) for one in experiments]
+    reports = [
+        results.run_stored(one, out, workers, None, retry=statuses, share=share)
+        for one in experiments
+    ]
+    if share:
+        results.say_shard(reports, share, out)
+        return
     recipes = [experiment.recipe() for experiment in experiments]
     recipe = recipes[0] if len(recipes) == 1 else recipes
     written = results.publish(running.estimates(name, experiments), recipe, out / f"{name}.csv")

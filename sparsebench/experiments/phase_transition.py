@@ -185,6 +185,13 @@ class PhaseTransition(Experiment):
         """Forecast the solves beyond the wave in progress, by (algorithm, m)."""
         return {cell: sampler.solves_to_go() for cell, sampler in self._samplers.items()}
 
+    def places(self, block: Block) -> list[int]:
+        """Return the place of each pair's curve: m by m, so that every part has some of each."""
+        row, width = self.ms.index(block.m), len(self.algorithms)
+        columns = {chosen: column for column, chosen in enumerate(self.algorithms)}
+        # Turned from one m to the next, so that no part has the same algorithms at all of them.
+        return [row * width + (columns[chosen] + row) % width for chosen, _ in block.pairs]
+
     def _grid_solves(self, sampler: ThresholdSampler | GridSampler) -> int:
         """Return the solves of `GRID_TRIALS` at every k up to where nearly all fail."""
         level = min(self.half_widths)

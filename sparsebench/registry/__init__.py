@@ -13,8 +13,11 @@ from sparsebench.registry.grammar import Option, parse_links, split
 from sparsebench.registry.plugins import (
     ENTRY_POINT_GROUP,
     forget_plugins,
+    is_found_anew,
+    is_ours,
     load_entry_points,
     load_plugin,
     plugin_fingerprint,
+    plugin_folder,
 )
 from sparsebench.registry.records import Algorithm, ProblemGenerator, flops

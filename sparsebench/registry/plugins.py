@@ -41,14 +41,20 @@ _PLUGIN_MODULE = "sparsebench_plugin_"
 
 @dataclass(frozen=True)
 class _Plugin:
-    """What a plug-in file has registered, its version, and the modules of its folder it imports."""
+    """What a plug-in file has registered, its version, and the modules of its folder it imports.
+
+    `folder` was the working directory when it was run: it may have changed that.
+    """
 
     version: str
     entries: tuple[Algorithm | ProblemGenerator, ...]
     modules: Modules = ()
+    folder: str = ""
 
 
 _PLUGINS: dict[Path, _Plugin] = {}
+# What the plug-ins of installed packages have registered.
+_INSTALLED: list[Algorithm | ProblemGenerator] = []
 
 
 def load_plugin(path: str | Path) -> list[str]:
@@ -99,6 +105,24 @@ def load_plugin(path: str | Path) -> list[str]:
     return sorted(entry.name for entry in plugin.entries if isinstance(entry, Algorithm))
 
 
+def plugin_folder(path: str | Path) -> str:
+    """Return the working directory in which a plug-in file was run, "" if it was not."""
+    return _PLUGINS.get(Path(path).resolve(), _Plugin("", ())).folder
+
+
+def is_ours(entry: Algorithm | ProblemGenerator) -> bool:
+    """Whether it runs our code alone, whose loops look for interruptions, and start no thread."""
+    others = isinstance(entry, Algorithm) and entry.family in ("learned", "peer")
+    return made_by(entry).startswith("sparsebench.") and not others
+
+
+def is_found_anew(entry: Algorithm | ProblemGenerator, files: Iterable[str]) -> bool:
+    """Whether another process that loads some plug-in files has it, too."""
+    loaded = (_PLUGINS.get(Path(path).resolve()) for path in files)
+    others = [*_INSTALLED, *(one for plugin in loaded if plugin for one in plugin.entries)]
+    return made_by(entry).startswith("sparsebench.") or any(entry is one for one in others)
+
+
 def forget_plugins(but: Iterable[str]) -> None:
     """Take back what all files but these have registered."""
     kept = {Path(path).resolve() for path in but}
@@ -143,6 +167,7 @@ def _load_plugin(file: Path, source: bytes, made_of: Closure) -> _Plugin:
         raise InputError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     before = {id(entry) for entry in _entries()}
+    folder = os.getcwd()
     sys.modules[module_name] = module
     try:
         # Not by the loader: its cache takes an edit of the same second and size for no edit.
@@ -160,9 +185,8 @@ def _load_plugin(file: Path, source: bytes, made_of: Closure) -> _Plugin:
         if isinstance(error, Exception | SystemExit):
             raise InputError(f"{file} failed to load: {_one_line(error)}") from error
         raise
-    return _Plugin(
-        version, tuple(entry for entry in added if id(entry) not in others), made_of.modules
-    )
+    entries = tuple(entry for entry in added if id(entry) not in others)
+    return _Plugin(version, entries, made_of.modules, folder)
 
 
 class _FromSource(SourceFileLoader):
@@ -297,7 +321,9 @@ def load_entry_points() -> None:
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         try:
             with _all_or_nothing():
+                before = {id(one) for one in _entries()}
                 entry.load()
+                _INSTALLED.extend(one for one in _entries() if id(one) not in before)
         except (Exception, SystemExit) as error:
             warnings.warn(
                 f"plug-in {entry.name!r} failed to load: {_one_line(error)}", stacklevel=2

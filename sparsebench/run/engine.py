@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,16 @@ from rich.console import Console
 
 from sparsebench.kernels import CACHE
 from sparsebench.problems import is_complex
-from sparsebench.registry import Choice, plugin_fingerprint
+from sparsebench.registry import (
+    Algorithm,
+    Choice,
+    ProblemGenerator,
+    is_found_anew,
+    is_ours,
+    plugin_fingerprint,
+    plugin_folder,
+)
+from sparsebench.run import worker
 from sparsebench.run.decisions import Decisions
 from sparsebench.run.pool import Each, Overdue, pool
 from sparsebench.run.progress import Bar, Doing
@@ -26,8 +36,6 @@ from sparsebench.run.worker import (
     Versions,
     compile_for_all,
     memory_needed,
-    overdue,
-    solve_one,
 )
 from sparsebench.system.locks import LOCKS
 from sparsebench.system.resources import available_memory
@@ -115,7 +123,8 @@ def run(
     experiment : Experiment
     store : Store
     workers : int
-        Processes; 1 solves in this process.
+        Processes; 1 solves in this process, but for the code of others, which may not end: that is
+        solved in a child of it, as all is where this is not the main thread.
     command : str
         Recorded with the run.
     environment : dict
@@ -140,7 +149,7 @@ def run(
     """
     console = console or Console(stderr=True)
     report = Report(workers=workers)
-    versions = tuple((path, plugin_fingerprint(path)) for path in plugins)
+    versions = versions_of(plugins)
     run_id = 0
     recipe = experiment.recipe() | ({"retry": sorted(retry)} if retry else {})
     retried_before = store.first_of_unfinished(recipe) if retry else 0
@@ -155,8 +164,10 @@ def run(
     if retry:  # recorded even if nothing is left to compute: it ends those that were stopped
         run_id = store.start_run(command, recipe, environment)
     compiled = False
+    apart = _needs_a_child(experiment.algorithms, wanted, plugins)
+    slow: set[Choice] = set()
     start = time.perf_counter()
-    with Bar(experiment, console) as bar, pool(workers) as each:
+    with Bar(experiment, console) as bar, pool(workers, apart) as each:
         while wanted:
             rows = [store.find(block, retry, retried_before) for block in wanted]
             report.count_found(rows)
@@ -167,11 +178,11 @@ def run(
                 kinds = {is_complex(block.problem) for _, block in missing}
                 for kind in sorted(kinds):
                     report.compiling += compile_all(
-                        experiment.algorithms, workers, versions, console, kind
+                        experiment.algorithms, workers, versions, console, kind, apart
                     )
                 compiled = True
             bar.start_wave([block for _, block in missing])
-            for index, block, done in _solve_everywhere(missing, each, versions, device):
+            for index, block, done in _solve_everywhere(missing, each, versions, device, slow):
                 check_stopped()  # a row that an interruption has spoilt is not stored
                 store.add(run_id, block, done.outcomes, retry)
                 rows[index].update(zip(block.pairs, done.outcomes, strict=True))
@@ -184,6 +195,27 @@ def run(
     if run_id:
         store.finish_run(run_id, report.summary())
     return report
+
+
+def versions_of(plugins: Sequence[str]) -> Versions:
+    """Return what each plug-in file is now, and where it was run."""
+    return tuple((path, plugin_fingerprint(path), plugin_folder(path)) for path in plugins)
+
+
+def _needs_a_child(
+    algorithms: Sequence[Choice], blocks: Sequence[Block], plugins: Sequence[str]
+) -> bool:
+    """Whether limits hold in another process only: for code of others, and off the main thread.
+
+    What exists in this process alone, a function that a program has registered, is solved here.
+    """
+    entries: list[Algorithm | ProblemGenerator] = [
+        *(entry for chosen in algorithms for entry in chosen.registered()),
+        *(problem.record for problem in {block.problem for block in blocks}),
+    ]
+    main = threading.current_thread() is threading.main_thread()
+    found = all(is_found_anew(entry, plugins) for entry in entries)
+    return found and not (main and all(is_ours(entry) for entry in entries))
 
 
 def _missing(wanted: list[Block], rows: list[Outcomes]) -> list[tuple[int, Block]]:
@@ -224,6 +256,7 @@ def compile_all(
     plugins: Versions,
     console: Console,
     complex_numbers: bool = False,
+    apart: bool = False,
 ) -> float:
     """Compile the kernels in the workers, which share them by numba's cache; return the seconds."""
     start = time.perf_counter()
@@ -238,7 +271,7 @@ def compile_all(
         return f"compiling kernels (once; cached from then on): {names} ({done})"
 
     workers = min(workers, count) if LOCKS else 1
-    with Doing(console, now()) as doing, pool(max(workers, 1)) as each:
+    with Doing(console, now()) as doing, pool(max(workers, 1), apart) as each:
         tasks = list(ahead)
         doing.update(now())
         todo = [(chosen, plugins, complex_numbers) for chosen in tasks]
@@ -255,7 +288,7 @@ def compile_all(
 
 
 def _solve_everywhere(
-    missing: list[tuple[int, Block]], each: Each, plugins: Versions, device: str
+    missing: list[tuple[int, Block]], each: Each, plugins: Versions, device: str, slow: set[Choice]
 ) -> Iterator[tuple[int, Block, Solved]]:
     """Yield each block, or its part for the workers and its part for the device, as it is done."""
     ours: list[tuple[int, Block]] = []
@@ -266,7 +299,7 @@ def _solve_everywhere(
             if pairs:
                 part.append((index, replace(block, pairs=pairs)))
     if theirs:
-        yield from _solve_all(theirs, each, plugins)
+        yield from _solve_all(theirs, each, plugins, slow)
     if ours:
         from sparsebench.run.device import solve_together
 
@@ -274,19 +307,30 @@ def _solve_everywhere(
 
 
 def _solve_all(
-    missing: list[tuple[int, Block]], each: Each, plugins: Versions
+    missing: list[tuple[int, Block]], each: Each, plugins: Versions, slow: set[Choice]
 ) -> Iterator[tuple[int, Block, Solved]]:
-    """Yield each block as it is done; large ones first, so that none is left over at the end."""
+    """Yield each block as it is done; large ones first, so that none is left over at the end.
+
+    `slow` gets those plug-ins whose first call did not end: they get no other.
+    """
     ordered = sorted(missing, key=lambda item: -sum(k * item[1].m for _, k in item[1].pairs))
     while ordered:
         again: list[tuple[int, Block]] = []
-        for position, done in each(solve_one, [(block, plugins) for _, block in ordered]):
+        known = frozenset(slow), worker.ALLOWED
+        for position, done in each(
+            worker.solve_one, [(block, plugins, *known) for _, block in ordered]
+        ):
             index, block = ordered[position]
-            if isinstance(done, Overdue):
-                late = block.pairs[done.step]
-                rest = tuple(pair for pair in block.pairs if pair != late)
-                again += [(index, replace(block, pairs=rest))] if rest else []
-                yield index, replace(block, pairs=(late,)), Solved([overdue(block)], 0.0, 0.0, 0.0)
-            else:
+            if not isinstance(done, Overdue):
                 yield index, block, done
+                continue
+            rest = block.pairs
+            if done.stage == "first call":
+                slow.add(list(dict.fromkeys(chosen for chosen, _ in block.pairs))[done.place])
+            else:
+                late, outcome = worker.overdue(block, done)
+                rest = tuple(pair for pair in block.pairs if pair not in late)
+                failed = Solved([outcome] * len(late), 0.0, 0.0, 0.0)
+                yield index, replace(block, pairs=tuple(late)), failed
+            again += [(index, replace(block, pairs=rest))] if rest else []
         ordered = again

@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
-from multiprocessing.sharedctypes import RawValue
-from typing import Any, NamedTuple
+from multiprocessing.sharedctypes import RawArray
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from sparsebench.system.limits import OVERDUE, end_after
-from sparsebench.system.processes import end_workers, start_worker
+from sparsebench.system.processes import end_worker, end_workers, start_worker
 from sparsebench.system.stopping import check_stopped
+from sparsebench.system.watching import EVERY, Use
 
 _GONE = (EOFError, ConnectionError)
+# Seconds beyond its limit that a step has to end by itself.
+_GRACE = 1.0
 
 
 class WorkerDied(RuntimeError):
@@ -30,17 +32,44 @@ class WorkerDied(RuntimeError):
 
 @dataclass(frozen=True)
 class Overdue:
-    """Stands for the result of a task whose worker was ended within a step that took too long."""
+    """Stands for the result of a task whose worker was ended within a step that took too long.
 
-    step: int
+    `waited` says that it computed next to nothing.
+    """
+
+    stage: str
+    place: int
+    waited: bool
 
 
-class _Worker(NamedTuple):
-    """A process, this end of the pipe to it, and the step that it is at."""
+@dataclass
+class _Worker:
+    """A process, this end of the pipe to it, the step that it is at, and what that has used."""
 
     process: Any
     connection: Any
     step: Any
+    seen: float = -1.0
+    use: Use | None = None
+
+    def is_late(self) -> bool:
+        """Look at what the step in progress has used; whether that is more than it may."""
+        serial, stage, _, seconds = self.step
+        if stage < 0:
+            self.use = None
+        elif self.use is None or serial != self.seen:
+            self.seen, self.use = serial, Use(self.process.pid)
+        else:
+            return self.use.look() > seconds + _GRACE
+        return False
+
+    def end(self) -> Overdue | None:
+        """End the process within a step that is late, unless that has just come to its end."""
+        assert self.use is not None
+        if not end_worker(self.process, lambda: self.step[0] == self.seen and self.step[1] >= 0):
+            return None
+        _, stage, place, _ = self.step
+        return Overdue(_STAGES[int(stage)], int(place), self.use.waited > self.use.computed)
 
 
 # Calls a function of a module on every task, and yields (place of the task, result).
@@ -48,23 +77,26 @@ Each = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterator[tuple[
 # The processes that wait for work, and whether this one is a worker itself.
 _idle: list[_Worker] = []
 serving = False
-# In a worker: the step that it is at, which its parent sees, and when its end was last put off.
+# The stages of a task that has limits.
+_STAGES = ("dictionary", "signal", "first call", "solve")
+# In a worker, seen by its parent: which step it is at (its number, its stage, its place, and the
+# seconds that it may use).
 _step: Any = None
-_put_off = -float("inf")
 
 
 @contextmanager
-def pool(workers: int) -> Iterator[Each]:
+def pool(workers: int, apart: bool = False) -> Iterator[Each]:
     """Lend processes that have one BLAS thread each; they are killed where the body fails.
 
-    Results come as they are done. With one worker, this process does the work, in order.
+    Results come as they are done. With one worker, this process does the work, in order, unless it
+    is to be done `apart` from it.
 
     Raises
     ------
     WorkerDied
         If a worker process is killed.
     """
-    if workers == 1:
+    if workers == 1 and not apart:
         with threadpool_limits(1):
             yield _one_by_one
         return
@@ -101,43 +133,45 @@ def _spread(
 
     for _ in range(min(workers, len(tasks))):
         send_next(_free_worker())
+    due = time.monotonic() + EVERY
     while busy:
         done = []
-        for connection in wait(list(busy)):
+        for connection in wait(list(busy), max(due - time.monotonic(), 0.0)):
             place, worker = busy.pop(connection)
             try:
                 good, result = worker.connection.recv()
             except _GONE:
                 check_stopped()
                 worker.process.join()
-                if worker.process.exitcode != OVERDUE or worker.step.value < 0:
-                    raise WorkerDied("a worker process died (out of memory?)") from None
-                good, result, worker = True, Overdue(worker.step.value), _free_worker()
+                raise WorkerDied("a worker process died (out of memory?)") from None
             check_stopped()
             if not good:
                 raise result
             send_next(worker)
             done.append((place, result))
+        if time.monotonic() >= due:
+            for place, worker in list(busy.values()):
+                late = worker.end() if worker.is_late() else None
+                if late:
+                    del busy[worker.connection]
+                    worker.connection.close()
+                    send_next(_free_worker())
+                    done.append((place, late))
+            due = time.monotonic() + EVERY
         yield from done
 
 
-def note(step: int, seconds: float) -> None:
-    """Tell the parent of a worker which step of its task begins, and end the worker if it is long.
+def note(stage: str = "", place: int = 0, seconds: float = 0.0) -> None:
+    """Tell the parent of a worker which step of its task begins, and the seconds that it may use.
 
-    The end comes from the system, when the step has used its `seconds` of CPU time, a quarter more
-    and 2 or 3: for compiled code, which nothing else ends. A step of -1 ends with the task.
+    The parent ends the worker where that uses a second more, computing or waiting: nothing else
+    ends what looks for no signal. No stage ends the task.
     """
-    global _put_off
-    if _step is None:
-        return
-    _step.value = step
-    now = time.perf_counter()
-    if step < 0:
-        end_after(float("inf"))
-        _put_off = -float("inf")
-    elif now - _put_off > 1.0:  # not at every step, which may take microseconds
-        end_after(1.25 * seconds + 3.0)
-        _put_off = now
+    if _step is not None:
+        _step[1] = -1.0  # what the others say is no step while they change
+        _step[2], _step[3] = place, seconds
+        _step[0] += 1.0
+        _step[1] = _STAGES.index(stage) if stage else -1.0
 
 
 def _free_worker() -> _Worker:
@@ -148,7 +182,7 @@ def _free_worker() -> _Worker:
             return worker
     check_stopped()
     ours, theirs = Pipe()
-    step = RawValue("q", -1)
+    step = RawArray("d", [0.0, -1.0, 0.0, 0.0])
     process = start_worker(_serve, theirs, step)
     theirs.close()  # so that its end is seen
     return _Worker(process, ours, step)

@@ -135,6 +135,10 @@ class Experiment(Protocol):
         """Forecast the solves beyond the wave in progress, by (algorithm, m); none by default."""
         return {}
 
+    def places(self, block: Block) -> list[int]:
+        """Return, for each pair of a block, the place of what is never divided among shards."""
+        return [block.trial] * len(block.pairs)
+
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON data."""
         ...

@@ -1,13 +1,13 @@
 """One SQLite file a folder of results: a row a trial, its key the recipe.
 
-Only the parent process writes. A block of rows is one transaction in WAL mode, so that a run
-killed at any moment loses the blocks in flight and nothing else.
+Only the parent process writes. A block of rows is one transaction, in WAL mode but on network file
+systems, so that a run killed at any moment loses the blocks in flight and nothing else.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from itertools import takewhile
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.run.rows import OLDER, Block, Curve, Outcome
 from sparsebench.seeding import canonical
+from sparsebench.system.filesystems import network_file_system
 from sparsebench.types import InputError, Status
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ _MIGRATIONS = {
 class Store:
     """The results of a folder.
 
+    `network` is the name of the network file system that the folder lies on, None if it is local.
+    There the journal is one without shared memory, which such systems lack.
+
     Parameters
     ----------
     folder : Path
@@ -129,6 +133,7 @@ class Store:
         if fresh and not writable:
             raise InputError(f"no results in {folder}: {self.path} does not exist")
         self._ids: dict[tuple[str, str], int] = {}
+        self.network = network_file_system(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, timeout=30.0)
@@ -178,7 +183,7 @@ class Store:
             self._migrate()
         if writable:
             execute(_DECISIONS)
-            execute("PRAGMA journal_mode = WAL")
+            execute(f"PRAGMA journal_mode = {'DELETE' if self.network else 'WAL'}")
 
     def _migrate(self) -> None:
         """Bring the file up to this format, in one transaction; no row changes."""
@@ -209,6 +214,10 @@ class Store:
     def execute(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Return what a query finds."""
         return self._connection.execute(query, values)
+
+    def executemany(self, statement: str, rows: Iterable[Sequence[Any]]) -> int:
+        """Execute a statement for each of some rows; return how many rows it has changed."""
+        return self._connection.executemany(statement, rows).rowcount
 
     def start_run(self, command: str, recipe: Any, environment: Any) -> int:
         """Record a run and return its id."""

@@ -20,17 +20,8 @@ import scipy.linalg  # noqa: E402
 import scipy.special  # noqa: E402, F401
 from numba.core import event  # noqa: E402
 
-from sparsebench.registry import Choice, choose_algorithms  # noqa: E402
+from sparsebench.registry import choose_algorithms, is_ours  # noqa: E402
 from sparsebench.run.worker import KERNELS, compile_one  # noqa: E402
-
-
-def _is_ours(chosen: Choice) -> bool:
-    """Whether it runs compiled loops of ours alone, which start no thread."""
-    return all(
-        link.algorithm.function.__module__.startswith("sparsebench.")
-        and link.algorithm.family not in ("learned", "peer")
-        for link in chosen.links
-    )
 
 
 class _Absent(BaseException):
@@ -49,7 +40,7 @@ class _Refusal(event.Listener):
 
 with suppress(Exception):  # what goes wrong here goes wrong in a worker, where it is told
     for chosen in choose_algorithms(os.environ[KERNELS]):
-        if _is_ours(chosen):
+        if all(is_ours(entry) for entry in chosen.registered()):
             with suppress(_Absent), event.install_listener("numba:compile", _Refusal()):
                 compile_one(chosen)
 # A copy of this state would give every worker the same numbers.

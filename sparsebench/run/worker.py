@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from typing import NamedTuple
 
 from sparsebench import solvers as solvers  # registers the algorithms
 from sparsebench.kernels.turns import in_turns
@@ -20,25 +22,36 @@ from sparsebench.registry import (
     forget_plugins,
     load_plugin,
     plugin_fingerprint,
+    plugin_folder,
 )
 from sparsebench.run import pool
 from sparsebench.run.guard import attempt, failed_row, measured, with_near
 from sparsebench.run.rows import Block, Outcome
 from sparsebench.types import Dictionary, InputError, Instance, Status
 
-# Seconds of CPU time that the first call of a plug-in may take, on a tiny problem: it may compile.
-_FIRST_CALL = 60.0
-# Those that drawing may take at least, whatever the limit of a solve: a dictionary that all trials
-# share may be learnt from images.
-_DRAWING, _LEARNING = 60.0, 3600.0
+
+class Allowed(NamedTuple):
+    """Seconds that something may take at least, whatever the limit of a solve.
+
+    The first call of a plug-in, on a tiny problem: it may compile. Drawing; and drawing a
+    dictionary that all trials share, which may be learnt from images.
+    """
+
+    first_call: float = 60.0
+    drawing: float = 60.0
+    learning: float = 3600.0
+
+
+# In a worker, what its parent says.
+ALLOWED = Allowed()
 # What the message of a row begins with that has no instance, and so says nothing of its algorithm.
 NO_INSTANCE = "no instance: "
 # The variable that names the algorithms of a run, whose kernels `template` loads for all workers.
 KERNELS = "SPARSEBENCH_KERNELS"
 # Bytes of a process that has compiled kernels and no problem yet.
 _PROCESS = 300 * 2**20
-# Plug-in files, with what each of them was when the run began.
-Versions = tuple[tuple[str, str], ...]
+# Plug-in files, with what each was when the run began, and the working directory it was run in.
+Versions = tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -51,10 +64,20 @@ class Solved:
     solving: float
 
 
-def solve_one(block: Block, plugins: Versions) -> Solved:
-    """Solve a block in a worker, which loads the plug-ins in the versions of the run."""
+def solve_one(
+    block: Block,
+    plugins: Versions,
+    slow: frozenset[Choice] = frozenset(),
+    allowed: Allowed = ALLOWED,
+) -> Solved:
+    """Solve a block in a worker, which loads the plug-ins in the versions of the run.
+
+    Those that are known to be too `slow` for a first call get none.
+    """
+    global ALLOWED
+    ALLOWED = allowed
     _load(plugins)
-    return solve_block(block)
+    return solve_block(block, slow)
 
 
 def compile_for_all(chosen: Choice, plugins: Versions, complex_numbers: bool) -> float:
@@ -68,13 +91,17 @@ def compile_for_all(chosen: Choice, plugins: Versions, complex_numbers: bool) ->
 
 def _load(plugins: Versions) -> None:
     if pool.serving:
-        forget_plugins(but=[path for path, _ in plugins])  # those of the run it worked for before
-    for path, version in plugins:
+        # Those of the run that it worked for before.
+        forget_plugins(but=[path for path, *_ in plugins])
+    for path, version, folder in plugins:
         if plugin_fingerprint(path) != version:
             raise InputError(
                 f"{path}, or what it imports or reads, changed during the run; run the same "
                 "command again (what it writes counts as read, unless it ends in .log)"
             )
+        if pool.serving and folder and not plugin_folder(path):
+            with suppress(OSError):  # another machine may not have it
+                os.chdir(folder)
         load_plugin(path)
 
 
@@ -83,7 +110,7 @@ def compile_one(chosen: Choice, complex_numbers: bool = False) -> None:
     """Load the compiled kernels into this process before anything is timed."""
     if chosen.device == "cpu":
         if chosen.plain:
-            attempt(partial(chosen.compile, complex_numbers), _FIRST_CALL)
+            attempt(partial(chosen.compile, complex_numbers), ALLOWED.first_call)
         else:
             chosen.compile(complex_numbers)
 
@@ -104,7 +131,7 @@ def memory_needed(m: int, n: int, algorithms: Iterable[Algorithm | Choice]) -> i
     return _PROCESS + 8 * (2 * m * n + sum(sizes.get(name, 0) for name in shared))
 
 
-def solve_block(block: Block) -> Solved:
+def solve_block(block: Block, slow: frozenset[Choice] = frozenset()) -> Solved:
     """Draw the dictionary of a block once and solve all of its pairs on it."""
     start = time.perf_counter()
     ordered = is_ordered(block.problem)
@@ -112,6 +139,7 @@ def solve_block(block: Block) -> Solved:
     for chosen in algorithms:
         chosen.registered()  # a plug-in may have changed since
     instances = draw(block, ordered)
+    pool.note()
     drawn = time.perf_counter()
     dictionaries = {
         id(i.dictionary): i.dictionary for i in instances.values() if isinstance(i, Instance)
@@ -121,15 +149,19 @@ def solve_block(block: Block) -> Solved:
             with suppress(Exception):  # it fails again where it is a row with its message
                 getattr(dictionary, quantity)
     complex_numbers = any(dictionary.is_complex for dictionary in dictionaries.values())
-    for chosen in algorithms:
-        compile_one(chosen, complex_numbers)
+    for place, chosen in enumerate(algorithms):
+        if chosen.plain and chosen not in slow:
+            pool.note("first call", place, ALLOWED.first_call)
+        if chosen not in slow:
+            compile_one(chosen, complex_numbers)
+        pool.note()
     derived = time.perf_counter()
     outcomes = []
     known: dict[int, Known] = defaultdict(dict)
     for step, (chosen, k) in enumerate(block.pairs):
-        pool.note(step, block.time_limit)
+        pool.note("solve", step, block.time_limit)
         outcomes.append(_outcome(chosen, instances[k], k, block.time_limit, ordered, known[k]))
-    pool.note(-1, 0.0)
+    pool.note()
     solved = time.perf_counter()
     return Solved(outcomes, drawn - start, derived - drawn, solved - derived)
 
@@ -138,14 +170,16 @@ def draw(block: Block, ordered: bool) -> dict[int, Instance | Outcome]:
     """Draw the instance of every k of a block, or say in a failed row why there is none."""
     ks = sorted({k for _, k in block.pairs})
     recipe = block.trial, block.seed
+    limit = _drawing_limit(block.problem, block.time_limit)
+    pool.note("dictionary", 0, limit)
     dictionary = _dictionary(block.problem, block.m, block.n, *recipe, block.time_limit)
     if isinstance(dictionary, Outcome):
         return dict.fromkeys(ks, _undrawn(dictionary, ordered))
-    limit = _drawing_limit(block.problem, block.time_limit)
-    drawn = {
-        k: attempt(partial(draw_signal, block.problem, dictionary, k, *recipe), limit, _not_its_own)
-        for k in ks
-    }
+    drawn = {}
+    for place, k in enumerate(ks):
+        pool.note("signal", place, limit)
+        drawing = partial(draw_signal, block.problem, dictionary, k, *recipe)
+        drawn[k] = attempt(drawing, limit, _not_its_own)
     return {k: _undrawn(i, ordered) if isinstance(i, Outcome) else i for k, i in drawn.items()}
 
 
@@ -162,7 +196,7 @@ def _dictionary(
 
 def _drawing_limit(problem: ProblemChoice, time_limit: float) -> float:
     """Return the seconds that drawing a dictionary or a signal may take."""
-    return max(_LEARNING if is_fixed(problem) else _DRAWING, time_limit)
+    return max(ALLOWED.learning if is_fixed(problem) else ALLOWED.drawing, time_limit)
 
 
 def _not_its_own(error: BaseException) -> bool:
@@ -214,7 +248,25 @@ def _outcome(
     return with_near(found, ordered)
 
 
-def overdue(block: Block) -> Outcome:
-    """Return the row of a solve that its worker was ended with."""
-    message = f"ended after more than {block.time_limit:g} s of CPU time within compiled code"
-    return with_near(failed_row(Status.TIME_OUT, message, None), is_ordered(block.problem))
+def overdue(block: Block, late: pool.Overdue) -> tuple[list[tuple[Choice, int]], Outcome]:
+    """Return the pairs of a block that its worker was ended in a step for, and their row.
+
+    Raises
+    ------
+    InputError
+        If it drew the dictionary that all trials share.
+    """
+    ordered, drawing = is_ordered(block.problem), late.stage != "solve"
+    seconds = _drawing_limit(block.problem, block.time_limit) if drawing else block.time_limit
+    what = "in which it computed nothing" if late.waited else "of CPU time"
+    failed = failed_row(
+        Status.TIME_OUT, f"ended with its process after more than {seconds:g} s {what}", None
+    )
+    if not drawing:
+        return [block.pairs[late.place]], with_near(failed, ordered)
+    if late.stage == "dictionary":
+        if is_fixed(block.problem):
+            raise InputError(f"{block.problem.label} has no dictionary: {failed.message}")
+        return list(block.pairs), _undrawn(failed, ordered)
+    k = sorted({k for _, k in block.pairs})[late.place]
+    return [pair for pair in block.pairs if pair[1] == k], _undrawn(failed, ordered)

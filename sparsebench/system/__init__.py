@@ -4,7 +4,6 @@ What a system lacks, and what then happens:
 
 - No `setitimer` (Windows), or a thread that is not the main one: a solve that used more than its
   time limit is a time-out when it returns.
-- No `resource` (Windows): a solve within compiled code is ended when that returns, in a worker too.
 - No `SIGHUP` (Windows): a terminal that closes ends the process without a word. Finished blocks
   are stored.
 - No `pthread_sigmask` (Windows): a worker that is interrupted while it starts prints a traceback.
@@ -12,7 +11,9 @@ What a system lacks, and what then happens:
   at once.
 - No safe copies of a process (all but Linux): a worker is a fresh interpreter, which loads for
   itself what on Linux is loaded once for all.
-- No `/proc` (all but Linux): what a plug-in has started in a worker is not ended with the worker,
-  and a run's record names the kind of its processor only. Memory and quotas are unknown
-  (`resources`): batches are cut to 2 GiB, and the number of workers is not cut.
+- No `/proc` (all but Linux): what a worker uses is not seen, and one that looks for no signal is
+  ended after ten times its limit; what a plug-in has started in it is not ended with it. A run's
+  record names the kind of its processor only. Memory and quotas are unknown (`resources`): batches
+  are cut to 2 GiB, and the number of workers is not cut. A network file system is taken for a local
+  one.
 """

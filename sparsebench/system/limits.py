@@ -1,9 +1,8 @@
-"""The end of a solve that runs too long: by timers, and of a process by the system."""
+"""The end of a solve that runs too long, by timers of its own process."""
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # signal.getsignal takes 6 µs
-import math
 import signal
 import threading
 import time
@@ -16,8 +15,6 @@ from contextlib import contextmanager
 _WAITING_TICKS, _TICK, _IDLE = 10, 1.0, 0.01
 # Seconds of CPU time after which an interruption comes again that something has swallowed.
 _AGAIN = 1.0
-# The exit code of a process that `end_after` ended.
-OVERDUE = -getattr(signal, "SIGXCPU", 0) or None
 
 
 class TimeOut(BaseException):
@@ -117,24 +114,6 @@ def time_limited(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
     if limit.message:
         raise TimeOut(limit.message)
-
-
-def end_after(seconds: float) -> None:
-    """Have the system kill this process once it has used so many more seconds of CPU time.
-
-    It then ends with the exit code `OVERDUE`. Nothing happens where there is no such limit.
-    """
-    try:
-        import resource
-    except ImportError:
-        return
-    _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    end = most
-    if seconds < float("inf"):
-        end = math.ceil(time.process_time() + seconds)
-        end = end if most == resource.RLIM_INFINITY else min(end, most)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    resource.setrlimit(resource.RLIMIT_CPU, (end, most))
 
 
 def interruption(error: BaseException) -> BaseException:

@@ -103,23 +103,46 @@ def _end_after_parent() -> None:
 
 def end_workers() -> None:
     """Kill the workers, and what these have started where the system tells."""
-    ours = [process for process in _workers if process.is_alive()]
+    _end(_workers)
+    _workers.clear()
+
+
+def end_worker(process: Any, still: Callable[[], bool]) -> bool:
+    """Kill one worker, and what it has started, if something still holds once it is stopped."""
+    _stop({process.pid})
+    if not still():
+        if hasattr(signal, "SIGCONT"):
+            os.kill(process.pid, signal.SIGCONT)
+        return False
+    _end([process])
+    process.join()
+    _workers.remove(process)
+    return True
+
+
+def _end(processes: Iterable[Any]) -> None:
+    ours = [process for process in processes if process.is_alive()]
     pids = {process.pid for process in ours}
-    if hasattr(signal, "SIGSTOP"):  # so that none starts another process that nobody knows of
-        for pid in pids:
-            with suppress(OSError):
-                os.kill(pid, signal.SIGSTOP)
-        until = time.monotonic() + 0.2
-        while any(pid in pids and state not in "TtZX" for pid, (state, _) in _processes().items()):
-            if time.monotonic() > until:
-                break
+    _stop(pids)  # so that none starts another process that nobody knows of
     below = _descendants(pids)
     for process in ours:
         process.kill()
     for pid in below:
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL)
-    _workers.clear()
+
+
+def _stop(pids: set[int]) -> None:
+    """Have processes stop, where the system can, and wait until they do."""
+    if not hasattr(signal, "SIGSTOP"):
+        return
+    for pid in pids:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGSTOP)
+    until = time.monotonic() + 0.2
+    while any(pid in pids and state not in "TtZX" for pid, (state, _) in _processes().items()):
+        if time.monotonic() > until:
+            break
 
 
 def _processes() -> dict[int, tuple[str, int]]:
