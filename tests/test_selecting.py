@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from rich.console import Console
-from sklearn.linear_model import orthogonal_mp
+from sklearn.linear_model import lars_path, orthogonal_mp
 from sklearn.linear_model.tests import test_omp as theirs
 
 import sparsebench
@@ -18,7 +18,7 @@ from sparsebench.run.store import Store, algorithm_recipe
 from sparsebench.types import InputError
 
 PATHS = ("omp", "ols", "sbr")
-RULES = ("aic", "bic", "ebic", "mdl", "cv", "noise")
+RULES = ("aic", "bic", "ebic", "mdl", "cv", "noise", "white")
 NOISY = [("gaussian", {"m": 60, "n": 128, "k": k, "trial": k, "snr": 15.0}) for k in (2, 6)] + [
     ("deconvolution", {"m": 70, "n": 70, "k": 4, "trial": 0, "width": 1.0, "snr": 30.0})
 ]
@@ -71,8 +71,8 @@ def test_criteria_are_those_of_statsmodels():
         np.testing.assert_allclose(np.diff(found), np.diff(expected), rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["omp", "ols", "els", "splicing", "htp", "sp", "ompr"])
-@pytest.mark.parametrize("rule", ["aic", "bic", "ebic", "mdl", "noise"])
+@pytest.mark.parametrize("name", ["omp", "ols", "els", "splicing", "htp", "iht", "sp", "ompr"])
+@pytest.mark.parametrize("rule", ["aic", "bic", "ebic", "mdl", "noise", "white"])
 def test_the_size_is_that_of_a_plain_loop_over_all_k(name, rule):
     for problem, recipe in NOISY:
         instance = sparsebench.draw(problem, **recipe)
@@ -81,8 +81,14 @@ def test_the_size_is_that_of_a_plain_loop_over_all_k(name, rule):
             np.flatnonzero(sparsebench.solve(name, A, y, k).x) for k in range(1, 21)
         ]
         squared = [residual(A, y, support) for support in supports]
-        if rule == "noise":
-            limit = np.sum((y - A @ instance.x) ** 2)
+        limit, told = np.sum((y - A @ instance.x) ** 2), {}
+        if rule == "white":
+            left = [y - A[:, s] @ np.linalg.lstsq(A[:, s], y, rcond=None)[0] for s in supports]
+            heights = np.abs(np.array(left) @ A / np.linalg.norm(A, axis=0)).max(axis=1)
+            white = heights <= np.sqrt(np.array(squared) * 2 * np.log(n) / m)
+            reached = np.flatnonzero(white)
+            best = int(reached[0]) if reached.size else int(np.argmin(squared))
+        elif rule == "noise":
             reached = np.flatnonzero(np.array(squared) <= limit)
             best = int(reached[0]) if reached.size else int(np.argmin(squared))
             told = {"noise": math.sqrt(limit / m)}
@@ -91,13 +97,13 @@ def test_the_size_is_that_of_a_plain_loop_over_all_k(name, rule):
                 by_hand(rule, s, support.size, m, n, y @ y)
                 for s, support in zip(squared, supports, strict=True)
             ]
-            best, told = int(np.argmin(values)), {}
+            best = int(np.argmin(values))
         found = sparsebench.solve(name, A, y, k=rule, max_k=20, **told)
         assert np.array_equal(np.flatnonzero(found.x), supports[best]), (problem, recipe)
         expected = np.linalg.lstsq(A[:, supports[best]], y, rcond=None)[0]
         np.testing.assert_allclose(found.x[supports[best]], expected, rtol=1e-7)
-        left = rule == "noise" and not reached.size
-        assert found.status == ("not converged" if left else "converged")
+        missed = rule in ("noise", "white") and not reached.size
+        assert found.status == ("not converged" if missed else "converged")
 
 
 def test_the_path_of_single_best_replacement_is_never_worse_than_its_solves():
@@ -230,9 +236,9 @@ def test_small_and_odd_sizes_have_an_answer(rule):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("omp[k=5]", "one of aic, bic, ebic, mdl, cv, noise"),
+        ("omp[k=5]", "one of aic, bic, ebic, mdl, cv, noise, white"),
         ("omp[k=eric]", "one of aic, bic"),
-        ("bp[k=ebic]", "bp has no path in k; these have one: els, htp"),
+        ("bp[k=ebic]", "bp has no path in k; these have one: els, homotopy, htp"),
         ("oracle[k=ebic]", "has no path in k"),
         ("omp[k=ebic,folds=3]", "no option 'folds'"),
         ("omp[k=ebic,max_k=x]", "of type int"),
@@ -322,3 +328,18 @@ def test_rows_of_a_rule_are_its_own_and_say_what_it_is_told(tmp_path):
             x = sparsebench.solve(one.label, instance.A, instance.y, **told).x
             error = np.linalg.norm(x - instance.x) / np.linalg.norm(instance.x)
             assert rows.loc[(recipe, trial), "relative_error"] == pytest.approx(error)
+
+
+def test_the_supports_along_the_path_of_the_lasso():
+    """Those of scikit-learn's path, among which the criterion is least."""
+    for trial in range(3):
+        instance = sparsebench.draw("gaussian", m=60, n=100, k=6, snr=15.0, trial=trial)
+        A, y = instance.A, instance.y
+        _, _, coefficients = lars_path(np.array(A), y, method="lasso", alpha_min=1e-3)
+        supports = {tuple(np.flatnonzero(x)) for x in coefficients.T if np.count_nonzero(x) <= 30}
+        values = {
+            support: by_hand("ebic", residual(A, y, list(support)), len(support), 60, 100, y @ y)
+            for support in supports
+        }
+        found = tuple(np.flatnonzero(sparsebench.solve("homotopy[k=ebic]", A, y).x))
+        assert found == min(values, key=values.get)

@@ -26,7 +26,7 @@ _ZERO = 1e-10
 
 
 @imaged()
-def lasso_path(atoms, gram, y, level, orthogonal, max_iter):
+def lasso_path(atoms, gram, y, level, orthogonal, max_iter, lambdas=None, path=None):
     """Follow argmin ½||y - A x||² + lambda ||x||₁ from lambda = ||Aᵀy||∞ down to `level`.
 
     Between two breakpoints x moves along d = (A_SᵀA_S)⁻¹ s, with S the active atoms and s their
@@ -45,6 +45,8 @@ def lasso_path(atoms, gram, y, level, orthogonal, max_iter):
     orthogonal : bool
         Whether to use the orthonormal basis from the beginning.
     max_iter : int
+    lambdas, path : float64 arrays, shapes (any,), (any, n), optional
+        Receive lambda and x after each of the first breakpoints.
 
     Returns
     -------
@@ -110,6 +112,9 @@ def lasso_path(atoms, gram, y, level, orthogonal, max_iter):
             x[support[i]] += length * along[i]
         advance(-length, slope, correlation)
         current -= length
+        if path is not None and step <= path.shape[0]:
+            lambdas[step - 1] = current
+            copy(x, path[step - 1])
         leaving = -1
         if entering < 0:
             if first < 0:
@@ -117,6 +122,8 @@ def lasso_path(atoms, gram, y, level, orthogonal, max_iter):
             leaving = support[first]
             left = signs[leaving]
             x[leaving] = signs[leaving] = 0.0
+            if path is not None and step <= path.shape[0]:
+                path[step - 1, leaving] = 0.0
             size -= 1
             _remove(factor, basis, support, first, size)
             _forward(factor, first, size, support, signs, image)

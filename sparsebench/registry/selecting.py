@@ -17,7 +17,7 @@ from sparsebench.registry.records import Algorithm
 from sparsebench.types import Dictionary, FloatArray, InputError, IntArray, Result, Status
 
 #: What may stand after ``k=``.
-RULES = (*CRITERIA, "cv", "noise")
+RULES = (*CRITERIA, "cv", "noise", "white")
 # Raise it whenever what is chosen may change.
 _VERSION = "1"
 # Of ||a||²: an atom closer to the span of those before it adds nothing.
@@ -33,8 +33,10 @@ def selected(entry: Algorithm, rule: Any) -> Algorithm:
     ``aic``, ``bic``, ``ebic`` or ``mdl`` (`criteria.information`), or of least squared error on
     the measurements left out (``cv``; row i is in fold i modulo `folds`, and the path is followed
     anew on the others). With ``noise``, which is told the noise level, the first support whose
-    residual norm ||y - A x|| is at most noise · sqrt(m), by default of any size. The estimate is
-    least squares on the support.
+    residual norm ||y - A x|| is at most noise · sqrt(m), by default of any size; with ``white``
+    the first whose residual r looks like noise of its own energy to every atom: no |aᴴr| / ||a||
+    exceeds ||r|| sqrt(2 log n / m), of complex numbers ||r|| sqrt(log n / m). The estimate is least
+    squares on the support.
 
     Raises
     ------
@@ -101,21 +103,23 @@ def _chosen(
     energy = float((y.conj() @ y).real)
     fit = _Fit(dictionary, y, most)
     supports, squared = [], []
-    status = Status.NOT_CONVERGED if rule == "noise" else Status.CONVERGED
-    limit = -1.0 if noise is None else m * noise * noise
+    stops = rule in ("noise", "white")
+    status = Status.NOT_CONVERGED if stops else Status.CONVERGED
+    limit = ROUNDING * energy if noise is None else m * noise * noise
     for support in _path(entry, dictionary, y, most, options):
         supports.append(support)
         squared.append(fit.to(support))
-        if squared[-1] <= limit:
+        white = rule == "white" and _is_white(dictionary, fit.remainder)
+        if stops and (white or squared[-1] <= limit):
             status = Status.CONVERGED
             break
     sizes = np.array([support.size for support in supports])
-    if rule == "noise":
+    if stops:
         best = len(supports) - 1 if status == Status.CONVERGED else int(np.argmin(squared))
     elif rule == "cv":
         errors = _left_out(entry, dictionary, y, most, settings["folds"], options)
         size = int(np.argmin(np.maximum(errors, ROUNDING * energy)))
-        best = int(np.max(np.flatnonzero(sizes <= size), initial=0))
+        best = int(np.argmax(np.where(sizes <= size, sizes, -1)))  # the first of that size
     else:
         values = information(
             rule,
@@ -132,6 +136,16 @@ def _chosen(
     x = np.zeros(n, y.dtype)
     x[fit.support] = fit.coefficients()
     return Result(x, len(supports) - 1, status)
+
+
+def _is_white(dictionary: Dictionary, remainder: FloatArray) -> bool:
+    """Whether no atom sees more in a residual than the largest of n does in noise of its energy."""
+    m, n = dictionary.shape
+    norms = np.sqrt(dictionary.squared_norms)
+    heights = np.abs(dictionary.matrix.conj().T @ remainder)
+    energy = float(np.linalg.norm(remainder))
+    level = energy * np.sqrt((1 if dictionary.is_complex else 2) * np.log(max(n, 2)) / m)
+    return bool((heights <= level * norms).all())
 
 
 def _most(max_k: int, rule: str, m: int, n: int) -> int:
@@ -210,6 +224,7 @@ class _Fit:
         self._factor = np.zeros((most, most), y.dtype)  # column j: atom j in the basis
         self._shares = np.zeros(most, y.dtype)
         self._size = 0
+        self.remainder = y  # y - A x
 
     def to(self, support: IntArray) -> float:
         """Fit on a support and return ||y - A x||²."""
@@ -224,8 +239,8 @@ class _Fit:
         for atom, values in zip(new, self._dictionary.some_atoms(np.array(new, int)), strict=True):
             self._order.append(atom)
             self._own.append(self._append(values))
-        remainder = self._y - self._shares[: self._size] @ self._basis[: self._size]
-        return float((remainder.conj() @ remainder).real)
+        self.remainder = self._y - self._shares[: self._size] @ self._basis[: self._size]
+        return float((self.remainder.conj() @ self.remainder).real)
 
     def _append(self, atom: FloatArray) -> bool:
         """Add the direction of an atom to the basis, unless it lies in its span."""

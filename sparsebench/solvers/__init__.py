@@ -5,6 +5,7 @@ from sparsebench.solvers import amp as amp
 from sparsebench.solvers import baselines as baselines
 from sparsebench.solvers import basis_pursuit as basis_pursuit
 from sparsebench.solvers import cgiht as cgiht
+from sparsebench.solvers import denoising as denoising
 from sparsebench.solvers import htp as htp
 from sparsebench.solvers import iht as iht
 from sparsebench.solvers import ista as ista
@@ -19,4 +20,5 @@ from sparsebench.solvers import sbr as sbr
 from sparsebench.solvers import sea as sea
 from sparsebench.solvers import splicing as splicing
 from sparsebench.solvers import unrolled as unrolled
+from sparsebench.solvers import untold as untold
 from sparsebench.solvers.solving import solve

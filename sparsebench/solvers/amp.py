@@ -14,6 +14,7 @@ from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import residual
 from sparsebench.kernels.selection import soft_slope, soft_threshold
 from sparsebench.registry import algorithm
+from sparsebench.solvers.denoising import universal
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended, read_off
 from sparsebench.theory import l1_limit, minimax_threshold
 from sparsebench.types import Dictionary, FloatArray, Result
@@ -89,6 +90,72 @@ def amp(
             code = ITERATION_LIMIT
     result = ended(x, n_iter, code)
     return dataclasses.replace(result, history={"tau": taus}) if history else result
+
+
+@algorithm(
+    "amp-universal",
+    shares=("gram", "squared_norms"),
+    family="message passing",
+    complex_numbers=True,
+    cost="2*m*n + 2*m*k",
+    source="Donoho, Maleki and Montanari, IEEE Inf. Theory Workshop 2010, "
+    "doi:10.1109/ITWKSPS.2010.5503193, arXiv:0911.4219",
+)
+def amp_universal(
+    dictionary: Dictionary, y: FloatArray, *, noise: float, max_iter: int = 1000, tol: float = 1e-8
+) -> Result:
+    """Approximate message passing for the Lasso that the noise sets: theta ← lambda + theta d.
+
+    As `amp`, with the threshold theta in place of alpha tau, d the sum of the slopes of soft over m
+    (||x||₀ / m for real numbers), and lambda = noise · sqrt(2 log n), the universal threshold. This
+    is how state evolution calibrates the threshold, and a fixed point is the Lasso's minimiser
+    at lambda on unit-norm columns; x is returned as it is. On coherent dictionaries it diverges.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    noise : float
+        Standard deviation of an entry of the noise; of complex numbers, of its modulus.
+    max_iter : int
+    tol : float
+        Relative change of x, on unit-norm columns, that counts as a fixed point.
+    """
+    n = dictionary.shape[1]
+    level = universal(noise, n, dictionary.is_complex)
+    norms = np.sqrt(dictionary.squared_norms)
+    inverse_norms = np.divide(1.0, norms, out=np.zeros(n), where=norms > 0)
+    atoms = images_of(dictionary)[0]
+    return ended(*_calibrated(atoms, y, inverse_norms, level, max_iter, tol))
+
+
+@imaged()
+def _calibrated(atoms, y, inverse_norms, level, max_iter, tol):
+    """Return (x, iterations, ending) with thresholds level + (threshold before) · slope / m."""
+    n, m = atoms.shape
+    x, z, remainder = np.zeros(n, y.dtype), y.copy(), np.empty_like(y)
+    support, values = np.empty(n, dtype=np.intp), np.empty(n, y.dtype)
+    first = np.sqrt(squared_norm(y) / m)
+    # The level of y seen as noise: from above, where the first x is zero or sparse.
+    height = max(level, first * np.sqrt(2.0 * np.log(n + 1.0)))
+    for t in range(max_iter):
+        if interrupted():
+            break
+        if not np.sqrt(squared_norm(z) / m) <= RUNAWAY * first:
+            return x, t, DIVERGED
+        size, slope, moved, length = _denoise(
+            x, correlate(atoms, z), inverse_norms, height, support, values
+        )
+        following = level + height * slope / m
+        still = abs(following - height) <= tol * height
+        if still and moved <= tol * tol * length:
+            return x, t + 1, CONVERGED
+        residual(atoms, y, support, size, values, remainder)
+        for i in range(m):
+            z[i] = remainder[i] + z[i] * slope / m
+        height = following
+    return x, max_iter, ITERATION_LIMIT
 
 
 def explained(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import scipy
 
@@ -9,7 +11,7 @@ from sparsebench.kernels.homotopy import lasso_path
 from sparsebench.kernels.images import images_of
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended, read_off
-from sparsebench.types import Dictionary, FloatArray, InputError, Result, check_memory
+from sparsebench.types import Dictionary, FloatArray, InputError, IntArray, Result, check_memory
 
 # A solution is certified if nothing that optimality asks for is violated by more than this.
 _CERTIFIED = 1e-8
@@ -54,10 +56,22 @@ def bp(dictionary: Dictionary, y: FloatArray, k: int, *, max_iter: int = 10_000)
     return ended(read_off(dictionary, y, k, x), n_iter, code)
 
 
+def _path(
+    dictionary: Dictionary, y: FloatArray, most: int, *, lam: float, max_iter: int
+) -> Iterator[IntArray]:
+    """Yield the supports along the Lasso's path, down to lam · ||Aᵀy||∞."""
+    _, estimates = recorded_path(dictionary, y, _checked_level(dictionary, y, lam), max_iter)
+    for x in estimates:
+        support = np.flatnonzero(x)
+        if support.size <= most:
+            yield support
+
+
 @algorithm(
     "homotopy",
     told=("k", "lambda"),
     shares=("gram",),
+    path=_path,
     family="convex",
     cost="2*n*k + 2*k**2",
     source=_SOURCE.removeprefix("path: "),
@@ -81,12 +95,33 @@ def homotopy(
     max_iter : int
         Breakpoints of the path.
     """
-    if not 0 < lam < 1:
-        raise InputError(f"lam is a fraction of ||Aᵀy||∞ in (0, 1), not {lam}")
-    level = lam * float(np.abs(dictionary.matrix.T @ y).max())
+    level = _checked_level(dictionary, y, lam)
     x, _, n_iter, last = lasso_path(*images_of(dictionary), y, level, False, max_iter)
     code = CONVERGED if last <= level else ITERATION_LIMIT
     return ended(read_off(dictionary, y, k, x), n_iter, code)
+
+
+def _checked_level(dictionary: Dictionary, y: FloatArray, lam: float) -> float:
+    """Return lam · ||Aᵀy||∞."""
+    if not 0 < lam < 1:
+        raise InputError(f"lam is a fraction of ||Aᵀy||∞ in (0, 1), not {lam}")
+    return lam * float(np.abs(dictionary.matrix.T @ y).max())
+
+
+def recorded_path(
+    dictionary: Dictionary, y: FloatArray, level: float, max_iter: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return lambda, shape (steps,), and x, shape (steps, n), at the breakpoints down to `level`.
+
+    At most four times as many as an x may have non-zeros: a path that has more ends there.
+    """
+    n = dictionary.shape[1]
+    rows = min(max_iter, 4 * min(dictionary.shape) + 16)
+    check_memory(8 * rows * n, "the Lasso's path")
+    lambdas, path = np.empty(rows), np.empty((rows, n))
+    images = images_of(dictionary)
+    steps = lasso_path(*images, y, level, False, rows, lambdas, path)[2]
+    return lambdas[:steps], path[:steps]
 
 
 def basis_pursuit(

@@ -5,12 +5,21 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from sparsebench.criteria import ROUNDING
 from sparsebench.kernels.gram import copy, correlate, negative_gradient, squared_norm
 from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended, read_off
+from sparsebench.solvers.denoising import universal
+from sparsebench.solvers.endings import (
+    CONVERGED,
+    DIVERGED,
+    ITERATION_LIMIT,
+    ended,
+    fitted,
+    read_off,
+)
 from sparsebench.solvers.iht import RISE, solves, squared_residual
 from sparsebench.solvers.steps import safe_step, step_size
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
@@ -78,6 +87,59 @@ def iht_l0(
     top = 0.5 * size * float(np.abs(correlate(images_of(dictionary)[0], y)).max()) ** 2
     x, n_iter, code = l0_penalised(dictionary, y, lam * top, size, max_iter, tol, settled, start)
     return ended(x if code == DIVERGED else read_off(dictionary, y, k, x), n_iter, code)
+
+
+@algorithm(
+    "iht-universal",
+    shares=("gram", "squared_norms", "squared_spectral_norm"),
+    family="thresholding",
+    complex_numbers=True,
+    cost="2*n*k",
+    source="Blumensath and Davies, J. Fourier Anal. Appl. 14, 2008, doi:10.1007/s00041-008-9035-z; "
+    "its penalty: Foster and George, Ann. Statist. 22, 1994, doi:10.1214/aos/1176325766",
+)
+def iht_universal(
+    dictionary: Dictionary,
+    y: FloatArray,
+    *,
+    noise: float,
+    step: str = "1.8/L",
+    max_iter: int = 1000,
+    tol: float = 1e-10,
+    settled: float = 1e-8,
+) -> Result:
+    """Iterative hard thresholding for the penalty that the noise sets: an atom must beat chance.
+
+    As `iht-l0`, with ½||y - A x||² + lambda ||x||_0 and 2 lambda the square of the universal
+    threshold noise · sqrt(2 log n): what an atom takes from ||y - A x||² must exceed that. The
+    estimate is least squares on the support.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Shape (m, n).
+    y : ndarray, shape (m,)
+    noise : float
+        Standard deviation of an entry of the noise; of complex numbers, of its modulus.
+    step : str
+        As for `iht-l0`.
+    max_iter : int
+        Over all values of lambda.
+    tol : float
+        Relative residual that counts as zero.
+    settled : float
+        Relative change of x that counts as a fixed point.
+    """
+    n, field = dictionary.shape[1], dictionary.is_complex
+    if y.size * noise * noise <= 4 * ROUNDING * squared_norm(y):
+        raise InputError(
+            "iht-universal keeps every atom where there is no noise, since its threshold is 0: use "
+            "lasso-universal, sbl-noise, or a rule such as omp[k=noise]"
+        )
+    level = 0.5 * universal(noise, n, field) ** 2
+    size = step_size(step, dictionary)
+    x, n_iter, code = l0_penalised(dictionary, y, level, size, max_iter, tol, settled)
+    return ended(x if code == DIVERGED else fitted(dictionary, y, np.flatnonzero(x)), n_iter, code)
 
 
 def l0_penalised(

@@ -48,7 +48,7 @@ def solve(
         One signal, or B signals on one dictionary.
     k : int
         Sparsity, 1 <= k <= min(m, n). What is not told k needs none, and is not handed one. A
-        rule that finds k instead, as in ``omp[k=ebic]``: aic, bic, ebic, mdl, cv or noise.
+        rule that finds k instead, as in ``omp[k=ebic]``: aic, bic, ebic, mdl, cv, noise, white.
     start : array_like, shape (n,), optional
         An estimate with at most k non-zeros to start from, where the algorithm can.
     support : array_like of int, optional
