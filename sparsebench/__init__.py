@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from sparsebench import batched as batched
     from sparsebench.errors import InputError as InputError
     from sparsebench.experiments.recovery import recover as recover
+    from sparsebench.notebook import Results as Results
+    from sparsebench.notebook import phase_transition as phase_transition
+    from sparsebench.notebook import read as read
+    from sparsebench.notebook import support_distance as support_distance
     from sparsebench.operators import Operator as Operator
     from sparsebench.operators import check_adjoint as check_adjoint
     from sparsebench.problems.drawing import draw as draw
@@ -42,11 +46,15 @@ _HOMES = {
     "Instance": "types",
     "load_plugin": "registry",
     "Operator": "operators",
+    "phase_transition": "notebook",
     "problem": "registry",
+    "read": "notebook",
     "recover": "experiments.recovery",
     "Result": "types",
+    "Results": "notebook",
     "solve": "solvers",
     "Status": "types",
+    "support_distance": "notebook",
 }
 __all__ = sorted(_HOMES)
 

@@ -27,6 +27,7 @@ LAYERS = [
     {"experiments"},
     {"report"},
     {"cli"},
+    {"notebook"},
     {"__main__"},
 ]
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}

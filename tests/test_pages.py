@@ -1,5 +1,6 @@
 """The documents: links lead somewhere, every page is reached, every column is explained."""
 
+import linecache
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from typer.main import get_command
 import sparsebench
 from sparsebench.cli.application import app
 from sparsebench.experiments.studies import STUDIES
-from sparsebench.registry import choose_algorithms, choose_problem
+from sparsebench.registry import choose_algorithms, choose_problem, forget_plugins
 from sparsebench.run.rows import Block, Outcome
 from sparsebench.run.store import Store
 
@@ -115,7 +116,9 @@ def test_the_commands_of_the_readme_are_read():
 
 
 def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
-    solving, recovering, reading = pages.blocks(pages.ROOT / "docs" / "python.md", "python")
+    solving, drawing, recovering, reading = pages.blocks(
+        pages.ROOT / "docs" / "python.md", "python"
+    )
     names = {}
     exec(solving, names)
     assert np.array_equal(np.flatnonzero(names["result"].x), names["instance"].support)
@@ -124,6 +127,17 @@ def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
     exec(recovering.replace('fista")', 'fista", trials=2, resamples=1)'), names)
     assert set(names["rows"]["algorithm"]) == {"omp", "sea", "fista"}
     monkeypatch.chdir(tmp_path)
+    text = "def mine(A, y, k):\n    return A.T @ y * (abs(A.T @ y) >= sorted(abs(A.T @ y))[-k])\n"
+    linecache.cache["<mine>"] = (len(text), None, text.splitlines(keepends=True), "<mine>")
+    names["__name__"] = "__main__"
+    exec(compile(text, "<mine>", "exec"), names)
+    small = "n=24, ratios=[0.5], max_trials=60, jobs=1, out='drawn'"
+    drawing = drawing.replace("n=200, ratios=[0.3, 0.5, 0.7]", small)
+    drawing = drawing.replace("ks=[5, 10, 20]", "ks=[5], trials=2, jobs=1, out='drawn'")
+    exec(drawing.replace('read("results")', 'read("drawn")'), names)
+    assert set(names["diagram"].points["algorithm"]) == {"omp", "htp", "mine"}
+    assert names["curve"].points["k"].tolist() == [5, 5]
+    forget_plugins(but=[])
     problem, pairs = choose_problem("gaussian"), [(one, 3) for one in choose_algorithms("omp,sp")]
     with Store(Path("results")) as store:
         outcomes = [Outcome(0.0, exact, 0.0, 0.0, 1, "", "", 0.0) for exact in (True, False)]
