@@ -55,13 +55,11 @@ SUPPORTS = {"f1>=.9, all or much": (0.0, 0.4), "f1>=.9, few or much": (0.01, 0.3
 def f1_rate(well, ill):
     """Return the probability by k that F1 is at least .9: a saw, as k passes multiples of ten."""
     met = read_success("f1>=.9")
-    k, missed = np.arange(1.0, LARGEST + 1), np.arange(LARGEST + 1.0)[:, None]
-    counts = {
-        "k": k,
-        "missed_indices": np.minimum(missed, k),
-        "false_indices": np.minimum(missed, k),
-    }
-    won = met.of(counts, np.zeros((missed.size, k.size), bool))
+    k = np.arange(1.0, LARGEST + 1)
+    each, missed = np.meshgrid(k, np.arange(LARGEST + 1.0))
+    lost = np.minimum(missed, each)
+    counts = {"k": each, "missed_indices": lost, "false_indices": lost}
+    won = met.of(counts, np.zeros(each.shape, bool))
     most, goes_well = np.where(won == 1, missed, -1).max(axis=0), expit((60 - k) / 3)
     rates = goes_well * binom.cdf(most, k, well) + (1 - goes_well) * binom.cdf(most, k, ill)
     return lambda at: np.interp(at, k, rates)
