@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from sparsebench.registry import choose_algorithms, choose_problem
 from sparsebench.run.rows import Block, Outcome
 from sparsebench.run.store import Store
 from sparsebench.seeding import canonical
-from sparsebench.statistics import fit_threshold, mcnemar, threshold_difference
+from sparsebench.statistics import fit_threshold, holm, mcnemar, threshold_difference
 from sparsebench.types import InputError
 
 OMP, HTP = choose_algorithms("omp,htp")
@@ -239,3 +240,66 @@ def test_no_threshold_is_stated_beyond_the_rows(command, tmp_path):
     assert found["other_without"].isna().all() and "< 1" in out
     assert found.loc[0.95, "other_estimate"] < 1
     assert 2.5 < found.loc[0.5, "other_estimate"] < 4
+
+
+def test_holm_is_the_closed_test_of_bonferroni():
+    """Of every set of hypotheses that holds it, the largest Bonferroni p-value; NaN is no test."""
+    rng = np.random.default_rng(8)
+    for size in range(1, 7):
+        given = rng.random(size) ** 3
+        expected = [
+            max(
+                min(1.0, len(some) * min(given[list(some)]))
+                for count in range(1, size + 1)
+                for some in combinations(range(size), count)
+                if i in some
+            )
+            for i in range(size)
+        ]
+        np.testing.assert_allclose(holm(given), expected, rtol=1e-12)
+    found = holm([0.01, np.nan, 0.04])
+    assert found[[0, 2]] == pytest.approx([0.02, 0.04]) and np.isnan(found[1])
+    assert holm([]).size == 0
+
+
+def test_one_verdict_is_adjusted_for_all_points(command, tmp_path):
+    fill(tmp_path, omp_misses_two_and_htp_fifteen, ks=(4, 5, 6))
+    compared = ("compare", "omp", "htp", "--by", "distance", "--out", tmp_path)
+    code, out, err = command(*compared)
+    assert code == 0, err
+    found = pd.read_csv(tmp_path / "comparison-distance.csv")
+    # Three equal tests: each is adjusted by three.
+    np.testing.assert_allclose(found["p_holm"], 3 * found["p_value"], rtol=1e-5)
+    expected = ttest_rel([0] * 15 + [1] * 5 + [0] * 25, [1] * 15 + [1] * 3 + [0] * 27).pvalue
+    np.testing.assert_allclose(found["p_value"], expected, rtol=1e-5)
+    assert "verdict over all 3 points: omp is ahead at 3, htp at 0" in out
+    assert "by Holm for 3 tests" in out
+
+
+def test_differences_are_printed_to_be_copied(command, tmp_path):
+    """omp falls, returns and falls: it has no single point, which is no number."""
+
+    def solved(name, trial, k):
+        return (k < 4 or 6 < k < 10) if name == "omp" else k < 7
+
+    fill(tmp_path, solved, problem="gaussian[snr=20]", ks=range(1, 13))
+    compared = ("compare", "omp", "htp", "--out", tmp_path)
+    code, out, err = command(*compared, "--markdown")
+    assert code == 0, err
+    header, rule, *rows = out.splitlines()
+    assert header.startswith("| comparison | problem | m | n | level |")
+    assert rule == "|" + "---|" * 8
+    assert [row.split(" | ")[:6] for row in rows] == [
+        ["| omp less htp", "gaussian[snr=20.0]", "20", "40", level, "no single point: not monotone"]
+        for level in ("0.95", "0.5")
+    ]
+    code, out, err = command(*compared, "--latex")
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[0] == r"\begin{tabular}{llllllll}" and lines[-1] == r"\end{tabular}"
+    assert lines[2].count("&") == lines[4].count("&") == 7 and lines[4].endswith(r"\\")
+    assert r"95 \% interval" in lines[2]
+    code, _, err = command(*compared, "--latex", "--markdown")
+    assert code == 2 and "not both" in err
+    code, out, _ = command(*compared)
+    assert "no single point, or one beyond the rows, at 2" in out

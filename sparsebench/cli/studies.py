@@ -123,10 +123,14 @@ def compare_algorithms(
     time_limit: Annotated[
         float, typer.Option(help="Whose rows: those of runs with this limit.")
     ] = presets.TIME_LIMIT,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print one Markdown table.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print one LaTeX table.")] = False,
 ) -> None:
     """Compare algorithms on the instances that a folder of results holds: paired differences."""
     if by not in ("threshold", "distance"):
         raise InputError(nearest_name(by, ("threshold", "distance"), "--by"))
+    if markdown and latex:
+        raise InputError("say --markdown or --latex, not both")
     time_limit = options.positive_seconds("--time-limit", time_limit)
     options.load_files(plugin)
     one = [chosen.on(device, precision) for chosen in options.algorithms_named(first)]
@@ -145,7 +149,11 @@ def compare_algorithms(
         found = compare(store.frame(COMPARED, recipes), one[0], rest, by, time_limit)
     data = out / f"comparison-{by}.csv"
     results.write_csv(found, data)
+    if markdown or latex:
+        tables.print_plain_differences(found, latex)
+        return
     groups = ["other", "problem", "problem_version", "seed", "n"]
     for _, rows in found.groupby([*groups, "level" if by == "threshold" else "m"], sort=False):
         tables.print_differences(rows, by)
+    tables.print_verdict(found, by)
     console.say_written([data])

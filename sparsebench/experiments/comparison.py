@@ -18,6 +18,7 @@ from sparsebench.run.store import algorithm_recipe
 from sparsebench.statistics import (
     Threshold,
     fit_threshold,
+    holm,
     mcnemar,
     mean_interval,
     threshold_difference,
@@ -51,7 +52,8 @@ def compare(
     Returns
     -------
     DataFrame
-        ``difference`` (first less other), ``lower``, ``upper``, ``p_value``; and of the instances
+        ``difference`` (first less other), ``lower``, ``upper``, ``p_value``, and ``p_holm``, which
+        is adjusted for the number of rows; and of the instances
         that both have solved, those on which ``only_first`` or ``only_other`` found the support,
         with McNemar's ``p_mcnemar``. Where an algorithm has no threshold, ``first_without`` or
         ``other_without`` says why, and there is no difference.
@@ -76,7 +78,7 @@ def compare(
             if by == "threshold"
             else f"{first.label} and the others have solved no two instances at the same k"
         )
-    return pd.DataFrame(found)
+    return pd.DataFrame(found).assign(p_holm=lambda rows: holm(rows["p_value"].to_numpy(float)))
 
 
 def _thresholds(

@@ -332,7 +332,7 @@ def print_differences(rows: pd.DataFrame, by: str) -> None:
     else:
         at, form, what, sizes = "k", ".3f", "support distance", f"{sizes}, m = {made['m']}"
     table = Table(
-        *(at, first, other, "difference", "interval", "p", "alone", "p (McNemar)"),
+        *(at, first, other, "difference", "interval", "p", "p (Holm)", "alone", "p (McNemar)"),
         title=f"{what}: {first} less {other} ({sizes}, seed {made['seed']})",
         box=box.ROUNDED,
     )
@@ -350,20 +350,81 @@ def print_differences(rows: pd.DataFrame, by: str) -> None:
             "" if none else f"{row.difference:+{form}}",
             "" if none else f"[{row.lower:+{form}}, {row.upper:+{form}}]",
             "" if none else f"{row.p_value:.1g}",
+            "" if none else f"{row.p_holm:.1g}",
             f"{row.only_first} : {row.only_other} of {row.shared}",
             f"{row.p_mcnemar:.1g}",
         )
     console.print_whole(table)
     if by == "threshold":
         _print_coverage(rows)
-    ahead = rows["difference"] > 0 if by == "threshold" else rows["difference"] < 0
-    clear = rows["p_value"] < _CLEAR
-    for name, part in ((first, rows[ahead & clear]), (other, rows[~ahead & clear])):
+    for name, part in zip((first, other), _ahead(rows, by), strict=True):
         values = _ranges(set(part[at]), sorted(rows[at].unique()))
+        where = f"{len(part)} of {len(rows)} values of {at}"
         console.say(
-            f"{name} is ahead with p < {_CLEAR:g} at {len(part)} of {len(rows)} values of {at}"
-            + (f": {values} (largest p {part['p_value'].max():.1g})" if values else "")
+            f"{name} is ahead with p < {_CLEAR:g} (Holm) at {where}"
+            + (f": {values} (largest p {part['p_holm'].max():.1g})" if values else "")
         )
+
+
+def _ahead(rows: pd.DataFrame, by: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows at which the first, and the other, is clearly ahead."""
+    first = rows["difference"] > 0 if by == "threshold" else rows["difference"] < 0
+    clear = rows["p_holm"] < _CLEAR
+    return rows[first & clear], rows[~first & clear]
+
+
+def print_verdict(found: pd.DataFrame, by: str) -> None:
+    """Print, of each other, who is ahead over all points, and for how many p is adjusted."""
+    tested = int(found["p_value"].notna().sum())
+    for (first, other), rows in found.groupby(["first", "other"], sort=False):
+        ours, theirs = _ahead(rows, by)
+        none = int(rows["difference"].isna().sum())
+        console.say(
+            f"verdict over all {len(rows)} points: {first} is ahead at {len(ours)}, {other} at "
+            f"{len(theirs)}, neither clearly at {len(rows) - len(ours) - len(theirs) - none}"
+            + (f"; no single point, or one beyond the rows, at {none}" if none else "")
+            + f" (p < {_CLEAR:g}, by Holm for {tested} tests)"
+        )
+
+
+def print_plain_differences(found: pd.DataFrame, latex: bool) -> None:
+    """Print all differences as one Markdown or LaTeX table, to be copied."""
+    where = "level" if "level" in found else "k"
+    lines = [["comparison", "problem", "m", "n", where, "difference", "95 % interval", "p (Holm)"]]
+    row: Any
+    for row in found.itertuples():
+        why = [
+            str(text)
+            for text in (getattr(row, "first_without", ""), getattr(row, "other_without", ""))
+        ]
+        numbers = ["no single point: " + "; ".join(filter(None, why)), "", ""]
+        if row.difference == row.difference:
+            interval = f"[{row.lower:+.3g}, {row.upper:+.3g}]"
+            numbers = [f"{row.difference:+.3g}", interval, f"{row.p_holm:.1g}"]
+        pair = f"{row.first} less {row.other}"
+        at = f"{getattr(row, where):g}"
+        lines.append([pair, row.problem, str(row.m), str(row.n), at, *numbers])
+    if latex:
+        _say_latex(lines)
+        return
+    for i, line in enumerate(lines):
+        console.say("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |")
+        if i == 0:
+            console.say("|" + "---|" * len(line))
+
+
+_LATEX = str.maketrans({one: f"\\{one}" for one in "&%$#_{}"} | {"^": "\\^{}", "~": "\\~{}"})
+
+
+def _say_latex(lines: list[list[str]]) -> None:
+    """Print a table as LaTeX, with the rules of booktabs."""
+    console.say("\\begin{tabular}{" + "l" * len(lines[0]) + "}\n\\toprule")
+    for i, line in enumerate(lines):
+        # A bracket at the beginning of a line would be an option of the one before.
+        console.say(" & ".join(f"{{{cell.translate(_LATEX)}}}" for cell in line) + " \\\\")
+        if i == 0:
+            console.say("\\midrule")
+    console.say("\\bottomrule\n\\end{tabular}")
 
 
 def _print_coverage(rows: pd.DataFrame) -> None:

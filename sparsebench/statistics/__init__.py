@@ -8,7 +8,7 @@ from sparsebench.statistics.intervals import mean_interval as mean_interval
 from sparsebench.statistics.intervals import median_interval as median_interval
 from sparsebench.statistics.intervals import student_interval as student_interval
 from sparsebench.statistics.intervals import wilson as wilson
-from sparsebench.statistics.paired import mcnemar, merged_p_value, threshold_difference
+from sparsebench.statistics.paired import holm, mcnemar, merged_p_value, threshold_difference
 from sparsebench.statistics.thresholds import Threshold as Threshold
 from sparsebench.statistics.thresholds import fit_threshold as fit_threshold
 from sparsebench.statistics.thresholds import monotone_p_value as monotone_p_value

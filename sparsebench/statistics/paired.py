@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from sparsebench.statistics.intervals import CONFIDENCE, as_sample, tail
 from sparsebench.statistics.thresholds import Threshold, trial_influences
-from sparsebench.types import check_whole
+from sparsebench.types import FloatArray, as_reals, check_whole
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,22 @@ def mcnemar(only_first: int, only_second: int) -> float:
     both = check_whole("only_first", only_first, 0, sys.maxsize)
     both += check_whole("only_second", only_second, 0, sys.maxsize)
     return float(scipy.stats.binomtest(only_first, both).pvalue) if both else 1.0
+
+
+def holm(p_values: ArrayLike) -> FloatArray:
+    """Return p-values adjusted for their number, whatever their dependence; NaN stays and is none.
+
+    References
+    ----------
+    Holm, Scand. J. Statist. 6, 1979, 65-70.
+    """
+    given = as_reals(p_values, "p_values")
+    adjusted = np.full(given.shape, np.nan)
+    tested = np.flatnonzero(~np.isnan(given))
+    order = tested[np.argsort(given[tested], kind="stable")]
+    factors = np.arange(order.size, 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(factors * given[order]), 1.0)
+    return adjusted
 
 
 def merged_p_value(p_values: ArrayLike) -> float:
