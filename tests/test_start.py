@@ -130,3 +130,18 @@ def test_a_mistake_loads_nothing_heavy(words, said, tmp_path):
 def test_what_solves_nothing_loads_what_it_needs(words, needed, tmp_path):
     loaded = run(words, tmp_path)[-1]
     assert loaded & HEAVY == needed
+
+
+def test_the_shell_completes_commands_and_options(tmp_path):
+    for words, place, expected in (
+        ("sparsebench ph", "1", ["phase-transition"]),
+        ("sparsebench phase-transition --pre", "2", ["--preset", "--precision"]),
+    ):
+        asked = {"_SPARSEBENCH_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": place}
+        code = (
+            "import sys; sys.argv[0] = 'sparsebench'; from sparsebench.__main__ import main; main()"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True
+        )
+        assert ended.stdout.split() == expected, ended.stderr

@@ -18,7 +18,7 @@ from sparsebench.system.folders import settle_matplotlib
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="An honest comparison of sparse-recovery algorithms. "
