@@ -21,4 +21,5 @@ from sparsebench.solvers import sea as sea
 from sparsebench.solvers import splicing as splicing
 from sparsebench.solvers import unrolled as unrolled
 from sparsebench.solvers import untold as untold
+from sparsebench.solvers import vamp as vamp
 from sparsebench.solvers.solving import solve
