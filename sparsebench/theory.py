@@ -125,6 +125,44 @@ def minimax_threshold(delta: float, complex_numbers: bool = False) -> float:
     return float(brentq(excess, 1e-12, 30.0, xtol=1e-14))
 
 
+def minimax_l1_risk(delta: float, rho: float) -> float:
+    """Return the minimax risk of the Lasso: E||x̂ - x||² / n over the variance of the noise.
+
+    In the limit n -> infinity, for a Gaussian A of unit columns, m = delta n and k = rho m: of the
+    best penalty and the least favourable amplitudes. With M the minimax risk of the soft
+    thresholding of one number that is zero with probability 1 - rho delta, it is M / (1 - M /
+    delta); infinite from rho = `donoho_tanner` on, where M = delta.
+
+    Parameters
+    ----------
+    delta, rho : float
+        Undersampling ratio m/n, 0 < delta < 1, and sparsity k/m, 0 < rho < 1.
+
+    Raises
+    ------
+    InputError
+        If one of them is outside.
+
+    References
+    ----------
+    Donoho, Maleki and Montanari, "The noise-sensitivity phase transition in compressed sensing",
+    IEEE Trans. Inf. Theory 57, 2011, doi:10.1109/TIT.2011.2165823.
+    """
+    if not 0 < delta < 1 or not 0 < rho < 1:
+        raise InputError(f"m/n and k/m must lie in (0, 1), not at {delta} and {rho}")
+
+    from scipy.optimize import minimize_scalar
+
+    density = rho * delta
+
+    def risk(z: float) -> float:
+        at_zero = 2 * ((1 + z * z) * _tail(z) - z * _density(z))
+        return density * (1 + z * z) + (1 - density) * at_zero
+
+    least = float(minimize_scalar(risk, bounds=(0, 10), options={"xatol": 1e-10}).fun)
+    return least / (1 - least / delta) if least < delta else math.inf
+
+
 def state_evolution(delta: float, rho: float, threshold: float, iterations: int) -> np.ndarray:
     """Return the mean squared error ||x_t - x||² / n of approximate message passing, t = 0, 1, ...
 

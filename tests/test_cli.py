@@ -18,6 +18,7 @@ from pages import ROOT, blocks, check_columns
 from sparsebench import cli, draw, registry, solve
 from sparsebench.cli import listing, options, results
 from sparsebench.report import figures
+from sparsebench.run.store import Store
 from sparsebench.types import InputError
 
 PLUGIN = str(Path(__file__).parent / "plugin_example.py")
@@ -891,7 +892,7 @@ def test_compare_reads_what_a_run_has_stored(command, tmp_path):
     assert command(*diagram)[0] == 0
     code, out, err = command("compare", "omp", "htp", "--out", tmp_path)
     assert code == 0, err
-    assert "omp is ahead with p < 0.01 at" in out
+    assert "omp is ahead with p < 0.01 (Holm) at" in out
     table = pd.read_csv(tmp_path / "comparison-threshold.csv")
     thresholds = pd.read_csv(tmp_path / "thresholds.csv")
     estimates = thresholds.set_index(["algorithm", "m", "level"])["estimate"]
@@ -927,3 +928,43 @@ def test_another_success_and_level_have_their_own_diagram(command, tmp_path):
     assert (half > exact.query("level == 0.5")["estimate"].to_numpy()).all()
     code, _, err = command(*arguments, "--out", tmp_path, "--success", "near_1<=.5")
     assert code == 2 and "have no near_1: its atoms have no order" in err
+
+
+def test_success_and_error_are_drawn_over_any_axis(command, tmp_path):
+    """Against the rows of the store, by hand."""
+    arguments = ("support-distance", "-a", "omp,oracle", "-p", "gaussian", "--n", "32", "-j", "1")
+    arguments += ("--trials", "9", "--out", tmp_path, "--success", "f1>=.9")
+    for axis, xs, rest in (
+        ("snr", "10:30:10", ("--m", 16, "--k", 4)),
+        ("m", "12,20", ("--k", 3)),
+        ("k", "2,5", ("--m", 16)),
+    ):
+        code, _, err = command(*arguments, "--x", axis, "--xs", xs, *rest)
+        assert code == 0, err
+        check_columns(tmp_path / "curves.csv")
+        found = pd.read_csv(tmp_path / "curves.csv")
+        for name in ("success", "nmse"):
+            assert (tmp_path / f"curves-{name}.png").stat().st_size > 1000
+        with Store(tmp_path, writable=False) as store:
+            rows = store.frame()
+        f1 = 2 * (rows["k"] - rows["missed_indices"])
+        f1 = f1 / (2 * rows["k"] - rows["missed_indices"] + rows["false_indices"])
+        rows = rows.assign(won=(f1 >= 0.9).astype(bool))
+        for row in found.itertuples():
+            own = rows[(rows["algorithm"] == row.algorithm) & (rows["m"] == row.m)]
+            own = own[(own["k"] == row.k) & (own["problem_label"] == row.problem)]
+            assert len(own) == 9
+            nmse = 10 * np.log10(np.mean(own["relative_error"].astype(float) ** 2))
+            nmse = max(nmse, -300.0)  # no less is told apart from none
+            expected = nmse if row.metric == "nmse" else own["won"].mean()
+            assert row.estimate == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    for wrong, said in (
+        (("--x", "p"), "unknown --x"),
+        (("--x", "snr", "--xs", "abc", "--k", "2"), "--xs takes"),
+        (("--x", "snr", "--k", "2"), "say the values of snr in --xs"),
+        (("--x", "m", "--xs", "9"), "say the sparsity in --k"),
+        (("--x", "m", "--xs", "2", "--k", "3"), "k = 3 exceeds"),
+        ((), "--success goes with --x"),
+    ):
+        code, _, err = command(*arguments, *wrong)
+        assert code == 2 and said in err and len(err.splitlines()) == 1, err

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import sparsebench
-from sparsebench import InputError
+from sparsebench import InputError, theory
 from sparsebench.theory import (
     babel,
     exact_recovery_coefficient,
@@ -254,3 +254,21 @@ def test_dependent_atoms_and_extreme_scales():
     B = np.array([[1.0, 0.6], [0.0, 0.8]])
     for scale in (1e-200, 1e200, 1e-310):
         np.testing.assert_allclose(babel(B * [scale, 1.0]), [0, 0.6], rtol=1e-9)
+
+
+def test_the_minimax_risk_of_l1_is_that_of_the_paper():
+    """M by brute force over thresholds and quadrature; infinite from the limit of l1 on."""
+    z = np.linspace(0, 5, 2001)
+    nodes = np.linspace(-12, 12, 20001)
+    weights = np.exp(-(nodes**2) / 2) / np.sqrt(2 * np.pi) * (nodes[1] - nodes[0])
+    at_zero = np.array([weights @ np.maximum(np.abs(nodes) - one, 0) ** 2 for one in z])
+    for delta, rho in ((0.5, 0.2), (0.25, 0.1), (0.1, 0.15)):
+        density = rho * delta
+        least = np.min(density * (1 + z**2) + (1 - density) * at_zero)
+        expected = least / (1 - least / delta)
+        assert theory.minimax_l1_risk(delta, rho) == pytest.approx(expected, rel=1e-4)
+        limit = theory.donoho_tanner(delta)
+        assert theory.minimax_l1_risk(delta, limit * (1 + 1e-6)) == np.inf
+        assert 1e3 < theory.minimax_l1_risk(delta, limit * (1 - 1e-6)) < np.inf
+    with pytest.raises(InputError, match="must lie in"):
+        theory.minimax_l1_risk(1.0, 0.5)

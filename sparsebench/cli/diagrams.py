@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +16,9 @@ from sparsebench.experiments.levels import HALF, NEARLY_ALL
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sparsebench.experiments.study import Point, Study
     from sparsebench.registry import Choice
+    from sparsebench.statistics.measures import Success
 
 Ratios = Annotated[
     str | None,
@@ -171,6 +174,7 @@ def _targets(
     "sparsebench support-distance -p 'deconvolution[width=2,snr=40]' --ks 5:50:5",
     "sparsebench support-distance -p 'super-resolution[factor=4]' --ks 5:40:5",
     "sparsebench support-distance -p gaussian --m 250 --ks 20,40,60 -a 'omp,sea'",
+    "sparsebench support-distance -p gaussian --m 250 --k 20 --x snr --xs 0:40:5 -a 'omp,oracle'",
 )
 def support_distance(
     algorithms: options.Algorithms = None,
@@ -182,6 +186,17 @@ def support_distance(
         str | None, typer.Option(help="Sparsities, e.g. 5,10,20 or first:last:step.")
     ] = None,
     trials: Annotated[int | None, typer.Option(help="Trials at each k.")] = None,
+    success: SuccessText = None,
+    x: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AXIS", help="Draw success and NMSE instead, against snr, k or m, at --xs."
+        ),
+    ] = None,
+    xs: Annotated[
+        str | None, typer.Option(help="Values of --x, e.g. 10,20,30 or first:last:step.")
+    ] = None,
+    k: Annotated[int | None, typer.Option("--k", help="Sparsity, where --x is another.")] = None,
     seed: options.Seed = 0,
     jobs: options.Workers = None,
     out: options.Out = options.RESULTS,
@@ -196,6 +211,8 @@ def support_distance(
     """Draw the mean support distance of each algorithm against the sparsity k."""
     chosen = options.preset_named(presets.SUPPORT_DISTANCE, preset)
     options.at_least_one("--n", n, chosen["n"])
+    values = options.read_axis(x, xs, k, ks, success)
+    met = options.success_named(success)
     sparsities = options.read_whole_numbers("--ks", ks) if ks else chosen["ks"]
     trials = options.at_least_one("--trials", trials, chosen["trials"])
     time_limit = options.positive_seconds("--time-limit", time_limit)
@@ -207,6 +224,17 @@ def support_distance(
     generator = options.problem_named(problem or chosen["problem"])
     n = options.atoms(n, generator, chosen["n"])
     m = options.measurements(m, generator, n)
+    if x:
+        usual = "omp,niht,htp,homotopy,oracle"
+        wanted = options.wanted_algorithms(algorithms, plugin, usual, generator)
+        placed, device = options.placed(wanted, device, precision)
+        problem = problem or chosen["problem"]
+        points = _points(x, values, problem, (m, n, k or 0), trials, placed, met)
+        from sparsebench.experiments.study import Study
+
+        study = Study("curves", points, seed, time_limit)
+        _publish_curves(study, x, out, (workers, plugin, device, statuses))
+        return
     if not ks:
         sparsities = options.possible_sparsities(sparsities, generator, m, n)
     for k in sparsities:
@@ -236,6 +264,45 @@ def support_distance(
     names = ("support-distance",)
     written = results.publish(distances, experiment.recipe(), out / "distances.csv", names)
     tables.print_distances(distances, experiment, coherence)
+    tables.print_report(report, written, out)
+
+
+def _points(
+    x: str,
+    values: list[float],
+    problem: str,
+    sizes: tuple[int, int, int],
+    trials: int,
+    algorithms: list[Choice],
+    success: Success,
+) -> list[Point]:
+    """Return the points of curves over an axis; refuse what one of them cannot have."""
+    from sparsebench.experiments.study import Point
+
+    points = []
+    for value in values:
+        here = dict(zip("mnk", sizes, strict=True))
+        given = {"snr": float(value)} if x == "snr" else {}
+        here |= {} if x == "snr" else {x: int(value)}
+        generator = options.problem_named(problem, given)
+        check_sizes(**here)
+        options.check_success(success, generator)
+        curves = {one.label: one for one in algorithms}
+        metrics = success.text, "nmse"
+        m, n, k = here["m"], here["n"], here["k"]
+        points.append(Point("", float(value), generator, m, n, k, trials, curves, metrics))
+    return points
+
+
+def _publish_curves(study: Study, x: str, out: Path, how: tuple[Any, ...]) -> None:
+    """Run curves over an axis, write and draw them."""
+    from sparsebench.report import tables
+
+    report = results.run_stored(study, out, *how)
+    frame = _told(study.estimates(), study.algorithms).assign(axis=x)
+    names = "curves-success", "curves-nmse"
+    written = results.publish(frame, study.recipe() | {"axis": x}, out / "curves.csv", names)
+    tables.print_curves(frame, x)
     tables.print_report(report, written, out)
 
 

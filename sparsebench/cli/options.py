@@ -315,6 +315,34 @@ def read_share(shard: str | None) -> Share | None:
     return Share(number, count)
 
 
+def read_axis(
+    x: str | None, xs: str | None, k: int | None, ks: str | None, success: str | None
+) -> list[float]:
+    """Read the values of an axis, and refuse what does not go with it."""
+    if x is None:
+        for name, value in (("--xs", xs), ("--k", k), ("--success", success)):
+            if value is not None:
+                raise InputError(f"{name} goes with --x: say --x snr, --x k or --x m")
+        return []
+    if x not in ("snr", "k", "m"):
+        raise InputError(nearest_name(x, ("snr", "k", "m"), "--x"))
+    if xs is None or ks is not None:
+        raise InputError(f"say the values of {x} in --xs, and leave out --ks")
+    if (k is None) != (x == "k"):
+        raise InputError("say the sparsity in --k, or with --x k in --xs alone")
+    if x != "snr":
+        return list(map(float, read_whole_numbers("--xs", xs)))
+    try:
+        if ":" in xs:
+            first, last, step = (Decimal(part) for part in xs.split(":"))
+            if not (first <= last and step > 0 and last - first <= LARGEST * step):
+                raise ValueError
+            return [float(first + i * step) for i in range(int((last - first) // step) + 1)]
+        return sorted({float(part) for part in xs.split(",")})
+    except (ValueError, ArithmeticError):
+        raise InputError(f"--xs takes 10,20,30 or first:last:step, not {xs!r}") from None
+
+
 def read_statuses(retry: str | None) -> list[str]:
     """Read which rows are computed anew: of statuses a machine may be to blame for, or older."""
     statuses = [] if retry is None else retry.split(",")

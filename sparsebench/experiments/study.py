@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.run.pool import Each
 from sparsebench.run.rows import Block, Experiment, Outcome, Wave
-from sparsebench.statistics import COLUMNS, mean_interval, wilson
+from sparsebench.run.successes import successes
+from sparsebench.statistics import COLUMNS, decibel_intervals, mean_interval, wilson
+from sparsebench.statistics.measures import read_success
 from sparsebench.types import InputError, Status
+
+_FIELDS = {field.name for field in fields(Outcome)}
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class Point:
     curves : dict of str to Choice
         The algorithm of each curve here; an option of it may change along the curve.
     metrics : tuple of str
-        Fields of `Outcome`, of which means over trials are taken.
+        Fields of `Outcome`, of which means over trials are taken; "nmse", the normalised mean
+        square error in dB; or what counts as a success, as `read_success` reads it.
     """
 
     panel: str
@@ -135,7 +140,7 @@ class Study(Experiment):
                 ]
                 returned = [o for o in outcomes if not Status(o.status).failed]
                 for metric in point.metrics:
-                    estimate = _estimate(metric, outcomes, point.problem)
+                    estimate = _estimate(metric, outcomes, point)
                     rows.append(
                         {
                             "panel": point.panel,
@@ -162,10 +167,19 @@ class Study(Experiment):
         return pd.DataFrame(rows)
 
 
-def _estimate(
-    metric: str, outcomes: Sequence[Outcome], problem: ProblemChoice
-) -> tuple[float, float, float]:
-    """Return the mean of a metric with its interval: Wilson's for shares, Student's for others."""
+def _estimate(metric: str, outcomes: Sequence[Outcome], point: Point) -> tuple[float, float, float]:
+    """Return the mean of a metric with its interval: Wilson's for shares, Student's for others.
+
+    That of errors in dB is of the mean of ||x̂ - x||² / ||x||², of which a failure counts as 1.
+    """
+    problem = point.problem
+    if metric == "nmse":
+        errors = [1.0 if o.relative_error is None else o.relative_error for o in outcomes]
+        return decibel_intervals(np.square(errors), np.ones(len(errors)))[0]
+    if metric not in _FIELDS:
+        won = successes(read_success(metric), problem, [(point.k, o) for o in outcomes])
+        lower, upper = wilson(sum(won), len(won))
+        return sum(won) / len(won), float(lower), float(upper)
     values = [getattr(outcome, metric) for outcome in outcomes]
     if None in values:
         raise InputError(

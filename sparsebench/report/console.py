@@ -41,7 +41,7 @@ def print_whole(table: Table) -> None:
 
 
 def print_cells(
-    title: str, rows: list[str], name: str, columns: list[int], cells: dict[Any, str]
+    title: str, rows: list[str], name: str, columns: list[Any], cells: dict[Any, str]
 ) -> None:
     """Print a table of (row, column) cells, in as many parts as the terminal's width asks for."""
     out.print(title)
@@ -50,7 +50,7 @@ def print_cells(
     each = max((out.width - first) // widest, 1)
     for start in range(0, len(columns), each):
         part = columns[start : start + each]
-        shown = {f"{name} = {column}": [cells[row, column] for row in rows] for column in part}
+        shown = {f"{name} = {column:g}": [cells[row, column] for row in rows] for column in part}
         _print_part({"algorithm": rows} | shown)
 
 

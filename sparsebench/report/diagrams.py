@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 from sparsebench.report import picture, style
 from sparsebench.report.picture import POINTS, Picture
 from sparsebench.report.words import percent
+from sparsebench.theory import minimax_l1_risk
 
 # More algorithms than there are colours get a panel a family, and a larger family several.
 _MOST_IN_ONE = len(style.COLOURS)
+_MINIMAX = "minimax of ℓ1 (Donoho et al.)"
+_AXES = {"snr": "signal-to-noise ratio in dB", "k": "sparsity k", "m": "measurements m"}
 _EXACTLY = "of supports recovered exactly"
 _PANELS = {
     "greedy": "greedy pursuits",
@@ -85,6 +89,49 @@ def support_distance(distances: pd.DataFrame, footer: str) -> Figure:
         axes.set_ylim(0, top)
         style.whole_ticks(axes)
     return _finish(figure, "", footer)
+
+
+@style.ours()
+def curves(points: pd.DataFrame, footer: str) -> Figure:
+    """Draw a metric against an axis, a curve and band an algorithm; of errors the minimax of l1.
+
+    Parameters
+    ----------
+    points : DataFrame
+        Columns axis, x, metric, problem, problem_options, m, n, k, algorithm, family, told,
+        estimate, lower, upper, of one metric.
+    footer : str
+        The small print.
+    """
+    axis, metric = str(points["axis"].iloc[0]), str(points["metric"].iloc[0])
+    shares = metric != "nmse"
+    what = "supports recovered" if metric == "exact" else f"solves with {metric}"
+    label = style.plain(f"share of {what}" if shares else "NMSE in dB")
+    figure = _drawn(points, (_AXES[axis], label))
+    for axes in figure.axes:
+        if shares:
+            axes.set_ylim(-0.02, 1.02)
+        else:
+            _draw_minimax(axes, points)
+        if axis != "snr":
+            style.whole_ticks(axes)
+    return _finish(figure, "", footer)
+
+
+def _draw_minimax(axes: Axes, points: pd.DataFrame) -> None:
+    """Draw the minimax risk of the Lasso, of Gaussian dictionaries with noise, if finite."""
+    line = []
+    row: Any
+    for row in points.drop_duplicates("x").sort_values("x").itertuples():
+        snr = float(json.loads(row.problem_options).get("snr", np.inf))
+        if row.problem.partition("[")[0] != "gaussian" or not row.k < row.m < row.n:
+            continue
+        risk = minimax_l1_risk(row.m / row.n, row.k / row.m)
+        if np.isfinite(risk) and np.isfinite(snr):
+            line.append((row.x, 10 * np.log10(risk * row.n / row.m) - snr))
+    if line:
+        xs, levels = zip(*line, strict=True)
+        axes.plot(xs, levels, color="0.45", lw=1.0, ls=(0, (1, 1)), label=_MINIMAX, zorder=1)
 
 
 @style.ours()
@@ -234,6 +281,17 @@ def _draw_distances(rows: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 @style.ours()
+def _draw_over(rows: pd.DataFrame, folder: Path) -> list[Path]:
+    written = []
+    for metric, part in rows.groupby("metric", sort=False):
+        sizes = "".join(size for size in "nmk" if part[size].nunique() == 1)
+        small = picture.footer(part, *picture.counted(part), sizes=sizes)
+        name = "curves-nmse" if metric == "nmse" else "curves-success"
+        written += style.save(curves(part, small), folder, name)
+    return written
+
+
+@style.ours()
 def _draw_history(frame: pd.DataFrame, folder: Path) -> list[Path]:
     written = []
     for panel, rows in frame.groupby("panel", sort=False):
@@ -247,6 +305,7 @@ THRESHOLDS = Picture(
     _draw_thresholds, (*POINTS, "level"), (*_ALGORITHM, "stopped"), "phase-transition"
 )
 DISTANCES = Picture(_draw_distances, (*POINTS, "k"), _ALGORITHM, "support-distance")
+CURVES = Picture(_draw_over, (*POINTS, "k"), (*_ALGORITHM, "axis", "x", "metric"), "curves")
 HISTORY = Picture(
     _draw_history, (*POINTS, "k"), (*_ALGORITHM, "panel", "commit", "date", "machine")
 )

@@ -43,6 +43,7 @@ _STUDIES["unrolling"] = multiples.study({"unrolling": _PRODUCTS})
 _PICTURES: dict[str, Picture] = {
     "thresholds": diagrams.THRESHOLDS,
     "distances": diagrams.DISTANCES,
+    "curves": diagrams.CURVES,
     "instance": spikes.INSTANCE,
     "recover": recovery.RECOVER,
     "exploration": exploration.EXPLORATION,

@@ -124,6 +124,23 @@ def print_distances(distances: pd.DataFrame, experiment: SupportDistance, cohere
     )
 
 
+def print_curves(frame: pd.DataFrame, axis: str) -> None:
+    """Print success and the error at each value of an axis."""
+    point: Any
+    for metric, rows in frame.groupby("metric", sort=False):
+        form, cells = ".1f" if metric == "nmse" else ".2f", {}
+        for point in rows.itertuples():
+            half_width = (point.upper - point.lower) / 2
+            cells[point.algorithm, point.x] = f"{point.estimate:{form}} ±{half_width:{form}}"
+        what = "NMSE in dB" if metric == "nmse" else f"share of solves with {metric}"
+        problem = str(rows["problem"].iloc[0])
+        if axis == "snr":  # which is one of its options
+            problem = problem.partition("[")[0]
+        names, xs = (list(dict.fromkeys(rows[column])) for column in ("algorithm", "x"))
+        title = f"{what}, ± half-width of the 95 % interval ({problem})"
+        console.print_cells(title, names, axis, xs, cells)
+
+
 def print_solutions(solutions: pd.DataFrame) -> None:
     """Print what each algorithm found in one instance."""
     table = Table("algorithm", "support distance", "relative residual", "status", "message")
