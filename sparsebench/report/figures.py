@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from sparsebench.report import (
     multiples,
     recovery,
     spikes,
+    surface,
     tasks,
 )
 from sparsebench.report.picture import Picture
@@ -42,6 +44,7 @@ _STUDIES["unrolling"] = multiples.study({"unrolling": _PRODUCTS})
 # By the stem of their CSV.
 _PICTURES: dict[str, Picture] = {
     "thresholds": diagrams.THRESHOLDS,
+    "cells": surface.SURFACE,
     "distances": diagrams.DISTANCES,
     "curves": diagrams.CURVES,
     "instance": spikes.INSTANCE,
@@ -103,12 +106,27 @@ def sources(names: list[str] | None, folder: Path) -> list[Path]:
     return found
 
 
+def _with_thresholds(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the rows of cells and those of the thresholds of the same run, told apart."""
+    thresholds = _read(path).drop(columns="coverage", errors="ignore")
+    told = ["problem_options", "seed", "recipe", "version"]
+    shared: Any = {name: thresholds[name].iloc[0] for name in told if name in thresholds}
+    if not set(zip(cells["algorithm"], cells["m"], strict=True)) <= set(
+        zip(thresholds["algorithm"], thresholds["m"], strict=True)
+    ):
+        raise ValueError(f"its rows are of another run than those of {path.name}")
+    both = [cells.assign(quantity="rate", **shared), thresholds.assign(quantity="threshold")]
+    return pd.concat(both, ignore_index=True)
+
+
 def _read(path: Path) -> pd.DataFrame:
     """Return the rows of a CSV, without points that are none; refuse what no run has written."""
     picture = _PICTURES[path.stem]
     whole = ["m", "n", "seed", *picture.whole]
     try:
         frame = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str))
+        if path.stem == "cells":
+            frame = _with_thresholds(frame, path.with_name("thresholds.csv"))
         for column in ("problem", "problem_options", *whole, *picture.others):
             if column not in frame:
                 raise ValueError(f"it has no column {column!r}")
