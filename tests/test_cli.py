@@ -924,6 +924,15 @@ def test_another_success_and_level_have_their_own_diagram(command, tmp_path):
     for name in ("thresholds.csv", "cells.csv"):
         check_columns(tmp_path / name)
         assert set(pd.read_csv(tmp_path / name)["success"]) == {"recall>=0.5"}
+    code, _, err = command("figures", "phase-surface", "--data", tmp_path)
+    assert code == 0, err
+    assert (tmp_path / "phase-surface.png").stat().st_size > 1000
+    other = pd.read_csv(tmp_path / "cells.csv").assign(algorithm="sea")
+    (tmp_path / "other").mkdir()
+    other.to_csv(tmp_path / "other" / "cells.csv", index=False)
+    shutil.copy(tmp_path / "thresholds.csv", tmp_path / "other")
+    code, _, err = command("figures", "phase-surface", "--data", tmp_path / "other")
+    assert code == 2 and "of another run than those of thresholds.csv" in err
     half = pd.read_csv(tmp_path / "thresholds.csv").query("level == 0.5")["estimate"].to_numpy()
     assert (half > exact.query("level == 0.5")["estimate"].to_numpy()).all()
     code, _, err = command(*arguments, "--out", tmp_path, "--success", "near_1<=.5")

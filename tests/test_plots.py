@@ -357,3 +357,22 @@ def test_a_name_that_looks_like_a_number_is_a_name(label, drawn, tmp_path):
     figures.draw(tmp_path / "distances.csv", tmp_path)
     (figure,) = drawn.values()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [label]
+
+
+def test_the_surface_has_the_colour_of_the_nearest_cell(tmp_path):
+    """Two m, of which cells at k = 2 and 6, and 4 alone, are known."""
+    from matplotlib import pyplot as plt
+
+    from sparsebench.report import surface
+
+    figure, axes = plt.subplots()
+    rates = pd.DataFrame({"m": [10, 10, 20], "n": 40, "k": [2, 6, 4], "estimate": [1.0, 0.25, 0.5]})
+    surface._draw_cells(axes, rates)
+    sides = [(b.get_x(), b.get_y(), b.get_width(), b.get_height()) for b in axes.patches]
+    boxes = {tuple(round(float(side), 9) for side in box) for box in sides}
+    # Half the way to the next m and k, and as far beyond the last; in m/n and k/m.
+    assert boxes == {(0.125, 0.0, 0.25, 0.4), (0.125, 0.4, 0.25, 0.4), (0.375, 0.175, 0.25, 0.05)}
+    colours = plt.get_cmap("cividis")
+    by_place = {b.get_y(): b.get_facecolor() for b in axes.patches}
+    assert by_place == {0.0: colours(1.0), 0.4: colours(0.25), 0.175: colours(0.5)}
+    plt.close(figure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from sparsebench.report import (
     multiples,
     recovery,
     spikes,
+    surface,
     tasks,
 )
 from sparsebench.report.picture import Picture
@@ -42,6 +44,7 @@ _STUDIES["unrolling"] = multiples.study({"unrolling": _PRODUCTS})
 # By the stem of their CSV.
 _PICTURES: dict[str, Picture] = {
     "thresholds": diagrams.THRESHOLDS,
+    "cells": surface.SURFACE,
     "distances": diagrams.DISTANCES,
     "curves": diagrams.CURVES,
     "instance": spikes.INSTANCE,
@@ -98,9 +101,24 @@ def sources(names: list[str] | None, folder: Path) -> list[Path]:
     if names:
         return [folder / f"{known[name]}.csv" for name in dict.fromkeys(names)]
     found = [folder / f"{stem}.csv" for stem in _PICTURES if (folder / f"{stem}.csv").exists()]
+    if not (folder / "thresholds.csv").exists():  # of which a surface has its contour
+        found = [path for path in found if path.stem != "cells"]
     if not found:
         raise InputError(f"no CSV of a figure in {folder}")
     return found
+
+
+def _with_thresholds(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the rows of cells and those of the thresholds of the same run, told apart."""
+    thresholds = read(path).drop(columns="coverage", errors="ignore")
+    told = ["problem_options", "seed", "recipe", "version"]
+    shared: Any = {name: thresholds[name].iloc[0] for name in told if name in thresholds}
+    if not set(zip(cells["algorithm"], cells["m"], strict=True)) <= set(
+        zip(thresholds["algorithm"], thresholds["m"], strict=True)
+    ):
+        raise ValueError(f"its rows are of another run than those of {path.name}")
+    both = [cells.assign(quantity="rate", **shared), thresholds.assign(quantity="threshold")]
+    return pd.concat(both, ignore_index=True)
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -109,6 +127,8 @@ def read(path: Path) -> pd.DataFrame:
     whole = ["m", "n", "seed", *picture.whole]
     try:
         frame = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str))
+        if path.stem == "cells":
+            frame = _with_thresholds(frame, path.with_name("thresholds.csv"))
         for column in ("problem", "problem_options", *whole, *picture.others):
             if column not in frame:
                 raise ValueError(f"it has no column {column!r}")
