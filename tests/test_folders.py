@@ -282,7 +282,7 @@ def write_table(path):
 
 
 def write_figure(path):
-    style.save(style.plt.figure(), path.parent, path.stem)
+    style.save(style.panels(1, 1, 2.0)[0], path.parent, path.stem)
 
 
 def write_arrays(path):

@@ -17,7 +17,7 @@ from sparsebench.experiments.levels import NOT_MONOTONE
 from sparsebench.experiments.studies import running
 from sparsebench.experiments.study import Point, Study
 from sparsebench.registry import Link, choose_algorithms, choose_problem, flops
-from sparsebench.report import diagrams, figures, multiples
+from sparsebench.report import diagrams, figures, multiples, style
 from sparsebench.run import engine
 from sparsebench.run.rows import Outcome
 from sparsebench.run.store import Store
@@ -266,6 +266,7 @@ def test_no_figure_draws_a_threshold_where_there_is_none(name, tmp_path, monkeyp
         return []
 
     monkeypatch.setattr(diagrams, "phase_transition", keep)
+    monkeypatch.setattr(style, "save", lambda *_: [])
     monkeypatch.setattr(multiples, "small_multiples", keep)
     monkeypatch.setattr(multiples, "full_grid", keep)
     figures.draw(tmp_path / f"{name}.csv", tmp_path)
@@ -360,7 +361,7 @@ def test_the_committed_figures_can_be_redrawn(folder):
     path = Path(__file__).parent.parent / folder
     found = figures.sources(None, path)
     for source in found:
-        rows = figures._read(source)
+        rows = figures.read(source)
         assert not rows.empty
         stem = {"thresholds": "phase-transition", "distances": "support-distance"}
         stem = stem.get(source.stem, source.stem)
