@@ -99,6 +99,16 @@ def test_workers_are_copies_of_one_process_without_threads():
     assert len(set(numbers)) == len(numbers)
 
 
+def test_a_worker_that_is_used_again_has_the_environment_of_now(monkeypatch):
+    for value in ("one", "other"):
+        monkeypatch.setenv("SPARSEBENCH_CACHE", value)
+        with pool(2) as each:
+            found = [answer for _, answer in each(os.getenv, [("SPARSEBENCH_CACHE",)] * 6)]
+        assert found == [value] * 6
+        with pool(2) as each:
+            assert {answer for _, answer in each(os.getenv, [("OMP_NUM_THREADS",)] * 4)} == {"1"}
+
+
 @pytest.mark.parametrize("value", ["one", "another"])
 def test_a_worker_has_the_environment_of_its_start(monkeypatch, value):
     monkeypatch.setenv("SPARSEBENCH_TEST", value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import pickle
 import time
 import traceback
@@ -17,7 +18,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from sparsebench.system.processes import end_worker, end_workers, start_worker
+from sparsebench.system.processes import THREADS, end_worker, end_workers, start_worker
 from sparsebench.system.stopping import check_stopped
 from sparsebench.system.watching import EVERY, Use
 
@@ -175,10 +176,12 @@ def note(stage: str = "", place: int = 0, seconds: float = 0.0) -> None:
 
 
 def _free_worker() -> _Worker:
-    """Return a worker that waits, or start one."""
+    """Return a worker that waits, or start one; in the environment of now."""
     while _idle:
         worker = _idle.pop()
         if worker.process.is_alive():
+            with suppress(*_GONE):  # seen when its first answer is awaited
+                worker.connection.send(dict(os.environ))
             return worker
     check_stopped()
     ours, theirs = Pipe()
@@ -196,7 +199,12 @@ def _serve(connection: Any, step: Any) -> None:
         while True:
             message = connection.recv_bytes()
             try:  # what cannot be imported here, or its result not be pickled, is told as well
-                function, task = pickle.loads(message)
+                asked = pickle.loads(message)
+                if isinstance(asked, dict):
+                    os.environ.clear()
+                    os.environ.update(asked | THREADS)
+                    continue
+                function, task = asked
                 answer = pickle.dumps((True, function(*task)))
             except BaseException as error:
                 answer = pickle.dumps((False, _told(error)))
