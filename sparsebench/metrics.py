@@ -15,11 +15,10 @@ from sparsebench.types import InputError, IntArray, as_array, check_whole
 def support_distance(x_true: ArrayLike, x: ArrayLike) -> float:
     """Return (max(|S*|, |S|) - |S* ∩ S|) / max(|S*|, |S|) for the supports S* and S of both.
 
-    0 means that the supports are equal, or S lies in S* and is all of it; 1 that they share
-    nothing. An estimate with at most k = |S*| non-zeros has the share of true indices that it
-    misses; one with more, as what is not told k may have, that of its own indices that are false,
-    so that extra indices do not come free (Elad, "Sparse and Redundant Representations", 2010,
-    section 5.2.1).
+    0 means that the supports are equal, 1 that they share nothing. An estimate with at most
+    k = |S*| non-zeros has the share of true indices that it misses; one with more, as what is not
+    told k may have, that of its own indices that are false, so that extra indices do not come free
+    (Elad, "Sparse and Redundant Representations", 2010, section 5.2.1).
 
     Parameters
     ----------
