@@ -54,13 +54,13 @@ def waits(A, y, k):
 
 
 def swallow(seconds):
-    open(MARK, "w").close()
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        try:
+    try:
+        open(MARK, "w").close()  # where what comes next is swallowed already
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
             time.sleep(0.1)
-        except BaseException:  # as a callback of a compiler does
-            return
+    except BaseException:  # as a callback of a compiler does
+        return
 
 
 @sparsebench.algorithm("swallows_once")
