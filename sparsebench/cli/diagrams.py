@@ -83,6 +83,7 @@ def phase_transition(
     grid: Grid = 0,
     seed: options.Seed = 0,
     jobs: options.Workers = None,
+    cluster: options.Cluster = None,
     out: options.Out = options.RESULTS,
     plugin: options.Plugins = None,
     time_limit: options.TimeLimit = presets.TIME_LIMIT,
@@ -107,6 +108,7 @@ def phase_transition(
     time_limit = options.positive_seconds("--time-limit", time_limit)
     check_seed(seed)
     workers, statuses = options.worker_count(jobs), options.read_statuses(retry)
+    where = options.read_cluster(cluster, jobs)
     share = options.read_share(shard)
     options.check_device(device, precision)
     options.load_files(plugin)
@@ -137,7 +139,7 @@ def phase_transition(
         success=met,
     )
     coherences = [first_coherence(generator, m, n, seed, time_limit) for m in experiment.ms]
-    report = results.run_stored(experiment, out, workers, plugin, device, statuses, share)
+    report = results.run_stored(experiment, out, workers, plugin, device, statuses, share, where)
     if share:
         results.say_shard([report], share, out)
         return
@@ -199,6 +201,7 @@ def support_distance(
     k: Annotated[int | None, typer.Option("--k", help="Sparsity, where --x is another.")] = None,
     seed: options.Seed = 0,
     jobs: options.Workers = None,
+    cluster: options.Cluster = None,
     out: options.Out = options.RESULTS,
     plugin: options.Plugins = None,
     time_limit: options.TimeLimit = presets.TIME_LIMIT,
@@ -218,6 +221,7 @@ def support_distance(
     time_limit = options.positive_seconds("--time-limit", time_limit)
     check_seed(seed)
     workers, statuses = options.worker_count(jobs), options.read_statuses(retry)
+    where = options.read_cluster(cluster, jobs)
     share = options.read_share(shard)
     options.check_device(device, precision)
     options.load_files(plugin)
@@ -233,7 +237,7 @@ def support_distance(
         from sparsebench.experiments.study import Study
 
         study = Study("curves", points, seed, time_limit)
-        _publish_curves(study, x, out, (workers, plugin, device, statuses))
+        _publish_curves(study, x, out, (workers, plugin, device, statuses, None, where))
         return
     if not ks:
         sparsities = options.possible_sparsities(sparsities, generator, m, n)
@@ -256,7 +260,7 @@ def support_distance(
         time_limit=time_limit,
     )
     coherence = first_coherence(generator, m, n, seed, time_limit)
-    report = results.run_stored(experiment, out, workers, plugin, device, statuses, share)
+    report = results.run_stored(experiment, out, workers, plugin, device, statuses, share, where)
     if share:
         results.say_shard([report], share, out)
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sparsebench.environment import need
 from sparsebench.errors import InputError, check_whole, nearest_name
 from sparsebench.report import console
 from sparsebench.system.resources import default_workers
@@ -94,6 +95,16 @@ ShardOf = Annotated[
         "nothing: `merge` makes one folder of all parts. A diagram is divided by curves, an "
         "algorithm at an m each, since its rows decide where the next are, with --grid, too; "
         "everything else by trials. Parts beyond their number have nothing to do.",
+    ),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHERE",
+        help="Solve with the workers of a dask cluster instead of processes of this machine: "
+        "local:N (N workers here), slurm:N (jobs of dask-jobqueue, as its configuration says), or "
+        "the address of a scheduler, as tcp://host:8786. Plug-ins and files travel; sparsebench "
+        "must be there in this version.",
     ),
 ]
 Device = Annotated[
@@ -262,6 +273,23 @@ def positive_seconds(option: str, value: float) -> float:
 def worker_count(jobs: int | None, option: str = "--jobs") -> int:
     """Return how many processes or threads are wanted: by default one a core."""
     return default_workers() if jobs is None else at_least_one(option, jobs)
+
+
+def read_cluster(where: str | None, jobs: int | None) -> str | None:
+    """Read whose workers are wanted, None for processes of this machine."""
+    if where is None:
+        return None
+    if jobs is not None:
+        raise InputError("say --jobs or --cluster, not both")
+    if not re.fullmatch(r"(local|slurm):[1-9]\d{0,3}|(tcp|tls)://[^\s/]+:\d{1,5}", where):
+        raise InputError(
+            "--cluster takes local:N, slurm:N or the address of a scheduler as tcp://host:8786, "
+            f"not {where!r}"
+        )
+    need("distributed", "dask's distributed", "cluster")
+    if where.startswith("slurm"):
+        need("dask_jobqueue", "dask-jobqueue", "cluster")
+    return where
 
 
 def read_ratios(text: str) -> list[float]:

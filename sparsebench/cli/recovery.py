@@ -36,6 +36,7 @@ def recover(
     ] = None,
     seed: options.Seed = 0,
     jobs: options.Workers = None,
+    cluster: options.Cluster = None,
     out: options.Out = options.RESULTS,
     plugin: options.Plugins = None,
     time_limit: options.TimeLimit = presets.TIME_LIMIT,
@@ -53,6 +54,7 @@ def recover(
     time_limit = options.positive_seconds("--time-limit", time_limit)
     check_seed(seed)
     workers, statuses = options.worker_count(jobs), options.read_statuses(retry)
+    where = options.read_cluster(cluster, jobs)
     for file in (matrix, measured):
         if not file.is_file():
             raise InputError(f"{file}: no such file")
@@ -95,7 +97,7 @@ def recover(
     planted = recovery.signals_like(
         found, given, dictionary, k, chosen, trials=trials, seed=seed, time_limit=time_limit
     )
-    report = results.run_stored(planted, out, workers, plugin, "cpu", statuses)
+    report = results.run_stored(planted, out, workers, plugin, "cpu", statuses, None, where)
     rows = recovery.table(found, planted, labels, m, k, seed)
     recipe = planted.recipe() | {
         "experiment": "recover",

@@ -34,6 +34,7 @@ def run_stored(
     device: str = "cpu",
     retry: Sequence[str] = (),
     share: Share | None = None,
+    cluster: str | None = None,
 ) -> Report:
     """Run an experiment, or a share of it, through the store of a folder."""
     from sparsebench.environment import describe
@@ -61,6 +62,7 @@ def run_stored(
                 console=console.news,
                 device=device,
                 retry=retry,
+                cluster=cluster,
             )
         except WorkerDied as error:
             stop(
@@ -154,7 +156,7 @@ def _command_line(words: list[str]) -> str:
 
 def _deciding(words: list[str]) -> list[str]:
     """Leave out of a command line what does not decide its results."""
-    unimportant = ("-o", "--out", "-j", "--jobs", "--retry")
+    unimportant = ("-o", "--out", "-j", "--jobs", "--cluster", "--retry")
     alone = ("-q", "--quiet")
     return [
         word

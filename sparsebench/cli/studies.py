@@ -28,6 +28,7 @@ def study(
     preset: Annotated[str, typer.Option(help="quick or paper.")] = "paper",
     seed: options.Seed = 0,
     jobs: options.Workers = None,
+    cluster: options.Cluster = None,
     out: options.Out = options.RESULTS,
     time_limit: options.TimeLimit = presets.TIME_LIMIT,
     retry: options.Retry = None,
@@ -39,9 +40,12 @@ def study(
     time_limit = options.positive_seconds("--time-limit", time_limit)
     check_seed(seed)
     workers, statuses = options.worker_count(jobs), options.read_statuses(retry)
+    where = options.read_cluster(cluster, jobs)
     share = options.read_share(shard)
     if share and isinstance(studies.STUDIES[name], studies.Isometry):
         raise InputError(f"the study {name} keeps no rows, and has no shards")
+    if where and isinstance(studies.STUDIES[name], studies.Isometry):
+        raise InputError(f"the study {name} runs on this machine only: leave out --cluster")
     from sparsebench.experiments.studies import running
     from sparsebench.report import tables
 
@@ -52,7 +56,7 @@ def study(
     for experiment in experiments:  # what the last one cannot have is said before any runs
         check_seed(experiment.seed)
     reports = [
-        results.run_stored(one, out, workers, None, retry=statuses, share=share)
+        results.run_stored(one, out, workers, None, retry=statuses, share=share, cluster=where)
         for one in experiments
     ]
     if share:

@@ -17,6 +17,7 @@ from sparsebench.registry.plugins import (
     is_ours,
     load_entry_points,
     load_plugin,
+    plugin_files,
     plugin_fingerprint,
     plugin_folder,
 )

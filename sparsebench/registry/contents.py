@@ -95,12 +95,15 @@ class Closure:
     ----------
     modules : tuple of (str, Path)
         Modules of its own folder that it imports, and that those import.
+    files : tuple of Path
+        All files that it is made of, itself first.
     version : str
         The hash of the file, of these modules, and of the files of data that a text in any of them
         names.
     """
 
     modules: Modules
+    files: tuple[Path, ...]
     version: str
 
 
@@ -111,12 +114,13 @@ def closure(file: Path, source: bytes) -> Closure:
     sources; names that are put together while it runs are not seen.
     """
     folder, modules = file.parent, dict[str, Path]()
-    parts, waiting = dict[str, str](), [source]
+    parts, files, waiting = dict[str, str](), [file], [source]
     while waiting:
         for name, literal in _names(waiting.pop()):
             found = named_file(literal, folder)
             if found and found.suffix.lower() in _DATA and found.resolve() != file:
                 parts[f"file {literal}"] = file_hash(found)
+                files.append(found)
             module = _module(folder, name)
             if module is None or name in modules or module.resolve() == file:
                 continue
@@ -124,12 +128,14 @@ def closure(file: Path, source: bytes) -> Closure:
             for inner in [module] if module.is_file() else sorted(module.rglob("*.py")):
                 content = _read(inner)
                 parts[f"module {inner.relative_to(folder).as_posix()}"] = hash_of(content)
+                files.append(inner)
                 waiting.append(content)
     own = hash_of(source)
     if not parts:
-        return Closure((), own)
+        return Closure((), tuple(files), own)
     lines = [own, *(f"{part} {parts[part]}" for part in sorted(parts))]
-    return Closure(tuple(sorted(modules.items())), hash_of("\n".join(lines).encode()))
+    version = hash_of("\n".join(lines).encode())
+    return Closure(tuple(sorted(modules.items())), tuple(files), version)
 
 
 def _read(path: Path) -> bytes:

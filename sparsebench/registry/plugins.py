@@ -110,6 +110,11 @@ def plugin_folder(path: str | Path) -> str:
     return _PLUGINS.get(Path(path).resolve(), _Plugin("", ())).folder
 
 
+def plugin_files(path: str | Path) -> tuple[Path, ...]:
+    """Return all files that a plug-in file is made of, itself first."""
+    return closure(Path(path).resolve(), _content(path)).files
+
+
 def is_ours(entry: Algorithm | ProblemGenerator) -> bool:
     """Whether it runs our code alone, whose loops look for interruptions, and start no thread."""
     others = isinstance(entry, Algorithm) and entry.family in ("learned", "peer")

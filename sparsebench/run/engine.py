@@ -7,8 +7,9 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -17,16 +18,20 @@ from sparsebench.problems import is_complex
 from sparsebench.registry import (
     Algorithm,
     Choice,
+    ProblemChoice,
     ProblemGenerator,
     is_found_anew,
     is_ours,
+    plugin_files,
     plugin_fingerprint,
     plugin_folder,
 )
+from sparsebench.registry.contents import named_file
 from sparsebench.run import worker
 from sparsebench.run.decisions import Decisions
 from sparsebench.run.pool import Each, Overdue, pool
 from sparsebench.run.progress import Bar, Doing
+from sparsebench.run.remote import Files
 from sparsebench.run.rows import Block, Experiment, Outcomes
 from sparsebench.run.store import Store
 from sparsebench.run.worker import (
@@ -37,9 +42,13 @@ from sparsebench.run.worker import (
     compile_for_all,
     memory_needed,
 )
+from sparsebench.seeding import canonical
 from sparsebench.system.locks import LOCKS
 from sparsebench.system.resources import available_memory
 from sparsebench.system.stopping import check_stopped
+
+if TYPE_CHECKING:
+    from sparsebench.run.cluster import Workers
 
 # Bytes from which it is said what a worker needs.
 _LARGE = 2**30
@@ -115,6 +124,7 @@ def run(
     console: Console | None = None,
     device: str = "cpu",
     retry: Sequence[str] = (),
+    cluster: str | None = None,
 ) -> Report:
     """Run an experiment to its end, computing only those rows that the store does not hold.
 
@@ -138,9 +148,14 @@ def run(
     retry : sequence of str
         Statuses whose rows are computed anew, each once: a run that is stopped goes on with those
         that it had not come to.
+    cluster : str, optional
+        Whose workers solve, instead of processes of this machine: ``local:N``, ``slurm:N`` or the
+        address of a scheduler.
 
     Raises
     ------
+    ClusterError
+        If the cluster is gone. Finished blocks are in the store.
     DeviceError
         If the device stops answering. Finished blocks are in the store.
     InputError
@@ -150,41 +165,48 @@ def run(
     console = console or Console(stderr=True)
     report = Report(workers=workers)
     versions = versions_of(plugins)
-    run_id = 0
     recipe = experiment.recipe() | ({"retry": sorted(retry)} if retry else {})
     retried_before = store.first_of_unfinished(recipe) if retry else 0
     decisions = Decisions(store, retry, retried_before, report.count_decided)
+    records = _Records(store, command, recipe, environment)
     experiment.take_up(decisions)
     wanted = experiment.wanted()
     for block in wanted:
         if is_complex(block.problem):
             for chosen, _ in block.pairs:
                 chosen.check_complex()
-    report.workers = workers = affordable(wanted, workers, console)
+    if not cluster:
+        report.workers = workers = affordable(wanted, workers, console)
     if retry:  # recorded even if nothing is left to compute: it ends those that were stopped
-        run_id = store.start_run(command, recipe, environment)
+        records.run()
     compiled = False
     apart = _needs_a_child(experiment.algorithms, wanted, plugins)
     slow: set[Choice] = set()
-    start = time.perf_counter()
-    with Bar(experiment, console) as bar, pool(workers, apart) as each:
+    lent: AbstractContextManager[Any] = pool(workers, apart)
+    if cluster:
+        from sparsebench.run.cluster import workers_of
+
+        lent = workers_of(cluster, _travelling(experiment.algorithms, wanted, versions), console)
+    with lent as each, Bar(experiment, console) as bar:
+        start = time.perf_counter()  # when workers are there
         while wanted:
             rows = [store.find(block, retry, retried_before) for block in wanted]
             report.count_found(rows)
             missing = _missing(wanted, rows)
-            if missing and not run_id:
-                run_id = store.start_run(command, recipe, environment)
+            if missing:
+                records.run()
             if missing and not compiled:
                 kinds = {is_complex(block.problem) for _, block in missing}
                 for kind in sorted(kinds):
+                    remote = each if cluster else None
                     report.compiling += compile_all(
-                        experiment.algorithms, workers, versions, console, kind, apart
+                        experiment.algorithms, workers, versions, console, kind, apart, remote
                     )
                 compiled = True
             bar.start_wave([block for _, block in missing])
             for index, block, done in _solve_everywhere(missing, each, versions, device, slow):
                 check_stopped()  # a row that an interruption has spoilt is not stored
-                store.add(run_id, block, done.outcomes, retry)
+                store.add(records.run(done.environment), block, done.outcomes, retry)
                 rows[index].update(zip(block.pairs, done.outcomes, strict=True))
                 report.count_solved(block, done)
                 bar.finish(block, done)
@@ -192,9 +214,34 @@ def run(
             decisions.keep(experiment.decided())
             wanted = experiment.wanted()
     report.wall = time.perf_counter() - start
-    if run_id:
-        store.finish_run(run_id, report.summary())
+    if cluster:
+        report.workers = max(each.most, 1)
+    records.finish(report.summary())
     return report
+
+
+class _Records:
+    """The runs of one command in a store: one for each environment in which rows are computed."""
+
+    def __init__(self, store: Store, command: str, recipe: Any, environment: Any) -> None:
+        self._store = store
+        self._what = command, recipe
+        self._environment = environment
+        self._ids: dict[str, int] = {}
+
+    def run(self, environment: Any = None) -> int:
+        """Return the run of an environment, by default this process's; it begins if it has not."""
+        found = self._environment if environment is None else environment
+        # Of BLAS it names what has been loaded so far.
+        key = canonical({name: what for name, what in found.items() if name != "blas"})
+        if key not in self._ids:
+            self._ids[key] = self._store.start_run(*self._what, found)
+        return self._ids[key]
+
+    def finish(self, summary: Any) -> None:
+        """Record how they ended."""
+        for run in self._ids.values():
+            self._store.finish_run(run, summary)
 
 
 def versions_of(plugins: Sequence[str]) -> Versions:
@@ -216,6 +263,14 @@ def _needs_a_child(
     main = threading.current_thread() is threading.main_thread()
     found = all(is_found_anew(entry, plugins) for entry in entries)
     return found and not (main and all(is_ours(entry) for entry in entries))
+
+
+def _travelling(algorithms: Sequence[Choice], blocks: Sequence[Block], plugins: Versions) -> Files:
+    """Read what workers elsewhere need: plug-ins, and the files that options name."""
+    chosen: list[Choice | ProblemChoice] = [*algorithms, *{block.problem for block in blocks}]
+    named = [named_file(value) for one in chosen for _, value in one.options]
+    own = [file for path, *_ in plugins for file in plugin_files(path)]
+    return Files.read([*own, *(file for file in named if file)], [folder for *_, folder in plugins])
 
 
 def _missing(wanted: list[Block], rows: list[Outcomes]) -> list[tuple[int, Block]]:
@@ -257,8 +312,12 @@ def compile_all(
     console: Console,
     complex_numbers: bool = False,
     apart: bool = False,
+    remote: Workers | None = None,
 ) -> float:
-    """Compile the kernels in the workers, which share them by numba's cache; return the seconds."""
+    """Compile the kernels in the workers, which share them by numba's cache; return the seconds.
+
+    In those of a cluster, `remote`, each kernel is compiled once a machine.
+    """
     start = time.perf_counter()
     ahead = [chosen for chosen in algorithms if not chosen.plain and chosen.device == "cpu"]
     os.environ[KERNELS] = ",".join(chosen.label for chosen in ahead)
@@ -271,7 +330,8 @@ def compile_all(
         return f"compiling kernels (once; cached from then on): {names} ({done})"
 
     workers = min(workers, count) if LOCKS else 1
-    with Doing(console, now()) as doing, pool(max(workers, 1), apart) as each:
+    lent = nullcontext(remote.everywhere) if remote else pool(max(workers, 1), apart)
+    with Doing(console, now()) as doing, lent as each:
         tasks = list(ahead)
         doing.update(now())
         todo = [(chosen, plugins, complex_numbers) for chosen in tasks]
@@ -330,7 +390,7 @@ def _solve_all(
             else:
                 late, outcome = worker.overdue(block, done)
                 rest = tuple(pair for pair in block.pairs if pair not in late)
-                failed = Solved([outcome] * len(late), 0.0, 0.0, 0.0)
+                failed = Solved([outcome] * len(late), 0.0, 0.0, 0.0, done.environment)
                 yield index, replace(block, pairs=tuple(late)), failed
             again += [(index, replace(block, pairs=rest))] if rest else []
         ordered = again

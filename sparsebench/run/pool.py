@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import pickle
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -35,12 +36,13 @@ class WorkerDied(RuntimeError):
 class Overdue:
     """Stands for the result of a task whose worker was ended within a step that took too long.
 
-    `waited` says that it computed next to nothing.
+    `waited` says that it computed next to nothing; `environment` is that of another machine.
     """
 
     stage: str
     place: int
     waited: bool
+    environment: Any = None
 
 
 @dataclass
@@ -77,6 +79,7 @@ class _Worker:
 Each = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterator[tuple[int, Any]]]
 # The processes that wait for work, and whether this one is a worker itself.
 _idle: list[_Worker] = []
+_lending = threading.Lock()
 serving = False
 # The stages of a task that has limits.
 _STAGES = ("dictionary", "signal", "first call", "solve")
@@ -162,6 +165,37 @@ def _spread(
         yield from done
 
 
+def alone(function: Callable[..., Any], task: tuple[Any, ...], check: Callable[[], None]) -> Any:
+    """Do one task in a worker, from any thread; return its result, or what stands for it.
+
+    `check` is called while it lasts: where that raises, the worker is ended.
+
+    Raises
+    ------
+    WorkerDied
+        If the worker is killed.
+    """
+    with _lending:
+        worker = _free_worker()
+    try:
+        worker.connection.send((function, task))
+        while not worker.connection.poll(EVERY):
+            check()
+            late = worker.end() if worker.is_late() else None
+            if late:
+                return late
+        good, result = worker.connection.recv()
+    except _GONE:
+        raise WorkerDied("a worker process died (out of memory?)") from None
+    except BaseException:
+        end_worker(worker.process, lambda: True)
+        raise
+    _idle.append(worker)
+    if not good:
+        raise result
+    return result
+
+
 def note(stage: str = "", place: int = 0, seconds: float = 0.0) -> None:
     """Tell the parent of a worker which step of its task begins, and the seconds that it may use.
 
@@ -207,11 +241,11 @@ def _serve(connection: Any, step: Any) -> None:
                 function, task = asked
                 answer = pickle.dumps((True, function(*task)))
             except BaseException as error:
-                answer = pickle.dumps((False, _told(error)))
+                answer = pickle.dumps((False, told(error)))
             connection.send_bytes(answer)
 
 
-def _told(error: BaseException) -> BaseException:
+def told(error: BaseException) -> BaseException:
     """Return an error that can be sent, with its traceback as a note."""
     error.add_note("".join(traceback.format_exception(error)))
     try:
@@ -228,7 +262,7 @@ def _end() -> None:
 
 
 @atexit.register
-def _dismiss() -> None:
+def dismiss() -> None:
     """Let the workers that wait end by themselves, and kill those that do not."""
     for worker in _idle:
         worker.connection.close()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sparsebench import solvers as solvers  # registers the algorithms
 from sparsebench.kernels.turns import in_turns
@@ -56,12 +56,16 @@ Versions = tuple[tuple[str, str, str], ...]
 
 @dataclass(frozen=True)
 class Solved:
-    """The outcomes of a block, in the order of its pairs, and where the seconds went."""
+    """The outcomes of a block, in the order of its pairs, and where the seconds went.
+
+    `environment` is that of another machine that has computed them.
+    """
 
     outcomes: list[Outcome]
     drawing: float
     deriving: float
     solving: float
+    environment: Any = None
 
 
 def solve_one(
