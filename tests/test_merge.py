@@ -310,3 +310,26 @@ def test_a_merge_that_is_killed_anywhere_is_completed_by_the_same_command(tmp_pa
         merge(parts, out)
         assert rows_of(out) == rows_of(tmp_path / "all")
     assert set(left) == {0}
+
+
+def test_seconds_of_two_processors_are_not_added_up(command, tmp_path):  # noqa: F811
+    for number, name in ((1, "fast"), (2, "slow")):
+        with Store(tmp_path / name) as store:
+            run(
+                Shard(distances("omp,htp"), Share(number, 2)),
+                store,
+                workers=1,
+                command=name,
+                environment={"processor": f"the {name} one"},
+                console=QUIET,
+            )
+    command("merge", tmp_path / "fast", tmp_path / "slow", "--out", tmp_path / "both")
+    _, one, _ = command("status", "--out", tmp_path / "fast")
+    _, both, _ = command("status", "--out", tmp_path / "both")
+    assert "the fast one" not in one
+    assert "the fast one" in both and "the slow one" in both
+    with Store(tmp_path / "both", writable=False) as store:
+        summary = store.summary()
+        (total,) = store.execute("SELECT sum(seconds) FROM rows").fetchone()
+    assert summary.groupby("algorithm", observed=True).size().eq(2).all()
+    assert summary["seconds"].sum() == pytest.approx(total)

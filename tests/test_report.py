@@ -221,3 +221,13 @@ def test_bad_folders_are_one_clear_line(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=re.escape("pip install 'sparsebench[report]'")):
         write_report([finished], tmp_path / "report.html")
+
+
+def test_seconds_of_two_processors_are_not_drawn_together(tmp_path):
+    times = pd.read_csv(FIGURES / "timing.csv").assign(processor="A")
+    times.to_csv(tmp_path / "timing.csv", index=False)
+    assert of_folders([tmp_path])["folders"][0]["times"]["columns"]["seconds"]
+    times.loc[0, "processor"] = "B"
+    times.to_csv(tmp_path / "timing.csv", index=False)
+    with pytest.raises(InputError, match=r"timing.csv has seconds of several processors \(A, B\)"):
+        of_folders([tmp_path])

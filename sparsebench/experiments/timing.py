@@ -26,6 +26,7 @@ from sparsebench.run.rows import Outcome
 from sparsebench.seeding import generator
 from sparsebench.solvers import solve
 from sparsebench.solvers.peers import PEERS, TOGETHER, solve_together
+from sparsebench.system.resources import processor
 from sparsebench.types import Dictionary, FloatArray, Result, Status
 
 # Solves a turn, of which the fastest counts: up to this many, while they take less than this.
@@ -105,7 +106,7 @@ def run(
             tallies = [_Tally(workload, choice, budget) for choice in chosen]
             _take_turns(workload, tallies, repeats, seed, doing)
             rows += _against_peers([tally.row(rate) for tally in tallies])
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(processor=processor())
 
 
 def _take_turns(

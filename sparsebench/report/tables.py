@@ -319,10 +319,15 @@ def _print_failures(report: Report) -> None:
 
 
 def print_stored(summary: pd.DataFrame) -> None:
-    """Print how many rows of each problem and algorithm a store holds, and how they ended."""
+    """Print how many rows of each problem and algorithm a store holds, and how they ended.
+
+    Seconds of several processors are not added up.
+    """
+    several = summary["processor"].nunique() > 1
     table = Table(
         *("problem", "version", "seed", "algorithm", "version", "time limit"),
         *("rows", "exact", "failures", "time-outs", "core seconds"),
+        *(["of"] if several else []),
     )
     row: Any
     for row in summary.itertuples(index=False):
@@ -335,6 +340,7 @@ def print_stored(summary: pd.DataFrame) -> None:
             f"{row.time_limit:g} s",
             *(f"{n:,}" for n in (row.rows, row.exact, row.failures, row.time_outs)),
             _number(row.seconds, ".1f"),
+            *([row.processor or "unknown"] if several else []),
         )
     console.print_whole(table)
 

@@ -107,16 +107,18 @@ def runs(connection: sqlite3.Connection) -> pd.DataFrame:
 
 
 def summary(connection: sqlite3.Connection) -> pd.DataFrame:
-    """Return rows, failures and seconds by recipes; NaN where no seconds are known."""
+    """Return rows, failures and seconds by recipes and processors; NaN where none are known."""
     frame = pd.read_sql_query(
         "SELECT p.label AS problem, p.recipe AS problem_recipe, p.seed, a.label AS algorithm, "
         "a.recipe AS algorithm_recipe, count(*) AS rows, "
         "sum(r.exact) AS exact, "
         "sum(r.status IN ('error', 'time-out', 'diverged')) AS failures, "
         "sum(r.status = 'time-out') AS time_outs, "
-        "sum(r.seconds) AS seconds FROM rows r JOIN algorithms a ON a.id = r.algorithm "
-        "JOIN problems p ON p.id = r.problem GROUP BY r.problem, r.algorithm "
-        "ORDER BY p.label, p.recipe, a.label, a.recipe",
+        "sum(r.seconds) AS seconds, "
+        "coalesce(json_extract(runs.environment, '$.processor'), '') AS processor "
+        "FROM rows r JOIN algorithms a ON a.id = r.algorithm JOIN problems p ON p.id = r.problem "
+        "JOIN runs ON runs.id = r.run GROUP BY r.problem, r.algorithm, processor "
+        "ORDER BY p.label, p.recipe, a.label, a.recipe, processor",
         connection,
     )
     return plain_columns(frame.astype({"seconds": "float64"}))

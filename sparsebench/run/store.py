@@ -355,7 +355,7 @@ class Store:
         return runs(self._connection)
 
     def summary(self) -> pd.DataFrame:
-        """Return rows, failures and seconds by recipes; NaN where no seconds are known."""
+        """Return rows, failures and seconds by recipes and processors: see `frames.summary`."""
         from sparsebench.run.frames import summary
 
         return summary(self._connection)

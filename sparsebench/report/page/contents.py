@@ -76,7 +76,7 @@ def _of_folder(folder: Path, algorithms: dict[str, Columns]) -> Columns:
         if path.is_file():
             part[stem] = read(figures.read(path), algorithms, path)
     if (folder / "timing.csv").is_file():
-        part["times"] = _times(pd.read_csv(folder / "timing.csv"), algorithms)
+        part["times"] = _times(folder / "timing.csv", algorithms)
     if (folder / FILE_NAME).is_file():
         with Store(folder, writable=False) as store:
             part |= _of_store(store, part, algorithms)
@@ -139,7 +139,14 @@ def _distances(frame: pd.DataFrame, algorithms: dict[str, Columns], path: Path) 
     return found
 
 
-def _times(frame: pd.DataFrame, algorithms: dict[str, Columns]) -> Columns:
+def _times(path: Path, algorithms: dict[str, Columns]) -> Columns:
+    frame = pd.read_csv(path)
+    if "processor" in frame and frame["processor"].nunique() > 1:
+        several = ", ".join(sorted(frame["processor"].dropna().unique()))
+        raise InputError(
+            f"{path} has seconds of several processors ({several}), which do not compare: keep "
+            "those of one"
+        )
     names = zip(frame["algorithm"], frame["family"], strict=True)
     places = [_place(algorithms, label, "", family) for label, family in names]
     return {"columns": {"algorithm": places} | {name: _plain(frame[name]) for name in _TIMES}}
