@@ -1,6 +1,6 @@
 """Faults, hundreds of them, against the rows of an undisturbed run on one machine.
 
-    python tests/studies/soak.py [--minutes 10] [--only worker] [--csv figures/soak.csv]
+    python tests/studies/soak.py [--only worker,disk] [--csv figures/soak.csv]
 
 Runs of a small design are disturbed: as one process, with two workers, and with a dask cluster of
 two workers that were started from the command line. After every fault what is stored must be
@@ -383,7 +383,7 @@ def disk_full(soak, times):
     for _ in range(times):
         with small_disk(soak.fresh(), f"{random.randint(120, 200)}k") as disk:
             folder = disk / "out"
-            soak.run(folder, None, 1)
+            assert soak.run(folder, None, 1) is False, "there was room"
             soak.fault("disk full", set(), folder, None)
             subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
             soak.finish("disk full", folder, None, 1)
@@ -404,6 +404,7 @@ def read_only(soak, times):
                     break
                 time.sleep(0.02)
             process.join(HANG)
+            assert process.exitcode, "it did not notice"
             subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
             soak.fault("read-only", before, folder, soak.plugin)
             soak.finish("read-only", folder, soak.plugin, 1)
@@ -480,8 +481,8 @@ def merges_killed(soak, times):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of faults")
-    parser.add_argument("--only", default="", help="faults whose names have this in them")
-    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--only", default="", help="faults with one of these in their names")
+    parser.add_argument("--csv", type=Path, help="what it has of other faults stays")
     given = parser.parse_args()
     random.seed(0)
     place = Path(tempfile.mkdtemp(prefix="soak-"))
@@ -517,7 +518,7 @@ def main():
     rows = []
     try:
         for name, (times, act) in plan.items():
-            if given.only in name:
+            if any(part in name for part in given.only.split(",")):
                 begin = time.monotonic()
                 act(max(round(times * given.scale), 1), name)
                 count = soak.counts[name]
@@ -528,8 +529,13 @@ def main():
         farm.end()
         shutil.rmtree(place, ignore_errors=True)
     if given.csv:
+        made = {row[0]: row for row in rows}
+        if given.csv.exists():
+            with given.csv.open(newline="") as file:
+                made = {row[0]: row for row in csv.reader(file)} | made
         with given.csv.open("w", newline="") as file:
-            csv.writer(file).writerows([["fault", *names], *rows])
+            kept = [made[name] for name in plan if name in made]
+            csv.writer(file).writerows([["fault", *names], *kept])
     print(f"{sum(row[1] for row in rows)} faults")
     raise SystemExit(any(any(row[3:]) for row in rows))
 
