@@ -54,7 +54,7 @@ def scores(A, y):
 """
 
 
-def start(*words, folder, **variables):
+def start(*words, folder, before=(), **variables):
     """Start a process as if from a terminal, in a folder that it makes."""
     folder.mkdir(parents=True, exist_ok=True)
     code = (
@@ -63,7 +63,7 @@ def start(*words, folder, **variables):
         f"runpy.run_module({words[0]!r}, run_name='__main__', alter_sys=True)"
     )
     return subprocess.Popen(
-        [sys.executable, "-c", code],
+        [*before, sys.executable, "-c", code],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)} | variables,
         stdout=subprocess.PIPE,
@@ -85,9 +85,9 @@ def end(process):
 class Farm:
     """A scheduler and workers that were started from the command line, each in its own folder."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, host="127.0.0.1"):
         self.folder = folder
-        words = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show")
+        words = ("--host", host, "--port", "0", "--no-dashboard", "--no-show")
         file = folder / "scheduler.json"
         self.scheduler = start(
             *("dask", "scheduler", *words, "--scheduler-file", file), folder=folder / "scheduler"
@@ -98,11 +98,11 @@ class Farm:
         self.address = re.search(r"tcp://[0-9.:]+", file.read_text())[0]
         self.workers = []
 
-    def add(self, *words, **variables):
+    def add(self, *words, **more):
         """Start a worker."""
         own = self.folder / f"worker-{len(self.workers)}"
         words = ("--nthreads", 1, "--no-dashboard", "--local-directory", own / "own", *words)
-        self.workers.append(start("dask", "worker", self.address, *words, folder=own, **variables))
+        self.workers.append(start("dask", "worker", self.address, *words, folder=own, **more))
         return self.workers[-1]
 
     def end(self):
@@ -141,13 +141,14 @@ def here(tmp_path):
     return place
 
 
-def command(place, *words, algorithms="omp,omp+htp,filtered", trials=6):
+def command(place, *words, algorithms="omp,omp+htp,filtered", trials=6, **variables):
     """Start a small run."""
     return start(
         *("sparsebench", "support-distance", "-p", "matrix[file=A.npy,subsample=rows]"),
         *("--m", 16, "--ks", "2,3,5", "--trials", trials, "-a", algorithms, "-q"),
         *("--plugin", "../plug-ins/filtered.py", *words),
         folder=place,
+        **variables,
     )
 
 
@@ -349,3 +350,76 @@ def test_a_scheduler_that_is_not_there_is_one_line(here, monkeypatch):
 def test_what_names_no_cluster_is_one_line(here, words, said):
     code, out = ended(command(here, *words))
     assert code == 2 and out.startswith(f"error: {said}"), out
+
+
+@pytest.fixture
+def network():
+    """A network of its own: what a command begins with that runs there, and the way here."""
+    name, here = f"bench{os.getpid() % 100_000}", "10.213.7.1"
+    made = (
+        f"netns add {name}",
+        f"link add {name} type veth peer name {name}p",
+        f"link set {name}p netns {name}",
+        f"addr add {here}/24 dev {name}",
+        f"link set {name} up",
+        f"-n {name} addr add 10.213.7.2/24 dev {name}p",
+        f"-n {name} link set {name}p up",
+        f"-n {name} link set lo up",
+    )
+    try:
+        for words in made:
+            subprocess.run(["ip", *words.split()], check=True, capture_output=True)
+        yield ("ip", "netns", "exec", name), here
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no network can be made: {error}")
+    finally:
+        with suppress(OSError):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+def test_rows_of_workers_in_another_network_are_those_of_one_process(network, tmp_path, here):
+    before, address = network
+    farm = Farm(tmp_path / "farm", host=address)
+    try:
+        farm.add(before=before)
+        code, out = ended(command(here, "--cluster", farm.address, "-o", "farm"))
+    finally:
+        farm.end()
+    assert code == 0, out
+    code, out = ended(command(here, "-j", 1, "-o", "one"))
+    assert rows_of(here / "farm") == rows_of(here / "one")
+
+
+SBATCH = """#!/bin/sh
+for script; do :; done
+setsid sh "$script" > {log} 2>&1 &
+echo $! >> {pids}
+echo "Submitted batch job $!"
+"""
+
+
+def test_jobs_of_a_batch_system_are_workers(here, tmp_path):
+    """Of a batch system that starts each job at once."""
+    pytest.importorskip("dask_jobqueue", reason="needs sparsebench[cluster]")
+    bin_, pids = tmp_path / "bin", tmp_path / "pids"
+    bin_.mkdir()
+    (bin_ / "sbatch").write_text(SBATCH.format(log=tmp_path / "log", pids=pids))
+    (bin_ / "scancel").write_text("#!/bin/sh\nexit 0\n")
+    for file in bin_.iterdir():
+        file.chmod(0o755)
+    settings = {"CORES": "1", "PROCESSES": "1", "MEMORY": "1GB", "INTERFACE": "lo"}
+    process = command(
+        here,
+        *("--cluster", "slurm:1", "-o", "jobs"),
+        PATH=f"{bin_}{os.pathsep}{os.environ['PATH']}",
+        **{f"DASK_JOBQUEUE__SLURM__{name}": value for name, value in settings.items()},
+    )
+    try:
+        code, out = ended(process)
+    finally:
+        for pid in pids.read_text().split():
+            with suppress(ProcessLookupError):
+                os.killpg(int(pid), signal.SIGKILL)
+    assert code == 0, out
+    code, out = ended(command(here, "-j", 1, "-o", "one"))
+    assert rows_of(here / "jobs") == rows_of(here / "one")

@@ -390,24 +390,30 @@ def disk_full(soak, times):
 
 
 def read_only(soak, times):
-    """The disk can only be read from some moment on, for a while."""
+    """The disk can only be read from some moment on, as after an error of it; then it is mended."""
     for _ in range(times):
-        with small_disk(soak.fresh(), "4m") as disk:
-            folder = disk / "out"
-            process = soak.begin(folder, soak.plugin, 1)
-            wait_for(process, folder, 8)
-            before = rows_of(folder)
-            for _ in range(20):  # it is refused while a file is being made
-                if not subprocess.run(
-                    ["mount", "-o", "remount,ro", disk], stderr=subprocess.DEVNULL
-                ).returncode:
-                    break
-                time.sleep(0.02)
-            process.join(HANG)
-            assert process.exitcode, "it did not notice"
-            subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
-            soak.fault("read-only", before, folder, soak.plugin)
-            soak.finish("read-only", folder, soak.plugin, 1)
+        disk = soak.fresh()
+        disk.mkdir()
+        image = disk.with_suffix(".image")
+        with image.open("wb") as file:
+            file.truncate(2**23)
+        mount = ["mount", "-o", "loop", image, disk]
+        subprocess.run(["mkfs.ext4", "-q", image], check=True, stderr=subprocess.DEVNULL)
+        subprocess.run(mount, check=True)
+        folder = disk / "out"
+        process = soak.begin(folder, soak.plugin, 1)
+        wait_for(process, folder, 8)
+        before = rows_of(folder)
+        subprocess.run(["mount", "-o", "remount,abort", disk], check=True)
+        process.join(HANG)
+        assert process.exitcode, "it did not notice"
+        subprocess.run(["umount", disk], check=True)
+        subprocess.run(["e2fsck", "-fy", image], stdout=subprocess.DEVNULL)
+        subprocess.run(mount, check=True)
+        soak.fault("read-only", before, folder, soak.plugin)
+        soak.finish("read-only", folder, soak.plugin, 1)
+        subprocess.run(["umount", disk], check=True)
+        image.unlink()
 
 
 def jumping():
@@ -478,6 +484,17 @@ def merges_killed(soak, times):
         soak.finish(name, folder, None, 1)
 
 
+def write(file, header, rows, order):
+    """Write what was counted; what there is of other faults stays."""
+    made = {}
+    if file.exists():
+        with file.open(newline="") as old:
+            made = {row[0]: row for row in list(csv.reader(old))[1:]}
+    made |= {row[0]: row for row in rows}
+    with file.open("w", newline="") as new:
+        csv.writer(new).writerows([header, *(made[name] for name in order if name in made)])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of faults")
@@ -525,17 +542,11 @@ def main():
                 rows.append([name, *(count[column] for column in names)])
                 spent = time.monotonic() - begin
                 print(f"{name}: {dict(count)} in {spent:.0f} s", flush=True)
+                if given.csv:
+                    write(given.csv, ["fault", *names], rows, plan)
     finally:
         farm.end()
         shutil.rmtree(place, ignore_errors=True)
-    if given.csv:
-        made = {row[0]: row for row in rows}
-        if given.csv.exists():
-            with given.csv.open(newline="") as file:
-                made = {row[0]: row for row in csv.reader(file)} | made
-        with given.csv.open("w", newline="") as file:
-            kept = [made[name] for name in plan if name in made]
-            csv.writer(file).writerows([["fault", *names], *kept])
     print(f"{sum(row[1] for row in rows)} faults")
     raise SystemExit(any(any(row[3:]) for row in rows))
 
