@@ -389,6 +389,14 @@ def disk_full(soak, times):
             soak.finish("disk full", folder, None, 1)
 
 
+def unmount(disk):
+    """Take a disk out, once the processes that end have let go of it."""
+    until = time.monotonic() + 20
+    while subprocess.run(["umount", disk], stderr=subprocess.DEVNULL).returncode:
+        assert time.monotonic() < until, f"{disk} is in use"
+        time.sleep(0.1)
+
+
 def read_only(soak, times):
     """The disk can only be read from some moment on, as after an error of it; then it is mended."""
     for _ in range(times):
@@ -407,12 +415,12 @@ def read_only(soak, times):
         subprocess.run(["mount", "-o", "remount,abort", disk], check=True)
         process.join(HANG)
         assert process.exitcode, "it did not notice"
-        subprocess.run(["umount", disk], check=True)
+        unmount(disk)
         subprocess.run(["e2fsck", "-fy", image], stdout=subprocess.DEVNULL)
         subprocess.run(mount, check=True)
         soak.fault("read-only", before, folder, soak.plugin)
         soak.finish("read-only", folder, soak.plugin, 1)
-        subprocess.run(["umount", disk], check=True)
+        unmount(disk)
         image.unlink()
 
 
