@@ -418,6 +418,25 @@ def test_what_is_unknown_is_stored_as_missing(tmp_path):
         assert summary["htp"] == 1.5
 
 
+def test_two_runs_that_enter_one_recipe_at_once(tmp_path, monkeypatch):
+    """The second has looked for it before the first has entered it."""
+    wanted = block("omp,htp")
+    with Store(tmp_path) as one, Store(tmp_path) as other:
+        runs = [store.start_run("test", {}, {}) for store in (one, other)]
+        usual, looked = other.id_of, []
+
+        def late(table, recipe):
+            found = usual(table, recipe)
+            if not looked:
+                looked.append(table)
+                one.add(runs[0], wanted, [SOUND] * 2)
+            return found
+
+        monkeypatch.setattr(other, "id_of", late)
+        other.add(runs[1], wanted, [SOUND] * 2)
+        assert looked == ["problems"] and len(one.frame()) == 2
+
+
 def test_a_row_that_cannot_be_is_an_error_and_leaves_nothing(tmp_path):
     """Nor does a recipe that was taken back with it leave its id to another."""
     nameless = replace(SOUND, status=None)

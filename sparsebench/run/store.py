@@ -335,7 +335,8 @@ class Store:
             return known
         columns = {"recipe": recipe, "name": chosen.name, "label": chosen.label, **more}
         self._connection.execute(
-            f"INSERT INTO {table} ({','.join(columns)}) VALUES ({','.join('?' * len(columns))})",
+            f"INSERT INTO {table} ({','.join(columns)}) VALUES ({','.join('?' * len(columns))}) "
+            "ON CONFLICT (recipe) DO NOTHING",  # another run may have been first
             tuple(columns.values()),
         )
         return self._enter(table, recipe, chosen, **more)
