@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ from test_limits import NEVER
 from test_runner import QUIET, rows_of
 
 import sparsebench
+from sparsebench.registry import choose_algorithms
 from sparsebench.run.remote import Call, Files, _Unpickler, packed
 from sparsebench.run.store import Store
 from sparsebench.types import InputError
 
 pytest.importorskip("distributed", reason="needs sparsebench[cluster]")
-from sparsebench.run import cluster
+from sparsebench.run import cluster, engine
 
 PACKAGE = Path(sparsebench.__file__).parent
 # A plug-in of two files and one of data; how long it takes is an option of its own.
@@ -423,3 +425,9 @@ def test_jobs_of_a_batch_system_are_workers(here, tmp_path):
     assert code == 0, out
     code, out = ended(command(here, "-j", 1, "-o", "one"))
     assert rows_of(here / "jobs") == rows_of(here / "one")
+
+
+def test_trained_weights_do_not_travel():
+    chosen = replace(choose_algorithms("omp")[0], options=(("weights", "abc"),))
+    with pytest.raises(InputError, match="omp has weights that were trained here, which do not"):
+        engine._check_travels([chosen])

@@ -1,5 +1,6 @@
 """The documents: links lead somewhere, every page is reached, every column is explained."""
 
+import csv
 import linecache
 import re
 from pathlib import Path
@@ -148,3 +149,21 @@ def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
     found = names["few"].groupby(["algorithm", "k"], observed=True)["exact"].mean()
     assert found.to_dict() == {("omp", 3): 1.0, ("sp", 3): 0.0}
     assert len(names["rows"]) == 2
+
+
+@pytest.mark.parametrize("name", ["soak", "cluster-scale", "cluster-overhead"])
+def test_the_tables_of_machines_are_those_of_the_csvs(name):
+    lines = (pages.ROOT / "docs" / "machines.md").read_text().splitlines()
+    with (FIGURES / f"{name}.csv").open(newline="") as file:
+        rows = ["| " + " | ".join(row) + " |" for row in csv.reader(file)]
+    start = lines.index(rows[0])
+    end = lines.index("", start) if "" in lines[start:] else len(lines)
+    assert lines[start + 2 : end] == rows[1:]
+
+
+def test_no_fault_of_the_soak_cost_a_row():
+    with (FIGURES / "soak.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sum(int(row["faults"]) for row in rows) >= 300
+    for row in rows:
+        assert {row[name] for name in ("broken", "lost", "different", "hangs", "failed")} == {"0"}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from sparsebench.errors import InputError
 from sparsebench.kernels import CACHE
 from sparsebench.problems import is_complex
 from sparsebench.registry import (
@@ -186,6 +187,8 @@ def run(
     if cluster:
         from sparsebench.run.cluster import workers_of
 
+        if not cluster.startswith("local:"):
+            _check_travels(experiment.algorithms)
         lent = workers_of(cluster, _travelling(experiment.algorithms, wanted, versions), console)
     with lent as each, Bar(experiment, console) as bar:
         start = time.perf_counter()  # when workers are there
@@ -263,6 +266,16 @@ def _needs_a_child(
     main = threading.current_thread() is threading.main_thread()
     found = all(is_found_anew(entry, plugins) for entry in entries)
     return found and not (main and all(is_ours(entry) for entry in entries))
+
+
+def _check_travels(algorithms: Sequence[Choice]) -> None:
+    """Refuse trained networks: their weights are in a cache of this machine."""
+    for chosen in algorithms:
+        if "weights" in dict(chosen.options):
+            raise InputError(
+                f"{chosen.label} has weights that were trained here, which do not travel: run it "
+                "with -j, or --cluster local:N"
+            )
 
 
 def _travelling(algorithms: Sequence[Choice], blocks: Sequence[Block], plugins: Versions) -> Files:
