@@ -18,6 +18,7 @@ from sparsebench.solvers.endings import (
     ITERATION_LIMIT,
     ended,
     fitted,
+    looser_than,
     read_off,
 )
 from sparsebench.solvers.iht import RISE, solves, squared_residual
@@ -39,6 +40,7 @@ _PATH_SETTLED = 1e-2
     source="Blumensath and Davies, J. Fourier Anal. Appl. 14, 2008, doi:10.1007/s00041-008-9035-z",
     version="2",
     matrix_free=True,
+    revised=looser_than(1e-4),
 )
 def iht_l0(
     dictionary: Dictionary,
@@ -97,6 +99,7 @@ def iht_l0(
     cost="2*n*k",
     source="Blumensath and Davies, J. Fourier Anal. Appl. 14, 2008, doi:10.1007/s00041-008-9035-z; "
     "its penalty: Foster and George, Ann. Statist. 22, 1994, doi:10.1214/aos/1176325766",
+    revised=looser_than(1e-4),
 )
 def iht_universal(
     dictionary: Dictionary,
