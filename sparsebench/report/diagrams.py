@@ -46,10 +46,12 @@ def diagram_names(levels: Sequence[float]) -> list[str]:
 def phase_transition(thresholds: pd.DataFrame, level: float, footer: str) -> Figure:
     """Draw rho = k/m against delta = m/n: a curve and band an algorithm, and the limit of l1.
 
+    That limit is of exact recovery without noise, and is drawn of nothing else.
+
     Parameters
     ----------
     thresholds : DataFrame
-        Columns algorithm, family, told, m, n, level, estimate, lower, upper.
+        Columns algorithm, family, told, m, n, level, estimate, lower, upper, problem_options.
     level : float
         Which success rate.
     footer : str
@@ -61,7 +63,7 @@ def phase_transition(thresholds: pd.DataFrame, level: float, footer: str) -> Fig
         **{column: points[column] / points["m"] for column in ("estimate", "lower", "upper")},
     )
     labels = "undersampling ratio m/n", "sparsity ratio k/m"
-    figure = _drawn(ratios, labels, limit=True)
+    figure = _drawn(ratios, labels, limit=picture.has_l1_limit(points))
     top = max(0.35, min(1.05 * float(ratios["upper"].max()), 1.0))
     for axes in figure.axes:
         axes.set_xlim(0, 1)
