@@ -134,6 +134,28 @@ def test_a_large_family_has_several_panels():
         assert closest(panel.values()) > 20
 
 
+def test_many_that_are_told_more_or_less_have_a_panel_each_knowledge():
+    rows = pd.concat(
+        [
+            thresholds(["omp", "ols", "sbl"]),
+            thresholds(["omp[k=noise]", "bpdn", "sbl-noise"], told="noise"),
+            thresholds(["omp[k=mdl]", "sbl-learnt"], told=""),
+            thresholds(["em-vamp"], told="prior family"),
+            thresholds(["oracle"], told="support"),
+        ]
+    )
+    figure = diagrams.phase_transition(rows, 0.95, "")
+    panels = {axes.get_title(): list(curves(axes)) for axes in figure.axes}
+    assert panels == {
+        "told k": ["omp", "ols", "sbl"],
+        "told the noise level": ["omp[k=noise]", "bpdn", "sbl-noise"],
+        "told neither": ["omp[k=mdl]", "sbl-learnt", "em-vamp (also told prior family)"],
+        "told more": ["oracle (told support, not k)"],
+    }
+    few = diagrams.phase_transition(rows[rows["algorithm"].isin(["omp", "omp[k=mdl]"])], 0.95, "")
+    assert list(curves(few.axes[0])) == ["omp", "omp[k=mdl] (not told k)"]
+
+
 @pytest.mark.parametrize("source", figures.sources(None, FIGURES), ids=lambda path: path.stem)
 def test_every_curve_of_a_committed_panel_has_its_own_colour(source, drawn, tmp_path):
     figures.draw(source, tmp_path)

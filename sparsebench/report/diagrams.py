@@ -35,6 +35,9 @@ _PANELS = {
     "peer": "other packages",
 }
 
+# Panels by what is told, where that differs.
+_KNOWLEDGE = ("told k", "told the noise level", "told neither", "told more")
+
 
 def diagram_names(levels: Sequence[float]) -> list[str]:
     """Return the pictures of a diagram, the highest level first; 95 % goes without saying."""
@@ -170,6 +173,9 @@ def _drawn(points: pd.DataFrame, labels: tuple[str, str], limit: bool = False) -
         return figure
     panel = _panels_of(points)
     titles = list(panel.cat.categories)
+    points = points.assign(
+        told=[_beyond(*pair) for pair in zip(points["told"], panel, strict=True)]
+    )
     rows = -(-len(titles) // style.ACROSS)
     height = 2.35 * rows + 0.3
     figure, grid = style.panels(rows, style.ACROSS, height, sharex=True, sharey=True)
@@ -189,18 +195,41 @@ def _drawn(points: pd.DataFrame, labels: tuple[str, str], limit: bool = False) -
 
 
 def _panels_of(points: pd.DataFrame) -> pd.Series:
-    """Return the title of each row's panel, in their order: a family, cut where it is large."""
-    family = points["family"].map(_PANELS).fillna("others")
+    """Return the title of each row's panel, in their order, cut where one is large.
+
+    A panel is what is told, where some are told the noise level or nothing, or else a family.
+    """
+    kinds, order = points["told"].map(_knowledge), list(_KNOWLEDGE)
+    if set(kinds) <= {"told k", "told more"}:
+        kinds = points["family"].map(_PANELS).fillna("others")
+        order = [*dict.fromkeys(_PANELS.values()), "others"]
     titles = pd.Series("", points.index)
     ordered: list[str] = []
-    for title in (*dict.fromkeys(_PANELS.values()), "others"):
-        names = points["algorithm"][family == title].unique()
+    for title in order:
+        names = points["algorithm"][kinds == title].unique()
         cuts = [names[i : i + _MOST_IN_ONE] for i in range(0, len(names), _MOST_IN_ONE)]
         for number, part in enumerate(cuts, 1):
             full = title if len(cuts) == 1 else f"{title} ({number} of {len(cuts)})"
-            titles[(family == title) & points["algorithm"].isin(part)] = full
+            titles[(kinds == title) & points["algorithm"].isin(part)] = full
             ordered.append(full)
     return titles.astype(pd.CategoricalDtype(ordered, ordered=True))
+
+
+def _knowledge(told: str) -> str:
+    """Return the panel of what is told so: of k first, then of the noise level."""
+    items = set(filter(None, told.split(","))) - {"prior family"}
+    if not items:
+        return "told neither"
+    if items == {"k"}:
+        return "told k"
+    return "told the noise level" if items == {"noise"} else "told more"
+
+
+def _beyond(told: str, title: str) -> str:
+    """Return what a legend still says of what is told, where the panel's title says the rest."""
+    if not title.startswith(_KNOWLEDGE[:-1]):
+        return told
+    return "k,prior family" if "prior family" in told.split(",") else "k"
 
 
 def _curves(axes: Axes, points: pd.DataFrame) -> None:
