@@ -138,6 +138,7 @@ def test_many_that_are_told_more_or_less_have_a_panel_each_knowledge():
     rows = pd.concat(
         [
             thresholds(["omp", "ols", "sbl"]),
+            thresholds(["homotopy"], told="k,lambda"),
             thresholds(["omp[k=noise]", "bpdn", "sbl-noise"], told="noise"),
             thresholds(["omp[k=mdl]", "sbl-learnt"], told=""),
             thresholds(["em-vamp"], told="prior family"),
@@ -147,7 +148,7 @@ def test_many_that_are_told_more_or_less_have_a_panel_each_knowledge():
     figure = diagrams.phase_transition(rows, 0.95, "")
     panels = {axes.get_title(): list(curves(axes)) for axes in figure.axes}
     assert panels == {
-        "told k": ["omp", "ols", "sbl"],
+        "told k": ["omp", "ols", "sbl", "homotopy (also told lambda)"],
         "told the noise level": ["omp[k=noise]", "bpdn", "sbl-noise"],
         "told neither": ["omp[k=mdl]", "sbl-learnt", "em-vamp (also told prior family)"],
         "told more": ["oracle (told support, not k)"],

@@ -177,7 +177,7 @@ def _drawn(points: pd.DataFrame, labels: tuple[str, str], limit: bool = False) -
         told=[_beyond(*pair) for pair in zip(points["told"], panel, strict=True)]
     )
     rows = -(-len(titles) // style.ACROSS)
-    height = 2.35 * rows + 0.3
+    height = 2.35 * rows + (1.15 if rows == 1 else 0.3)
     figure, grid = style.panels(rows, style.ACROSS, height, sharex=True, sharey=True)
     for axes, title in zip(grid.flat, titles, strict=False):
         if limit:
@@ -218,18 +218,16 @@ def _panels_of(points: pd.DataFrame) -> pd.Series:
 def _knowledge(told: str) -> str:
     """Return the panel of what is told so: of k first, then of the noise level."""
     items = set(filter(None, told.split(","))) - {"prior family"}
-    if not items:
-        return "told neither"
-    if items == {"k"}:
-        return "told k"
+    if "k" in items or not items:
+        return "told k" if items else "told neither"
     return "told the noise level" if items == {"noise"} else "told more"
 
 
 def _beyond(told: str, title: str) -> str:
     """Return what a legend still says of what is told, where the panel's title says the rest."""
-    if not title.startswith(_KNOWLEDGE[:-1]):
+    if not title.startswith(_KNOWLEDGE[1:3]):
         return told
-    return "k,prior family" if "prior family" in told.split(",") else "k"
+    return ",".join(["k", *(item for item in told.split(",") if item not in ("", "noise"))])
 
 
 def _curves(axes: Axes, points: pd.DataFrame) -> None:
@@ -268,9 +266,14 @@ def _finish(figure: Figure, title: str, footer: str) -> Figure:
         figure.text(0.5, 0.03, style.plain(footer), fontsize=5, **small)
         figure.tight_layout(rect=(0, 0.08, 1, 1))
     else:
+        # Beneath them, where there is one row of panels.
+        one_row = len({axes.get_position().y0 for axes in panels}) == 1
+        where = (
+            {"loc": "upper center", "bbox_to_anchor": (0.5, -0.25)} if one_row else {"loc": "best"}
+        )
         for axes in panels:
             legend = axes.legend(
-                loc="best",
+                **where,
                 fontsize=5.5,
                 handlelength=2.2,
                 borderpad=0.3,

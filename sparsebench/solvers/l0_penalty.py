@@ -11,7 +11,7 @@ from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.registry import algorithm
-from sparsebench.solvers.denoising import universal
+from sparsebench.solvers.denoising import scaled, universal
 from sparsebench.solvers.endings import (
     CONVERGED,
     DIVERGED,
@@ -106,6 +106,7 @@ def iht_universal(
     y: FloatArray,
     *,
     noise: float,
+    factor: float = 1.0,
     step: str = "1.8/L",
     max_iter: int = 1000,
     tol: float = 1e-10,
@@ -124,6 +125,8 @@ def iht_universal(
     y : ndarray, shape (m,)
     noise : float
         Standard deviation of an entry of the noise; of complex numbers, of its modulus.
+    factor : float
+        As for `bpdn`.
     step : str
         As for `iht-l0`.
     max_iter : int
@@ -134,6 +137,7 @@ def iht_universal(
         Relative change of x that counts as a fixed point.
     """
     n, field = dictionary.shape[1], dictionary.is_complex
+    noise = scaled(noise, factor)
     if y.size * noise * noise <= 4 * ROUNDING * squared_norm(y):
         raise InputError(
             "iht-universal keeps every atom where there is no noise, since its threshold is 0: use "
