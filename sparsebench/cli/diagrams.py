@@ -37,20 +37,6 @@ MaxTrials = Annotated[
         help="Most trials (dictionaries) an algorithm and m; each is solved at up to six k."
     ),
 ]
-SuccessText = Annotated[
-    str | None,
-    typer.Option(
-        "--success",
-        metavar="MEASURE",
-        help="What counts as a success: exact (the support, by default), no_false, no_missed, or a "
-        "measure and its level, as 'f1>=.9', 'relative_error<1e-3', 'relative_error<2*noise', "
-        "'nmse<-40', 'near_1<=.1'.",
-    ),
-]
-Level = Annotated[
-    float | None,
-    typer.Option(help="The success rate whose k is found beside that of 0.5, instead of 0.95."),
-]
 Grid = Annotated[
     int,
     typer.Option(
@@ -76,8 +62,8 @@ def phase_transition(
     preset: options.Preset = "default",
     n: options.Size = None,
     ratios: Ratios = None,
-    success: SuccessText = None,
-    level: Level = None,
+    success: options.SuccessText = None,
+    level: options.Level = None,
     half_width: HalfWidth = None,
     max_trials: MaxTrials = None,
     grid: Grid = 0,
@@ -93,8 +79,7 @@ def phase_transition(
     quiet: options.Quiet = False,
 ) -> None:
     """Draw the diagram: up to which sparsity does each algorithm recover the support?"""
-    if level is not None and not 0 < level < 1:
-        raise InputError(f"--level is a success rate between 0 and 1, not {level}")
+    options.success_rate(level)
     met = options.success_named(success)
     chosen = options.preset_named(presets.PHASE_TRANSITION, preset)
     options.at_least_one("--n", n, chosen["n"])
@@ -186,7 +171,7 @@ def support_distance(
         str | None, typer.Option(help="Sparsities, e.g. 5,10,20 or first:last:step.")
     ] = None,
     trials: Annotated[int | None, typer.Option(help="Trials at each k.")] = None,
-    success: SuccessText = None,
+    success: options.SuccessText = None,
     x: Annotated[
         str | None,
         typer.Option(

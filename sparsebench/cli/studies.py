@@ -109,6 +109,7 @@ def redraw(
     "compare",
     "sparsebench compare els+sea omp,htp,sp",
     "sparsebench compare sea els,homotopy --by distance",
+    "sparsebench compare omp 'omp[k=ebic],omp[k=mdl]' --success 'f1>=.95'",
 )
 def compare_algorithms(
     first: Annotated[str, typer.Argument(help="An algorithm, with options in brackets.")],
@@ -116,6 +117,8 @@ def compare_algorithms(
     by: Annotated[
         str, typer.Option(help="threshold (of a diagram), or distance (at each k).")
     ] = "threshold",
+    success: options.SuccessText = None,
+    level: options.Level = None,
     out: options.Out = options.RESULTS,
     plugin: options.Plugins = None,
     device: Annotated[str, typer.Option(help="Whose rows: cpu, torch-cpu or cuda.")] = "cpu",
@@ -129,6 +132,9 @@ def compare_algorithms(
     """Compare algorithms on the instances that a folder of results holds: paired differences."""
     if by not in ("threshold", "distance"):
         raise InputError(nearest_name(by, ("threshold", "distance"), "--by"))
+    if level is not None and by != "threshold":
+        raise InputError("--level is the success rate of a threshold: leave out --by distance")
+    met, level = options.success_named(success), options.success_rate(level)
     if markdown and latex:
         raise InputError("say --markdown or --latex, not both")
     time_limit = options.positive_seconds("--time-limit", time_limit)
@@ -140,13 +146,14 @@ def compare_algorithms(
     rest = [other for other in rest if other != one[0]]
     if not rest:
         raise InputError(f"name an algorithm to compare {one[0].label} with")
-    from sparsebench.experiments.comparison import COMPARED, compare
+    from sparsebench.experiments.comparison import columns_for, compare
     from sparsebench.report import tables
     from sparsebench.run.store import Store, algorithm_recipe
 
     recipes = [algorithm_recipe(chosen, time_limit) for chosen in (*one, *rest)]
     with Store(out, writable=False) as store:
-        found = compare(store.frame(COMPARED, recipes), one[0], rest, by, time_limit)
+        rows = store.frame(columns_for(met), recipes)
+        found = compare(rows, one[0], rest, by, time_limit, met, level)
     data = out / f"comparison-{by}.csv"
     results.write_csv(found, data)
     if markdown or latex:

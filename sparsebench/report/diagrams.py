@@ -35,6 +35,9 @@ _PANELS = {
     "peer": "other packages",
 }
 
+# Panels by what is told, where that differs.
+_KNOWLEDGE = ("told k", "told the noise level", "told neither", "told more")
+
 
 def diagram_names(levels: Sequence[float]) -> list[str]:
     """Return the pictures of a diagram, the highest level first; 95 % goes without saying."""
@@ -46,10 +49,12 @@ def diagram_names(levels: Sequence[float]) -> list[str]:
 def phase_transition(thresholds: pd.DataFrame, level: float, footer: str) -> Figure:
     """Draw rho = k/m against delta = m/n: a curve and band an algorithm, and the limit of l1.
 
+    That limit is of exact recovery without noise, and is drawn of nothing else.
+
     Parameters
     ----------
     thresholds : DataFrame
-        Columns algorithm, family, told, m, n, level, estimate, lower, upper.
+        Columns algorithm, family, told, m, n, level, estimate, lower, upper, problem_options.
     level : float
         Which success rate.
     footer : str
@@ -61,7 +66,7 @@ def phase_transition(thresholds: pd.DataFrame, level: float, footer: str) -> Fig
         **{column: points[column] / points["m"] for column in ("estimate", "lower", "upper")},
     )
     labels = "undersampling ratio m/n", "sparsity ratio k/m"
-    figure = _drawn(ratios, labels, limit=True)
+    figure = _drawn(ratios, labels, limit=picture.has_l1_limit(points))
     top = max(0.35, min(1.05 * float(ratios["upper"].max()), 1.0))
     for axes in figure.axes:
         axes.set_xlim(0, 1)
@@ -168,8 +173,11 @@ def _drawn(points: pd.DataFrame, labels: tuple[str, str], limit: bool = False) -
         return figure
     panel = _panels_of(points)
     titles = list(panel.cat.categories)
+    points = points.assign(
+        told=[_beyond(*pair) for pair in zip(points["told"], panel, strict=True)]
+    )
     rows = -(-len(titles) // style.ACROSS)
-    height = 2.35 * rows + 0.3
+    height = 2.35 * rows + (1.15 if rows == 1 else 0.3)
     figure, grid = style.panels(rows, style.ACROSS, height, sharex=True, sharey=True)
     for axes, title in zip(grid.flat, titles, strict=False):
         if limit:
@@ -187,18 +195,39 @@ def _drawn(points: pd.DataFrame, labels: tuple[str, str], limit: bool = False) -
 
 
 def _panels_of(points: pd.DataFrame) -> pd.Series:
-    """Return the title of each row's panel, in their order: a family, cut where it is large."""
-    family = points["family"].map(_PANELS).fillna("others")
+    """Return the title of each row's panel, in their order, cut where one is large.
+
+    A panel is what is told, where some are told the noise level or nothing, or else a family.
+    """
+    kinds, order = points["told"].map(_knowledge), list(_KNOWLEDGE)
+    if set(kinds) <= {"told k", "told more"}:
+        kinds = points["family"].map(_PANELS).fillna("others")
+        order = [*dict.fromkeys(_PANELS.values()), "others"]
     titles = pd.Series("", points.index)
     ordered: list[str] = []
-    for title in (*dict.fromkeys(_PANELS.values()), "others"):
-        names = points["algorithm"][family == title].unique()
+    for title in order:
+        names = points["algorithm"][kinds == title].unique()
         cuts = [names[i : i + _MOST_IN_ONE] for i in range(0, len(names), _MOST_IN_ONE)]
         for number, part in enumerate(cuts, 1):
             full = title if len(cuts) == 1 else f"{title} ({number} of {len(cuts)})"
-            titles[(family == title) & points["algorithm"].isin(part)] = full
+            titles[(kinds == title) & points["algorithm"].isin(part)] = full
             ordered.append(full)
     return titles.astype(pd.CategoricalDtype(ordered, ordered=True))
+
+
+def _knowledge(told: str) -> str:
+    """Return the panel of what is told so: of k first, then of the noise level."""
+    items = set(filter(None, told.split(","))) - {"prior family"}
+    if "k" in items or not items:
+        return "told k" if items else "told neither"
+    return "told the noise level" if items == {"noise"} else "told more"
+
+
+def _beyond(told: str, title: str) -> str:
+    """Return what a legend still says of what is told, where the panel's title says the rest."""
+    if not title.startswith(_KNOWLEDGE[1:3]):
+        return told
+    return ",".join(["k", *(item for item in told.split(",") if item not in ("", "noise"))])
 
 
 def _curves(axes: Axes, points: pd.DataFrame) -> None:
@@ -237,9 +266,14 @@ def _finish(figure: Figure, title: str, footer: str) -> Figure:
         figure.text(0.5, 0.03, style.plain(footer), fontsize=5, **small)
         figure.tight_layout(rect=(0, 0.08, 1, 1))
     else:
+        # Beneath them, where there is one row of panels.
+        one_row = len({axes.get_position().y0 for axes in panels}) == 1
+        where = (
+            {"loc": "upper center", "bbox_to_anchor": (0.5, -0.25)} if one_row else {"loc": "best"}
+        )
         for axes in panels:
             legend = axes.legend(
-                loc="best",
+                **where,
                 fontsize=5.5,
                 handlelength=2.2,
                 borderpad=0.3,

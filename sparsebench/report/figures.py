@@ -12,6 +12,7 @@ from sparsebench.errors import InputError, nearest_name
 from sparsebench.experiments.levels import NOT_MONOTONE
 from sparsebench.experiments.studies import STUDIES
 from sparsebench.report import (
+    detection,
     diagrams,
     exploration,
     isometry,
@@ -50,6 +51,7 @@ _PICTURES: dict[str, Picture] = {
     "instance": spikes.INSTANCE,
     "recover": recovery.RECOVER,
     "exploration": exploration.EXPLORATION,
+    "detection": detection.DETECTION,
     "full-grid": multiples.FULL_GRID,
     "rip": isometry.RIP,
     **learned.pictures(_encoder_summary),

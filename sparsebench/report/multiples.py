@@ -68,7 +68,7 @@ def small_multiples(
     rows = -(-len(parts) // across)
     figure, grid = style.panels(rows, across, 2.15 * rows + 0.8, sharex=True, sharey=True)
     for axes, (panel, metric, part) in zip(grid.flat, parts, strict=False):
-        if limit:
+        if limit and picture.has_l1_limit(part):
             _draw_limit(axes, part)
         for curve, look in looks.items():
             _draw_curve(axes, curve, part[part["curve"] == curve], look, len(looks))

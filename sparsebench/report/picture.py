@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from sparsebench.statistics.measures import read_success
 
 #: The numbers of a point of a curve.
 POINTS = ("estimate", "lower", "upper", "trials")
@@ -39,6 +42,18 @@ class Picture:
 def is_complex(rows: pd.DataFrame) -> bool:
     """Whether the rows say that their problem is one of complex numbers."""
     return "numbers" in rows and bool((rows["numbers"] == "complex").any())
+
+
+def has_l1_limit(rows: pd.DataFrame) -> bool:
+    """Whether the limit of l1 minimisation, exact recovery without noise, is one of these rows."""
+    options = [json.loads(text) for text in rows["problem_options"].unique()]
+    noisy = any(given.get("snr", math.inf) < math.inf for given in options)
+    if noisy or any(given.get("amplitudes") == "compressible" for given in options):
+        return False
+    if "success" not in rows:
+        return True
+    success = read_success(str(rows["success"].iloc[0]))
+    return success.measure in ("relative_error", "nmse") and not success.by_noise
 
 
 def footer(frame: pd.DataFrame, *parts: str, sizes: str = "") -> str:

@@ -15,7 +15,7 @@ from sparsebench.environment import describe
 from sparsebench.experiments.levels import GRID_TRIALS, NOT_MONOTONE
 from sparsebench.problems import is_fixed
 from sparsebench.report import console
-from sparsebench.report.words import rate_of
+from sparsebench.report.words import percent, rate_of
 from sparsebench.types import APPROXIMATE, AT_LEAST, Status
 
 if TYPE_CHECKING:  # a table of what is stored needs nothing that runs
@@ -345,9 +345,10 @@ def print_differences(rows: pd.DataFrame, by: str) -> None:
     first, other = made["first"], made["other"]
     sizes = f"{made['problem']}, version {made['problem_version']}, n = {made['n']}"
     if by == "threshold":
-        at, form, what = "m", ".1f", f"k at {made['level']:.0%}"
+        at, form, what = "m", ".1f", f"k at {percent(made['level'])}"
     else:
         at, form, what, sizes = "k", ".3f", "support distance", f"{sizes}, m = {made['m']}"
+    what += f", {made['success']}" if "success" in rows else ""
     table = Table(
         *(at, first, other, "difference", "interval", "p", "p (Holm)", "alone", "p (McNemar)"),
         title=f"{what}: {first} less {other} ({sizes}, seed {made['seed']})",
