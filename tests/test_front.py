@@ -80,6 +80,15 @@ def test_a_profile_is_the_share_solved_within_a_multiple_of_the_fastest():
     assert (steps["trials"] == 24).all()
 
 
+def test_what_tells_no_flops_of_an_instance_has_none():
+    rows = solves(1)
+    first = (rows["algorithm"] == "omp") & (rows["trial"] == 0) & (rows["problem"] == "dct")
+    points = summary(rows.assign(flops=rows["flops"].mask(first, 0.0)))
+    own = points[(points["algorithm"] == "omp")].set_index("problem")
+    assert np.isnan(own.loc["dct", "flops"]) and own.loc["dct", "flops_front"] == 0
+    assert own.loc["gaussian", "flops"] > 0
+
+
 def test_the_command_draws_both_pictures(monkeypatch, capsys, tmp_path):
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["sparsebench", "front", *map(str, words)])

@@ -157,9 +157,8 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         row |= {"estimate": won / len(part), "lower": float(lower), "upper": float(upper)}
         for price in PRICES:
             values = part[price].to_numpy(float)
-            points = (
-                median_interval(values) if np.isfinite(values).all() else [np.array(np.nan)] * 3
-            )
+            told = bool((values > 0).all())  # what ends before its first iteration tells no flops
+            points = median_interval(values) if told else [np.array(np.nan)] * 3
             names = (price, f"{price}_lower", f"{price}_upper")
             row |= {name: float(point) for name, point in zip(names, points, strict=True)}
         found.append(row | {"trials": len(part)})
@@ -196,7 +195,7 @@ def profile(rows: pd.DataFrame) -> pd.DataFrame:
     best = table.min(axis=1)
     ratios = table[np.isfinite(best)].div(best[np.isfinite(best)], axis=0)
     found = []
-    for algorithm in rows["algorithm"].unique():
+    for name, algorithm in rows[["name", "algorithm"]].drop_duplicates().itertuples(index=False):
         own = np.sort(ratios[algorithm].to_numpy(float))
         own = own[np.isfinite(own)]
         steps, counts = np.unique(np.concatenate([[1.0], own]), return_counts=True)
@@ -205,6 +204,7 @@ def profile(rows: pd.DataFrame) -> pd.DataFrame:
         found.append(
             pd.DataFrame(
                 {
+                    "name": name,
                     "algorithm": algorithm,
                     "ratio": steps,
                     "estimate": solved / len(table),

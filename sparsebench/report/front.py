@@ -90,17 +90,21 @@ def _arms(rows: pd.DataFrame, point: str, lower: str, upper: str) -> tuple[pd.Se
 def profile(steps: pd.DataFrame, footer: str, folder: Path, name: str) -> list[Path]:
     """Draw the share of instances solved within a multiple of the least seconds.
 
+    Of each algorithm at those of its options with which it solves most, the quicker of equals.
+
     Parameters
     ----------
     steps : DataFrame
-        Columns algorithm, ratio, estimate, lower, upper.
+        Columns name, algorithm, ratio, estimate, lower, upper.
     footer, folder, name : str, Path, str
         The small print, and where to write ``name.png`` and ``name.pdf``.
     """
     figure, grid = style.panels(1, 1, 4.3, style.TWO_COLUMNS)
     axes = grid[0, 0]
     last = 1.2 * float(steps["ratio"].max())
-    names = steps["algorithm"].unique()
+    ends = steps.groupby("algorithm", sort=False).last()
+    best = ends.sort_values(["estimate", "ratio"], ascending=[False, True]).groupby("name").head(1)
+    names = [name for name in ends.index if name in best.index]
     for index, algorithm in enumerate(names):
         own = steps[steps["algorithm"] == algorithm]
         end = own.iloc[[-1]].assign(ratio=last)
@@ -108,9 +112,9 @@ def profile(steps: pd.DataFrame, footer: str, folder: Path, name: str) -> list[P
         colour, dash, _ = style.by_place(index)
         label = style.plain(str(algorithm))
         axes.step(whole["ratio"], whole["estimate"], dash, color=colour, where="post", label=label)
-        ends = _arms(end, "estimate", "lower", "upper")
+        arms = _arms(end, "estimate", "lower", "upper")
         at = last * 1.04 ** (index + 1)
-        axes.errorbar([at], end["estimate"], yerr=ends, fmt="o", ms=2.5, lw=0.8, color=colour)
+        axes.errorbar([at], end["estimate"], yerr=arms, fmt="o", ms=2.5, lw=0.8, color=colour)
     axes.set_xscale("log")
     axes.set_xlim(1.0, last * 1.04 ** (len(names) + 2))
     axes.set_ylim(-0.02, 1.03)
