@@ -141,6 +141,65 @@ def exploration(
 
 
 @command(
+    "front",
+    "sparsebench front",
+    "sparsebench front -a 'omp,sea[max_iter=30],sea[max_iter=300]' -p gaussian --m 250 --k 60",
+    "sparsebench front -p 'gaussian[snr=30]' -p 'deconvolution[snr=40]' --success 'f1>=.9'",
+)
+def front(
+    algorithms: options.Algorithms = None,
+    problem: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--problem", metavar="NAME[OPTIONS]", help="One, or several in turn."),
+    ] = None,
+    n: options.Size = None,
+    m: options.Measurements = None,
+    k: Annotated[int | None, typer.Option("--k", help="Sparsity.")] = None,
+    trials: Annotated[int, typer.Option(help="Instances of each problem.")] = 50,
+    success: options.SuccessText = None,
+    seed: options.Seed = 0,
+    out: options.Out = options.RESULTS,
+    plugin: options.Plugins = None,
+    time_limit: options.TimeLimit = presets.TIME_LIMIT,
+    quiet: options.Quiet = False,
+) -> None:
+    """Draw which algorithm is best at what price: success against seconds and flops, alone."""
+    chosen = presets.FRONT
+    options.at_least_one("--n", n, chosen["n"])
+    k = options.at_least_one("--k", k, chosen["k"])
+    trials = options.at_least_one("--trials", trials)
+    time_limit = options.positive_seconds("--time-limit", time_limit)
+    met = options.success_named(success)
+    check_seed(seed)
+    options.load_files(plugin)
+    from sparsebench.experiments.front import Place, run, summary
+
+    places = []
+    for text in problem or [chosen["problem"]]:
+        generator = options.problem_named(text)
+        options.check_success(met, generator)
+        atoms = options.atoms(n, generator, chosen["n"])
+        rows = chosen["m"] if m is None and not problem else m
+        place = Place(generator, options.measurements(rows, generator, atoms), atoms, k)
+        check_sizes(place.m, place.n, place.k)
+        places.append(place)
+    wanted = options.wanted_algorithms(algorithms, plugin, chosen["algorithms"])
+    results.check_out(out)
+    when_stopped("stopped; the same command begins anew")
+    from sparsebench.report import tables
+
+    how: dict[str, Any] = {"trials": trials, "time_limit": time_limit, "seed": seed}
+    solves = run(wanted, places, met, **how, console=console.news)
+    recipe = (
+        [one.recipe for one in wanted],
+        [(vars(p) | {"problem": p.problem.recipe}) for p in places],
+    )
+    written = results.publish(solves, [*recipe, met.text, how], out / "front.csv")
+    tables.print_front(summary(solves))
+    console.say_written(written)
+
+
+@command(
     "timing",
     "sparsebench timing",
     "sparsebench timing --workload gaussian -a 'omp,ista,sklearn-*,spams-*'",

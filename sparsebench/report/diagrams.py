@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from sparsebench.report import picture, style
 from sparsebench.report.picture import POINTS, Picture
@@ -266,12 +267,16 @@ def _finish(figure: Figure, title: str, footer: str) -> Figure:
         figure.text(0.5, 0.03, style.plain(footer), fontsize=5, **small)
         figure.tight_layout(rect=(0, 0.08, 1, 1))
     else:
-        # Beneath them, where there is one row of panels.
         one_row = len({axes.get_position().y0 for axes in panels}) == 1
-        where = (
-            {"loc": "upper center", "bbox_to_anchor": (0.5, -0.25)} if one_row else {"loc": "best"}
-        )
         for axes in panels:
+            where: dict[str, Any] = {"loc": "best"}
+            if one_row:  # beneath them, so far as the labels need
+                beneath = axes.transAxes + ScaledTranslation(0, -0.36, figure.dpi_scale_trans)
+                where = {
+                    "loc": "upper center",
+                    "bbox_to_anchor": (0.5, 0.0),
+                    "bbox_transform": beneath,
+                }
             legend = axes.legend(
                 **where,
                 fontsize=5.5,

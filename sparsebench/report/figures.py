@@ -15,6 +15,7 @@ from sparsebench.report import (
     detection,
     diagrams,
     exploration,
+    front,
     isometry,
     learned,
     multiples,
@@ -39,6 +40,18 @@ def _task_errors(rows: pd.DataFrame) -> pd.DataFrame:
     return labelled_errors(rows)
 
 
+def _prices(rows: pd.DataFrame) -> pd.DataFrame:
+    from sparsebench.experiments.front import summary
+
+    return summary(rows)
+
+
+def _profiles(rows: pd.DataFrame) -> pd.DataFrame:
+    from sparsebench.experiments.front import profile
+
+    return profile(rows)
+
+
 _PRODUCTS = ("products with an m × n matrix", {"scale": "whole"})
 _STUDIES = {name: multiples.study(study.axes) for name, study in STUDIES.items() if study.axes}
 _STUDIES["unrolling"] = multiples.study({"unrolling": _PRODUCTS})
@@ -56,6 +69,7 @@ _PICTURES: dict[str, Picture] = {
     "rip": isometry.RIP,
     **learned.pictures(_encoder_summary),
     **tasks.pictures(_task_errors),
+    **front.pictures(_prices, _profiles),
     "history": diagrams.HISTORY,
     **_STUDIES,
 }

@@ -224,6 +224,37 @@ def print_isometry(rows: pd.DataFrame) -> None:
     )
 
 
+def print_front(points: pd.DataFrame) -> None:
+    """Print, of each problem, success and price, and which algorithms are beaten by none."""
+    for (problem, m, n, k), part in points.groupby(["problem", "m", "n", "k"], sort=False):
+        table = Table(
+            *(
+                "algorithm",
+                "success",
+                "interval",
+                "seconds",
+                "interval",
+                "flops",
+                "beaten by none in",
+            ),
+            title=f"{problem}, m = {m}, n = {n}, k = {k}",
+            box=box.ROUNDED,
+        )
+        row: Any
+        for row in part.itertuples():
+            ahead = [price for price in ("seconds", "flops") if getattr(row, f"{price}_front")]
+            table.add_row(
+                row.algorithm,
+                f"{row.estimate:.2f}",
+                f"[{row.lower:.2f}, {row.upper:.2f}]",
+                f"{row.seconds:.2g}",
+                f"[{row.seconds_lower:.2g}, {row.seconds_upper:.2g}]",
+                _number(row.flops, ".2g"),
+                ", ".join(ahead),
+            )
+        console.print_whole(table)
+
+
 def print_timing(rows: pd.DataFrame) -> None:
     """Print a table of times for each workload, and what the floor is."""
     for _, part in rows.groupby("workload", sort=False):
