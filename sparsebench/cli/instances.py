@@ -162,6 +162,7 @@ def front(
     plugin: options.Plugins = None,
     time_limit: options.TimeLimit = presets.TIME_LIMIT,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Draw which algorithm is best at what price: success against seconds and flops, alone."""
     chosen = presets.FRONT
@@ -190,12 +191,18 @@ def front(
 
     how: dict[str, Any] = {"trials": trials, "time_limit": time_limit, "seed": seed}
     solves = run(wanted, places, met, **how, console=console.news)
-    recipe = (
-        [one.recipe for one in wanted],
-        [(vars(p) | {"problem": p.problem.recipe}) for p in places],
-    )
-    written = results.publish(solves, [*recipe, met.text, how], out / "front.csv")
-    tables.print_front(summary(solves))
+    recipe = {
+        "experiment": "front",
+        "algorithms": [one.recipe for one in wanted],
+        "places": [vars(one) | {"problem": one.problem.recipe} for one in places],
+        "success": met.text,
+        **how,
+    }
+    written = results.publish(solves, recipe, out / "front.csv")
+    if as_json:
+        results.say_rows(solves, recipe)
+    else:
+        tables.print_front(summary(solves))
     console.say_written(written)
 
 

@@ -70,6 +70,7 @@ _RULES: dict[str, Callable[[dict[str, Any]], str]] = {
     "recover": lambda one: (
         f"{one['trials']} planted signals; noise drawn {one['resamples']} times anew"
     ),
+    "front": lambda one: f"{one['trials']} instances a problem, each solved alone",
     "timing": lambda one: f"{one['repeats']} rounds, {one['budget']:g} s an algorithm and workload",
     "comparison": lambda one: "all trials that both have",
     "unrolling": lambda one: f"{one['tests']} fresh signals",
