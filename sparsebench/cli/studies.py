@@ -95,7 +95,12 @@ def _run_isometry(experiment: IsometryStudy, workers: int, out: Path, as_json: b
     console.say_written(written)
 
 
-@command("figures")
+@command(
+    "figures",
+    "sparsebench figures --data results",
+    "sparsebench figures phase-transition --data results --out paper --style column "
+    "--curves 'omp,sea,els+sea' --label 'sea=SEA (ours)' --order sea",
+)
 def redraw(
     names: Annotated[
         list[str] | None,
@@ -104,12 +109,55 @@ def redraw(
     data: Annotated[Path, typer.Option(help="Folder of the CSVs, and of the figures.")] = Path(
         "figures"
     ),
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder of the figures, where it is another.")
+    ] = None,
+    style: Annotated[
+        str,
+        typer.Option(
+            help="column or slide, or a style of matplotlib or a file of one; by default ours."
+        ),
+    ] = "",
+    size: Annotated[
+        str | None, typer.Option(metavar="W,H", help="Width and height in inches.")
+    ] = None,
+    curves: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAMES", help="Which curves, e.g. 'omp,htp[step=1]'; by default all."),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CURVE=NAME", help="What a curve is called: 'sea=SEA (ours)'."),
+    ] = None,
+    order: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Which curves come first.")
+    ] = None,
+    log: Annotated[
+        str, typer.Option(metavar="AXES", help="Axes with a logarithmic scale: x, y or xy.")
+    ] = "",
+    svg: Annotated[bool, typer.Option("--svg", help="Write SVG, too.")] = False,
 ) -> None:
     """Redraw figures from the CSVs in a folder alone: nothing is solved."""
+    if log not in ("", "x", "y", "xy"):
+        raise InputError(f"--log takes x, y or xy, not {log!r}")
+    from sparsebench.registry import split
     from sparsebench.report import figures
+    from sparsebench.report.appearance import Appearance, read_labels, read_size
 
+    wanted = Appearance(
+        style,
+        read_size(size) if size else None,
+        tuple(name for text in curves or () for name in split(text)),
+        tuple(split(order or "")),
+        read_labels(label or ()),
+        log,
+        svg,
+    )
+    folder = out or data
+    if out:
+        results.check_out(out)
     for source in figures.sources(names, data):
-        written = figures.draw(source, data)
+        written = figures.draw(source, folder, wanted)
         console.say(f"{source}: wrote " + ", ".join(path.name for path in written))
 
 

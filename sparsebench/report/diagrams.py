@@ -21,6 +21,7 @@ from sparsebench.theory import minimax_l1_risk
 
 # More algorithms than there are colours get a panel a family, and a larger family several.
 _MOST_IN_ONE = len(style.COLOURS)
+_HEIGHT = 4.1  # inches, of one panel
 _MINIMAX = "minimax of ℓ1 (Donoho et al.)"
 _AXES = {"snr": "signal-to-noise ratio in dB", "k": "sparsity k", "m": "measurements m"}
 _EXACTLY = "of supports recovered exactly"
@@ -166,7 +167,7 @@ def _drawn(points: pd.DataFrame, labels: tuple[str, str], limit: bool = False) -
     """Draw few algorithms in one picture, many in a panel a family, the rest of them in grey."""
     deltas = np.linspace(0.005, 0.995, 199)
     if points["algorithm"].nunique() <= _MOST_IN_ONE:
-        figure, grid = style.panels(1, 1, 4.1, style.ONE_COLUMN)
+        figure, grid = style.panels(1, 1, _HEIGHT, style.ONE_COLUMN)
         if limit:
             style.l1_limit(grid[0, 0], deltas, deltas, picture.is_complex(points))
         _curves(grid[0, 0], points)
@@ -177,9 +178,9 @@ def _drawn(points: pd.DataFrame, labels: tuple[str, str], limit: bool = False) -
     points = points.assign(
         told=[_beyond(*pair) for pair in zip(points["told"], panel, strict=True)]
     )
-    rows = -(-len(titles) // style.ACROSS)
+    rows = -(-len(titles) // style.across())
     height = 2.35 * rows + (1.15 if rows == 1 else 0.3)
-    figure, grid = style.panels(rows, style.ACROSS, height, sharex=True, sharey=True)
+    figure, grid = style.panels(rows, style.across(), height, sharex=True, sharey=True)
     for axes, title in zip(grid.flat, titles, strict=False):
         if limit:
             style.l1_limit(axes, deltas, deltas, picture.is_complex(points))
@@ -248,13 +249,13 @@ def _curves(axes: Axes, points: pd.DataFrame) -> None:
 
 def _finish(figure: Figure, title: str, footer: str) -> Figure:
     """Place the title, the legends and the small print."""
+    style.scale_axes(figure)
     panels = figure.axes
-    small: Any = {"ha": "center", "va": "bottom", "color": "0.35"}
     if len(panels) == 1:
         axes = panels[0]
         axes.set_title(style.plain(title), fontsize=8)
         handles, texts = axes.get_legend_handles_labels()
-        figure.legend(
+        legend = figure.legend(
             handles,
             texts,
             loc="upper center",
@@ -264,8 +265,12 @@ def _finish(figure: Figure, title: str, footer: str) -> Figure:
             handlelength=2.6,
             columnspacing=1.2,
         )
-        figure.text(0.5, 0.03, style.plain(footer), fontsize=5, **small)
-        figure.tight_layout(rect=(0, 0.08, 1, 1))
+        below = legend.get_window_extent().height / figure.dpi
+        inch = _HEIGHT / style.room_below(figure, below)  # what is stated here is stated for that
+        legend.set_bbox_to_anchor((0.5, 0.025 * inch), figure.transSubfigure)
+        lines = style.small_print(figure, 0.03 * inch, footer, 5)
+        more = 0.023 * (lines - len(footer.splitlines()))
+        figure.tight_layout(rect=(0, (0.08 + more) * inch, 1, 1))
     else:
         one_row = len({axes.get_position().y0 for axes in panels}) == 1
         for axes in panels:
@@ -288,8 +293,8 @@ def _finish(figure: Figure, title: str, footer: str) -> Figure:
             )
             legend.set_zorder(1.5)  # over what is grey, and under the curves: it hides no point
         figure.suptitle(style.plain(title), fontsize=8)
-        figure.text(0.5, 0.0, style.plain(footer), fontsize=5.5, **small)
-        figure.tight_layout(rect=(0, 0.045, 1, 1))
+        more = style.small_print(figure, 0.0, footer, 5.5) - len(footer.splitlines())
+        figure.tight_layout(rect=(0, 0.045 * (1 + more / 2), 1, 1))
     return figure
 
 

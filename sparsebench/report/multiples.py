@@ -64,7 +64,7 @@ def small_multiples(
     several = points.groupby("panel")["metric"].nunique().max() > 1
     decibels = set(points["metric"]) == {"nmse"}
     looks = style.by_name(points["curve"].unique(), style.UNROLLED if decibels else style.FIXED)
-    across = {1: 1, 2: 2, 4: 2}.get(len(parts), style.ACROSS)
+    across = min({1: 1, 2: 2, 4: 2}.get(len(parts), style.ACROSS), style.across())
     rows = -(-len(parts) // across)
     figure, grid = style.panels(rows, across, 2.15 * rows + 0.8, sharex=True, sharey=True)
     for axes, (panel, metric, part) in zip(grid.flat, parts, strict=False):
