@@ -78,7 +78,7 @@ def safe_step(A, step):
     return min(step, shortest) if step < 2 * shortest else step
 
 
-def iht(A, y, k, step, max_iter=1000):
+def iht(A, y, k, step, max_iter=1000, tol=1e-10):
     x, pace, safe = np.zeros(A.shape[1], A.dtype), step, safe_step(A, step)
     for _ in range(max_iter):
         u = x + pace * A.conj().T @ (y - A @ x)
@@ -93,13 +93,13 @@ def iht(A, y, k, step, max_iter=1000):
         same = np.array_equal(new != 0, x != 0)
         change = np.linalg.norm(new - x) / np.linalg.norm(new)
         x = new
-        small = np.linalg.norm(y - A @ x) <= 1e-10 * np.linalg.norm(y)
+        small = np.linalg.norm(y - A @ x) <= tol * np.linalg.norm(y)
         if small or (same and change <= 1e-8):
             break
     return on_support(A, y, np.flatnonzero(x))
 
 
-def niht(A, y, k, max_iter=1000, c=0.01, kappa=2.0):
+def niht(A, y, k, max_iter=1000, c=0.01, kappa=2.0, tol=1e-10):
     x = np.zeros(A.shape[1], A.dtype)
     S = largest(A.conj().T @ y, k)
     for _ in range(max_iter):
@@ -122,7 +122,7 @@ def niht(A, y, k, max_iter=1000, c=0.01, kappa=2.0):
         same = np.array_equal(T, S)
         change = np.linalg.norm(new - x) / np.linalg.norm(new)
         x, S = new, T
-        small = np.linalg.norm(y - A @ x) <= 1e-10 * np.linalg.norm(y)
+        small = np.linalg.norm(y - A @ x) <= tol * np.linalg.norm(y)
         if small or (same and change <= 1e-8):
             break
     return on_support(A, y, S)
@@ -242,9 +242,9 @@ def iht_l0(A, y, k, lam=3e-3, step=None, max_iter=1000, x=None):
     return on_support(A, y, S[x[S] != 0])
 
 
-def omp(A, y, k):
+def omp(A, y, k, tol=1e-10):
     S, x = [], np.zeros(A.shape[1], A.dtype)
-    while len(S) < k and np.linalg.norm(y - A @ x) > 1e-10 * np.linalg.norm(y):
+    while len(S) < k and np.linalg.norm(y - A @ x) > tol * np.linalg.norm(y):
         scores = np.abs(A.conj().T @ (y - A @ x))
         scores[S] = 0.0
         S.append(int(np.argmax(scores)))

@@ -19,6 +19,7 @@ from sparsebench.run.rows import Block, Outcome
 from sparsebench.run.store import Store
 from sparsebench.seeding import canonical
 from sparsebench.statistics import fit_threshold, holm, mcnemar, threshold_difference
+from sparsebench.statistics.measures import read_success
 from sparsebench.types import InputError
 
 OMP, HTP = choose_algorithms("omp,htp")
@@ -87,7 +88,7 @@ def stored(rng, ks=(4, 5, 6), trials=30):
                 distance = float(np.clip(rng.random() + shift - 0.4, 0, 1))
                 rows.append((recipe, PROBLEM, 0, 20, 40, k, trial, distance, distance == 0))
     columns = "algorithm_recipe problem_recipe seed m n k trial support_distance exact".split()
-    return pd.DataFrame(rows, columns=columns).assign(problem_label="gaussian")
+    return pd.DataFrame(rows, columns=columns).assign(problem_label="gaussian", status="converged")
 
 
 def test_distances_are_compared_on_the_same_instances():
@@ -123,6 +124,49 @@ def test_what_is_not_in_the_store_is_said():
         compare(rows, OMP, choose_algorithms("sea"), "distance", 60.0)
     with pytest.raises(InputError, match="no m with 40 solves each"):
         compare(rows, OMP, [HTP], "threshold", 60.0)
+
+
+@pytest.mark.parametrize("text", ["f1>=.8", "relative_error<=1.5*noise", "no_missed"])
+def test_any_success_at_any_level_is_compared(text):
+    """As the exact support is, where the column `exact` holds what counts instead."""
+    rng, success = np.random.default_rng(8), read_success(text)
+    rows = stored(rng, ks=range(2, 12), trials=20)
+    size = len(rows)
+    noisy = {"problem_recipe": PROBLEM.replace('"options":{}', '"options":{"snr":20.0}')}
+    rows = rows.assign(
+        missed_indices=pd.array((rng.random(size) < rows["k"] / 14).astype(int), "Int64"),
+        false_indices=pd.array(rng.integers(0, 2, size), "Int64"),
+        relative_error=rows["k"] / 100 + 0.1 * rng.random(size),
+        **noisy,
+    )
+    k, missed, false = (
+        rows[name].astype(float) for name in ("k", "missed_indices", "false_indices")
+    )
+    won = {
+        "f1>=.8": (k - missed) / (k + (false - missed) / 2) >= 0.8,
+        "relative_error<=1.5*noise": rows["relative_error"] <= 0.15,
+        "no_missed": missed == 0,
+    }[text]
+    found = compare(rows, OMP, [HTP], "threshold", 60.0, success, 0.9)
+    same = compare(rows.assign(exact=won), OMP, [HTP], "threshold", 60.0, level=0.9)
+    pd.testing.assert_frame_equal(found.drop(columns="success"), same)
+    assert list(found["level"]) == [0.9, 0.5] and set(found["success"]) == {success.text}
+    failed = rows.assign(status="error")
+    alone = compare(failed, OMP, [HTP], "distance", 60.0, success)
+    assert (alone[["only_first", "only_other"]] == 0).all(axis=None)
+
+
+def test_rows_that_do_not_tell_are_not_compared():
+    rows = stored(np.random.default_rng(9)).assign(
+        missed_indices=1, false_indices=pd.array([None] * 180, "Int64")
+    )
+    with pytest.raises(InputError, match="computed before what no_false looks at"):
+        compare(rows, OMP, [HTP], "distance", 60.0, read_success("no_false"))
+    with pytest.raises(InputError, match="in units of the noise, and gaussian has none"):
+        compare(
+            rows.assign(relative_error=0.1),
+            *(OMP, [HTP], "distance", 60.0, read_success("relative_error<2*noise")),
+        )
 
 
 @pytest.fixture
@@ -276,6 +320,24 @@ def test_one_verdict_is_adjusted_for_all_points(command, tmp_path):
     assert "by Holm for 3 tests" in out
 
 
+def test_success_and_level_are_options(command, tmp_path):
+    fill(tmp_path, lambda name, trial, k: k < (8 if name == "omp" else 7), ks=range(1, 13))
+    compared = ("compare", "omp", "htp", "--out", tmp_path)
+    code, out, err = command(*compared, "--success", "support_distance<.5", "--level", ".9")
+    assert code == 0, err
+    assert "k at 90%, support_distance<0.5: omp less htp" in out
+    found = pd.read_csv(tmp_path / "comparison-threshold.csv")
+    assert list(found["level"]) == [0.9, 0.5] and (found["only_first"] == 45).all()
+    for words, said in (
+        (["--success", "no_missed"], "were computed before what no_missed looks at"),
+        (["--success", "f2>=.9"], "unknown measure"),
+        (["--level", "1"], "between 0 and 1"),
+        (["--level", ".9", "--by", "distance"], "leave out --by distance"),
+    ):
+        code, _, err = command(*compared, *words)
+        assert code == 2 and said in err, err
+
+
 def test_differences_are_printed_to_be_copied(command, tmp_path):
     """omp falls, returns and falls: it has no single point, which is no number."""
 
@@ -300,6 +362,6 @@ def test_differences_are_printed_to_be_copied(command, tmp_path):
     assert lines[2].count("&") == lines[4].count("&") == 7 and lines[4].endswith(r"\\")
     assert r"95 \% interval" in lines[2]
     code, _, err = command(*compared, "--latex", "--markdown")
-    assert code == 2 and "not both" in err
+    assert code == 2 and "say one of" in err
     code, out, _ = command(*compared)
     assert "no single point, or one beyond the rows, at 2" in out

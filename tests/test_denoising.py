@@ -114,6 +114,29 @@ def optimal(A, y, x, level):
     return max(outside, at)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("bpdn", "lasso-universal", "iht-universal", "amp-universal", "sbl-noise"),
+        *("omp[k=noise]", "sbr[k=noise]"),
+    ],
+)
+def test_a_factor_is_another_noise_level(name):
+    instance = sparsebench.draw("gaussian", m=60, n=100, k=5, snr=20.0)
+    A, y, noise = instance.A, instance.y, instance.noise
+    found = {
+        factor: sparsebench.solve(name, A, y, noise=noise, factor=factor).x
+        for factor in (0.5, 1.0, 2.0)
+    }
+    assert np.array_equal(found[1.0], sparsebench.solve(name, A, y, noise=noise).x)
+    for factor in (0.5, 2.0):
+        expected = sparsebench.solve(name, A, y, noise=factor * noise).x
+        np.testing.assert_allclose(found[factor], expected, rtol=1e-9)
+    assert np.count_nonzero(found[0.5]) > np.count_nonzero(found[2.0])
+    with pytest.raises(InputError, match="factor is what the noise level is multiplied by"):
+        sparsebench.solve(name, A, y, noise=noise, factor=0.0)
+
+
 def test_basis_pursuit_denoising_is_optimal():
     for problem, recipe in REAL:
         instance = sparsebench.draw(problem, **recipe)

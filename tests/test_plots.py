@@ -1,6 +1,7 @@
 """Pictures: curves that are told apart, whole ticks, plain words, and no style but ours."""
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from matplotlib.colors import to_rgb
 from sparsebench.report import diagrams, figures, multiples, picture, style
 
 FIGURES = Path(__file__).parent.parent / "figures"
+NOISELESS = json.dumps({"amplitudes": "uniform", "snr": float("inf")})
 # Machado, Oliveira and Fernandes 2009, doi:10.1109/TVCG.2009.113, at full severity.
 SEEN_BY = {
     "all cones": np.eye(3),
@@ -74,14 +76,14 @@ def curves(axes):
     }
 
 
-def thresholds(algorithms, family="greedy", told="k", ms=(20, 50, 80)):
+def thresholds(algorithms, family="greedy", told="k", ms=(20, 50, 80), options=NOISELESS):
     """Rows of a diagram."""
     return pd.DataFrame(
         [
             {
                 "algorithm": name, "family": family, "told": told, "m": m, "n": 100, "level": 0.95,
                 "estimate": (0.1 + 0.02 * place) * m, "lower": (0.05 + 0.02 * place) * m,
-                "upper": (0.15 + 0.02 * place) * m,
+                "upper": (0.15 + 0.02 * place) * m, "problem_options": options,
             }
             for place, name in enumerate(algorithms)
             for m in ms
@@ -100,6 +102,26 @@ def test_eight_curves_have_eight_colours_that_the_colour_blind_tell_apart():
     assert len(set(markers)) == 8
 
 
+@pytest.mark.parametrize(
+    ("options", "success", "has"),
+    [
+        ({}, "", True),
+        ({"snr": float("inf")}, "", True),
+        ({"snr": 30.0}, "", False),
+        ({"snr": float("inf"), "amplitudes": "compressible"}, "", False),
+        ({}, "relative_error<0.001", True),
+        ({"snr": 60.0}, "relative_error<0.001", False),
+        ({}, "relative_error<=2.0*noise", False),
+        ({}, "f1>=0.9", False),
+    ],
+)
+def test_the_limit_of_l1_is_drawn_of_exact_recovery_without_noise(options, success, has):
+    rows = thresholds(["omp", "bp"], options=json.dumps(options))
+    rows = rows.assign(success=success) if success else rows
+    (axes,) = diagrams.phase_transition(rows, 0.95, "").axes
+    assert any("Donoho" in line.get_label() for line in axes.lines) == has
+
+
 def test_a_large_family_has_several_panels():
     names = [f"sea[max_iter={budget}]" for budget in range(1, 21)]
     rows = pd.concat([thresholds(names, "exploration"), thresholds(["omp"])])
@@ -110,6 +132,29 @@ def test_a_large_family_has_several_panels():
     assert list(panels)[1:] == [f"exploration and restarts ({i} of 3)" for i in (1, 2, 3)]
     for panel in list(panels.values())[1:]:
         assert closest(panel.values()) > 20
+
+
+def test_many_that_are_told_more_or_less_have_a_panel_each_knowledge():
+    rows = pd.concat(
+        [
+            thresholds(["omp", "ols", "sbl"]),
+            thresholds(["homotopy"], told="k,lambda"),
+            thresholds(["omp[k=noise]", "bpdn", "sbl-noise"], told="noise"),
+            thresholds(["omp[k=mdl]", "sbl-learnt"], told=""),
+            thresholds(["em-vamp"], told="prior family"),
+            thresholds(["oracle"], told="support"),
+        ]
+    )
+    figure = diagrams.phase_transition(rows, 0.95, "")
+    panels = {axes.get_title(): list(curves(axes)) for axes in figure.axes}
+    assert panels == {
+        "told k": ["omp", "ols", "sbl", "homotopy (also told lambda)"],
+        "told the noise level": ["omp[k=noise]", "bpdn", "sbl-noise"],
+        "told neither": ["omp[k=mdl]", "sbl-learnt", "em-vamp (also told prior family)"],
+        "told more": ["oracle (told support, not k)"],
+    }
+    few = diagrams.phase_transition(rows[rows["algorithm"].isin(["omp", "omp[k=mdl]"])], 0.95, "")
+    assert list(curves(few.axes[0])) == ["omp", "omp[k=mdl] (not told k)"]
 
 
 @pytest.mark.parametrize("source", figures.sources(None, FIGURES), ids=lambda path: path.stem)

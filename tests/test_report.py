@@ -85,6 +85,15 @@ def test_a_page_holds_the_points_of_the_csvs(finished, tmp_path):
                 assert found[key] == tuple(numbers)
 
 
+@pytest.mark.parametrize(("snr", "has"), [("Infinity", True), ("20.0", False)])
+def test_the_limit_of_l1_is_on_the_page_where_there_is_no_noise(finished, tmp_path, snr, has):
+    text = (finished / "thresholds.csv").read_text()
+    assert '""snr"": Infinity' in text
+    (tmp_path / "thresholds.csv").write_text(text.replace('""snr"": Infinity', f'""snr"": {snr}'))
+    (folder,) = of_folders([tmp_path])["folders"]
+    assert ("limit" in folder["thresholds"]) == has
+
+
 def test_the_published_run_fits_into_six_megabytes(tmp_path):
     write_report([FIGURES], tmp_path / "report.html")
     page = embedded(tmp_path / "report.html")

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import references
 from rich.console import Console
 from sklearn.linear_model import lars_path, orthogonal_mp
 from sklearn.linear_model.tests import test_omp as theirs
@@ -120,6 +121,30 @@ def test_the_path_of_single_best_replacement_is_never_worse_than_its_solves():
             found = np.flatnonzero(sparsebench.solve(f"sbr[k={rule},max_k=20]", A, y).x)
             value = by_hand(rule, residual(A, y, found), found.size, m, n, y @ y)
             assert value <= least + 1e-9
+
+
+def test_where_ebic_takes_too_many_atoms_the_plain_loop_does_and_mdl_does_not():
+    """It is the criterion, not its path nor our form of it: the numbers of the page."""
+    reached = dict.fromkeys(("ebic", "max_k", "mdl", "noise"), 0)
+    m, n, k = 50, 100, 8
+    for trial in range(60):
+        instance = sparsebench.draw("gaussian", m=m, n=n, k=k, snr=30.0, trial=trial)
+        A, y = instance.A, instance.y
+        found = {
+            "ebic": sparsebench.solve("omp[k=ebic]", A, y),
+            "max_k": sparsebench.solve(f"omp[k=ebic,max_k={m // 4}]", A, y),
+            "mdl": sparsebench.solve("omp[k=mdl]", A, y),
+            "noise": sparsebench.solve("omp[k=noise]", A, y, noise=instance.noise),
+        }
+        supports = [np.flatnonzero(references.omp(A, y, size)) for size in range(m // 2 + 1)]
+        squared = [residual(A, y, support) for support in supports]
+        for rule in ("ebic", "mdl"):
+            values = [by_hand(rule, s, j, m, n, y @ y) for j, s in enumerate(squared)]
+            assert np.array_equal(found[rule].support, supports[int(np.argmin(values))])
+        for name, result in found.items():
+            hit = np.intersect1d(result.support, instance.support).size
+            reached[name] += 2 * hit / (result.support.size + k) >= 0.9
+    assert reached == {"ebic": 18, "max_k": 38, "mdl": 56, "noise": 56}
 
 
 def test_cross_validation_is_the_plain_loop():

@@ -134,12 +134,12 @@ def _squared_residual(
 def _solves(
     batch: Batch, squared: Tensor, support: Tensor, coefficients: Tensor, tol: float
 ) -> Tensor:
-    """Whether ||y - A x|| <= tol ||y||; the residual itself is computed only where it is small.
+    """Whether ||y - A x|| <= tol ||y||; the residual itself is computed only where it may be so.
 
     Otherwise `squared`, that of `_squared_residual`, is exact enough.
     """
-    lost = max(1e-8, 1e3 * torch.finfo(squared.dtype).eps)
-    small = torch.nonzero(squared <= lost * batch.energy)[:, 0]
+    doubtful = max(1e-8, 1e3 * torch.finfo(squared.dtype).eps, 1.01 * tol * tol)
+    small = torch.nonzero(squared <= doubtful * batch.energy)[:, 0]
     found = torch.zeros_like(squared, dtype=torch.bool)
     if len(small):
         part = batch.only(small)

@@ -44,10 +44,12 @@ def _select(batch: Batch, tol: float, normalise: bool) -> Ending:
     support = torch.full_like(ending.answers, n)
     images = batch.y.new_empty(len(batch), batch.most, n)
     inverse_pivots = batch.energy.new_empty(len(batch), batch.most)
+    # Below this the running residual has lost its digits to cancellation, or is beside the
+    # tolerance: take it from A.
+    doubtful = max(limits.lost, 1.01 * tol * tol)
     for i in range(batch.most):
-        # Below this the running residual has lost its digits to cancellation: take it from A.
         code = running(batch)
-        small = torch.nonzero(squared <= limits.lost * batch.energy)[:, 0]
+        small = torch.nonzero(squared <= doubtful * batch.energy)[:, 0]
         if len(small):
             code[small] = _solved(batch.only(small), support[small], i, tol)
         scores = correlation

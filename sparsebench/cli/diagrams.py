@@ -37,20 +37,6 @@ MaxTrials = Annotated[
         help="Most trials (dictionaries) an algorithm and m; each is solved at up to six k."
     ),
 ]
-SuccessText = Annotated[
-    str | None,
-    typer.Option(
-        "--success",
-        metavar="MEASURE",
-        help="What counts as a success: exact (the support, by default), no_false, no_missed, or a "
-        "measure and its level, as 'f1>=.9', 'relative_error<1e-3', 'relative_error<2*noise', "
-        "'nmse<-40', 'near_1<=.1'.",
-    ),
-]
-Level = Annotated[
-    float | None,
-    typer.Option(help="The success rate whose k is found beside that of 0.5, instead of 0.95."),
-]
 Grid = Annotated[
     int,
     typer.Option(
@@ -76,8 +62,8 @@ def phase_transition(
     preset: options.Preset = "default",
     n: options.Size = None,
     ratios: Ratios = None,
-    success: SuccessText = None,
-    level: Level = None,
+    success: options.SuccessText = None,
+    level: options.Level = None,
     half_width: HalfWidth = None,
     max_trials: MaxTrials = None,
     grid: Grid = 0,
@@ -92,10 +78,10 @@ def phase_transition(
     precision: options.Precision = "float64",
     shard: options.ShardOf = None,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Draw the diagram: up to which sparsity does each algorithm recover the support?"""
-    if level is not None and not 0 < level < 1:
-        raise InputError(f"--level is a success rate between 0 and 1, not {level}")
+    options.success_rate(level)
     met = options.success_named(success)
     chosen = options.preset_named(presets.PHASE_TRANSITION, preset)
     options.at_least_one("--n", n, chosen["n"])
@@ -145,12 +131,16 @@ def phase_transition(
         return
     thresholds = _told(experiment.thresholds(), experiment.algorithms)
     cells = out / "cells.csv"
-    written = [cells] if results.write_csv(experiment.cells(), cells) else []
+    recipe = experiment.recipe()
+    written = [cells] if results.write_csv(experiment.cells(), recipe, cells) else []
     from sparsebench.report.diagrams import diagram_names
 
     names = diagram_names(experiment.levels)
-    written += results.publish(thresholds, experiment.recipe(), out / "thresholds.csv", names)
-    tables.print_diagram(thresholds, experiment, coherences)
+    written += results.publish(thresholds, recipe, out / "thresholds.csv", names)
+    if as_json:
+        results.say_rows(thresholds, recipe)
+    else:
+        tables.print_diagram(thresholds, experiment, coherences)
     tables.print_report(report, written, out)
 
 
@@ -188,7 +178,7 @@ def support_distance(
         str | None, typer.Option(help="Sparsities, e.g. 5,10,20 or first:last:step.")
     ] = None,
     trials: Annotated[int | None, typer.Option(help="Trials at each k.")] = None,
-    success: SuccessText = None,
+    success: options.SuccessText = None,
     x: Annotated[
         str | None,
         typer.Option(
@@ -210,6 +200,7 @@ def support_distance(
     precision: options.Precision = "float64",
     shard: options.ShardOf = None,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Draw the mean support distance of each algorithm against the sparsity k."""
     chosen = options.preset_named(presets.SUPPORT_DISTANCE, preset)
@@ -237,7 +228,7 @@ def support_distance(
         from sparsebench.experiments.study import Study
 
         study = Study("curves", points, seed, time_limit)
-        _publish_curves(study, x, out, (workers, plugin, device, statuses, None, where))
+        _publish_curves(study, x, out, (workers, plugin, device, statuses, None, where), as_json)
         return
     if not ks:
         sparsities = options.possible_sparsities(sparsities, generator, m, n)
@@ -267,7 +258,10 @@ def support_distance(
     distances = _told(experiment.distances(), experiment.algorithms)
     names = ("support-distance",)
     written = results.publish(distances, experiment.recipe(), out / "distances.csv", names)
-    tables.print_distances(distances, experiment, coherence)
+    if as_json:
+        results.say_rows(distances, experiment.recipe())
+    else:
+        tables.print_distances(distances, experiment, coherence)
     tables.print_report(report, written, out)
 
 
@@ -298,15 +292,18 @@ def _points(
     return points
 
 
-def _publish_curves(study: Study, x: str, out: Path, how: tuple[Any, ...]) -> None:
+def _publish_curves(study: Study, x: str, out: Path, how: tuple[Any, ...], as_json: bool) -> None:
     """Run curves over an axis, write and draw them."""
     from sparsebench.report import tables
 
     report = results.run_stored(study, out, *how)
     frame = _told(study.estimates(), study.algorithms).assign(axis=x)
-    names = "curves-success", "curves-nmse"
-    written = results.publish(frame, study.recipe() | {"axis": x}, out / "curves.csv", names)
-    tables.print_curves(frame, x)
+    names, recipe = ("curves-success", "curves-nmse"), study.recipe() | {"axis": x}
+    written = results.publish(frame, recipe, out / "curves.csv", names)
+    if as_json:
+        results.say_rows(frame, recipe)
+    else:
+        tables.print_curves(frame, x)
     tables.print_report(report, written, out)
 
 

@@ -37,6 +37,7 @@ def instance(
     out: options.Out = options.RESULTS,
     plugin: options.Plugins = None,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Draw one instance: the signal, the true spikes and what each algorithm finds."""
     preset = presets.INSTANCE
@@ -71,7 +72,10 @@ def instance(
         **sizes,
     }
     written = results.publish(found, recipe, out / "instance.csv")
-    tables.print_solutions(found)
+    if as_json:
+        results.say_rows(found, recipe)
+    else:
+        tables.print_solutions(found)
     console.say_written(written)
 
 
@@ -88,6 +92,7 @@ def exploration(
     out: options.Out = options.RESULTS,
     plugin: options.Plugins = None,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Draw how many supports an exploration meets, and its best residual, as iterations pass."""
     preset = presets.EXPLORATION
@@ -130,6 +135,74 @@ def exploration(
             console.out.print(
                 f"{row.algorithm}: {row.failures} of {trials} solves failed: {row.problem}"
             )
+    if as_json:
+        results.say_rows(found, recipe)
+    console.say_written(written)
+
+
+@command(
+    "front",
+    "sparsebench front",
+    "sparsebench front -a 'omp,sea[max_iter=30],sea[max_iter=300]' -p gaussian --m 250 --k 60",
+    "sparsebench front -p 'gaussian[snr=30]' -p 'deconvolution[snr=40]' --success 'f1>=.9'",
+)
+def front(
+    algorithms: options.Algorithms = None,
+    problem: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--problem", metavar="NAME[OPTIONS]", help="One, or several in turn."),
+    ] = None,
+    n: options.Size = None,
+    m: options.Measurements = None,
+    k: Annotated[int | None, typer.Option("--k", help="Sparsity.")] = None,
+    trials: Annotated[int, typer.Option(help="Instances of each problem.")] = 50,
+    success: options.SuccessText = None,
+    seed: options.Seed = 0,
+    out: options.Out = options.RESULTS,
+    plugin: options.Plugins = None,
+    time_limit: options.TimeLimit = presets.TIME_LIMIT,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Draw which algorithm is best at what price: success against seconds and flops, alone."""
+    chosen = presets.FRONT
+    options.at_least_one("--n", n, chosen["n"])
+    k = options.at_least_one("--k", k, chosen["k"])
+    trials = options.at_least_one("--trials", trials)
+    time_limit = options.positive_seconds("--time-limit", time_limit)
+    met = options.success_named(success)
+    check_seed(seed)
+    options.load_files(plugin)
+    from sparsebench.experiments.front import Place, run, summary
+
+    places = []
+    for text in problem or [chosen["problem"]]:
+        generator = options.problem_named(text)
+        options.check_success(met, generator)
+        atoms = options.atoms(n, generator, chosen["n"])
+        rows = chosen["m"] if m is None and not problem else m
+        place = Place(generator, options.measurements(rows, generator, atoms), atoms, k)
+        check_sizes(place.m, place.n, place.k)
+        places.append(place)
+    wanted = options.wanted_algorithms(algorithms, plugin, chosen["algorithms"])
+    results.check_out(out)
+    when_stopped("stopped; the same command begins anew")
+    from sparsebench.report import tables
+
+    how: dict[str, Any] = {"trials": trials, "time_limit": time_limit, "seed": seed}
+    solves = run(wanted, places, met, **how, console=console.news)
+    recipe = {
+        "experiment": "front",
+        "algorithms": [one.recipe for one in wanted],
+        "places": [vars(one) | {"problem": one.problem.recipe} for one in places],
+        "success": met.text,
+        **how,
+    }
+    written = results.publish(solves, recipe, out / "front.csv")
+    if as_json:
+        results.say_rows(solves, recipe)
+    else:
+        tables.print_front(summary(solves))
     console.say_written(written)
 
 
@@ -158,6 +231,7 @@ def timing(
     out: options.Out = options.RESULTS,
     plugin: options.Plugins = None,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Time the algorithms, and the published packages that are installed, on one thread."""
     repeats = options.at_least_one("--repeats", repeats)
@@ -172,6 +246,17 @@ def timing(
     results.check_out(out)
     when_stopped("stopped; the same command begins anew")
     rows = run(chosen, workloads, repeats=repeats, budget=budget, seed=seed, console=console.news)
-    results.write_csv(rows, out / "timing.csv")
-    tables.print_timing(rows)
+    recipe = {
+        "experiment": "timing",
+        "workloads": [asdict(one) for one in workloads],
+        "algorithms": [one.recipe for one in chosen],
+        "repeats": repeats,
+        "budget": budget,
+        "seed": seed,
+    }
+    results.write_csv(rows, recipe, out / "timing.csv")
+    if as_json:
+        results.say_rows(rows, recipe)
+    else:
+        tables.print_timing(rows)
     console.say_written([out / "timing.csv"])

@@ -12,6 +12,7 @@ import typer
 
 from sparsebench.environment import need
 from sparsebench.errors import InputError, check_whole, nearest_name
+from sparsebench.experiments.levels import NEARLY_ALL
 from sparsebench.report import console
 from sparsebench.system.resources import default_workers
 
@@ -27,6 +28,11 @@ LARGEST = 1_000_000
 def _hush(quiet: bool) -> bool:
     console.news.quiet = quiet
     return quiet
+
+
+def _keep_apart(as_json: bool) -> bool:
+    console.out.stderr = as_json
+    return as_json
 
 
 Algorithms = Annotated[
@@ -69,6 +75,20 @@ Plugins = Annotated[
         "of their rows, is what the file holds, the modules that it imports from its folder and "
         "the files that a text in them names; not what it reads or imports otherwise.",
     ),
+]
+SuccessText = Annotated[
+    str | None,
+    typer.Option(
+        "--success",
+        metavar="MEASURE",
+        help="What counts as a success: exact (the support, by default), no_false, no_missed, or a "
+        "measure and its level, as 'f1>=.9', 'relative_error<1e-3', 'relative_error<2*noise', "
+        "'nmse<-40', 'near_1<=.1'.",
+    ),
+]
+Level = Annotated[
+    float | None,
+    typer.Option(help="The success rate whose k is found beside that of 0.5, instead of 0.95."),
 ]
 TimeLimit = Annotated[
     float,
@@ -119,6 +139,16 @@ Quiet = Annotated[
     bool,
     typer.Option(
         "-q", "--quiet", callback=_hush, help="Say no progress, only warnings and what went wrong."
+    ),
+]
+
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        callback=_keep_apart,
+        help="Print the rows of the CSV as JSON instead of a table; all else is said on standard "
+        "error.",
     ),
 ]
 
@@ -201,6 +231,13 @@ def success_named(text: str | None) -> Success:
     from sparsebench.statistics import measures
 
     return measures.EXACT if text is None else measures.read_success(text)
+
+
+def success_rate(level: float | None) -> float:
+    """Check the success rate whose k is looked for, by default 0.95."""
+    if level is not None and not 0 < level < 1:
+        raise InputError(f"--level is a success rate between 0 and 1, not {level}")
+    return NEARLY_ALL if level is None else level
 
 
 def check_success(success: Success, problem: ProblemChoice) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,7 @@ def study(
     retry: options.Retry = None,
     shard: options.ShardOf = None,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Run a study through the store, write its CSV, and draw it."""
     studies.size_named(name, preset)  # refuses what there is not
@@ -51,7 +53,7 @@ def study(
 
     experiments = running.experiments(name, preset, seed, time_limit)
     if isinstance(studies.STUDIES[name], studies.Isometry):
-        _run_isometry(experiments[0], workers, out)
+        _run_isometry(experiments[0], workers, out, as_json)
         return
     for experiment in experiments:  # what the last one cannot have is said before any runs
         check_seed(experiment.seed)
@@ -64,13 +66,16 @@ def study(
         return
     recipes = [experiment.recipe() for experiment in experiments]
     recipe = recipes[0] if len(recipes) == 1 else recipes
-    written = results.publish(running.estimates(name, experiments), recipe, out / f"{name}.csv")
+    found = running.estimates(name, experiments)
+    written = results.publish(found, recipe, out / f"{name}.csv")
+    if as_json:
+        results.say_rows(found, recipe)
     for report in reports[:-1]:
         tables.print_report(report, None, out)
     tables.print_report(reports[-1], written, out)
 
 
-def _run_isometry(experiment: IsometryStudy, workers: int, out: Path) -> None:
+def _run_isometry(experiment: IsometryStudy, workers: int, out: Path, as_json: bool) -> None:
     """Run the study of restricted isometry, which keeps no rows, and draw it."""
     from sparsebench.experiments.isometry import ALGORITHMS
     from sparsebench.registry import choose_algorithms
@@ -87,11 +92,19 @@ def _run_isometry(experiment: IsometryStudy, workers: int, out: Path) -> None:
         )
     found = experiment.estimates()
     written = results.publish(found, experiment.recipe(), out / f"{experiment.name}.csv")
-    tables.print_isometry(found)
+    if as_json:
+        results.say_rows(found, experiment.recipe())
+    else:
+        tables.print_isometry(found)
     console.say_written(written)
 
 
-@command("figures")
+@command(
+    "figures",
+    "sparsebench figures --data results",
+    "sparsebench figures phase-transition --data results --out paper --style column "
+    "--curves 'omp,sea,els+sea' --label 'sea=SEA (ours)' --order sea",
+)
 def redraw(
     names: Annotated[
         list[str] | None,
@@ -100,12 +113,55 @@ def redraw(
     data: Annotated[Path, typer.Option(help="Folder of the CSVs, and of the figures.")] = Path(
         "figures"
     ),
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder of the figures, where it is another.")
+    ] = None,
+    style: Annotated[
+        str,
+        typer.Option(
+            help="column or slide, or a style of matplotlib or a file of one; by default ours."
+        ),
+    ] = "",
+    size: Annotated[
+        str | None, typer.Option(metavar="W,H", help="Width and height in inches.")
+    ] = None,
+    curves: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAMES", help="Which curves, e.g. 'omp,htp[step=1]'; by default all."),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CURVE=NAME", help="What a curve is called: 'sea=SEA (ours)'."),
+    ] = None,
+    order: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Which curves come first.")
+    ] = None,
+    log: Annotated[
+        str, typer.Option(metavar="AXES", help="Axes with a logarithmic scale: x, y or xy.")
+    ] = "",
+    svg: Annotated[bool, typer.Option("--svg", help="Write SVG, too.")] = False,
 ) -> None:
     """Redraw figures from the CSVs in a folder alone: nothing is solved."""
+    if log not in ("", "x", "y", "xy"):
+        raise InputError(f"--log takes x, y or xy, not {log!r}")
+    from sparsebench.registry import split
     from sparsebench.report import figures
+    from sparsebench.report.appearance import Appearance, read_labels, read_size
 
+    wanted = Appearance(
+        style,
+        read_size(size) if size else None,
+        tuple(name for text in curves or () for name in split(text)),
+        tuple(split(order or "")),
+        read_labels(label or ()),
+        log,
+        svg,
+    )
+    folder = out or data
+    if out:
+        results.check_out(out)
     for source in figures.sources(names, data):
-        written = figures.draw(source, data)
+        written = figures.draw(source, folder, wanted)
         console.say(f"{source}: wrote " + ", ".join(path.name for path in written))
 
 
@@ -113,6 +169,7 @@ def redraw(
     "compare",
     "sparsebench compare els+sea omp,htp,sp",
     "sparsebench compare sea els,homotopy --by distance",
+    "sparsebench compare omp 'omp[k=ebic],omp[k=mdl]' --success 'f1>=.95'",
 )
 def compare_algorithms(
     first: Annotated[str, typer.Argument(help="An algorithm, with options in brackets.")],
@@ -120,6 +177,8 @@ def compare_algorithms(
     by: Annotated[
         str, typer.Option(help="threshold (of a diagram), or distance (at each k).")
     ] = "threshold",
+    success: options.SuccessText = None,
+    level: options.Level = None,
     out: options.Out = options.RESULTS,
     plugin: options.Plugins = None,
     device: Annotated[str, typer.Option(help="Whose rows: cpu, torch-cpu or cuda.")] = "cpu",
@@ -129,12 +188,16 @@ def compare_algorithms(
     ] = presets.TIME_LIMIT,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print one Markdown table.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print one LaTeX table.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Compare algorithms on the instances that a folder of results holds: paired differences."""
     if by not in ("threshold", "distance"):
         raise InputError(nearest_name(by, ("threshold", "distance"), "--by"))
-    if markdown and latex:
-        raise InputError("say --markdown or --latex, not both")
+    if level is not None and by != "threshold":
+        raise InputError("--level is the success rate of a threshold: leave out --by distance")
+    met, level = options.success_named(success), options.success_rate(level)
+    if markdown + latex + as_json > 1:
+        raise InputError("say one of --markdown, --latex and --json")
     time_limit = options.positive_seconds("--time-limit", time_limit)
     options.load_files(plugin)
     one = [chosen.on(device, precision) for chosen in options.algorithms_named(first)]
@@ -144,15 +207,26 @@ def compare_algorithms(
     rest = [other for other in rest if other != one[0]]
     if not rest:
         raise InputError(f"name an algorithm to compare {one[0].label} with")
-    from sparsebench.experiments.comparison import COMPARED, compare
+    from sparsebench.experiments.comparison import columns_for, compare
     from sparsebench.report import tables
     from sparsebench.run.store import Store, algorithm_recipe
 
     recipes = [algorithm_recipe(chosen, time_limit) for chosen in (*one, *rest)]
     with Store(out, writable=False) as store:
-        found = compare(store.frame(COMPARED, recipes), one[0], rest, by, time_limit)
+        rows = store.frame(columns_for(met), recipes)
+        found = compare(rows, one[0], rest, by, time_limit, met, level)
     data = out / f"comparison-{by}.csv"
-    results.write_csv(found, data)
+    recipe = {
+        "experiment": "comparison",
+        "by": by,
+        "success": met.text,
+        "level": level,
+        "algorithms": [json.loads(one) for one in recipes],
+    }
+    results.write_csv(found, recipe, data)
+    if as_json:
+        results.say_rows(found, recipe)
+        return
     if markdown or latex:
         tables.print_plain_differences(found, latex)
         return

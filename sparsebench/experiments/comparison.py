@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import scipy
 
-from sparsebench.experiments.levels import LEVELS
+from sparsebench.experiments.levels import HALF, NEARLY_ALL
 from sparsebench.experiments.sampling import FEWEST_SOLVES, why_no_point
 from sparsebench.registry import Choice
 from sparsebench.run.store import algorithm_recipe
+from sparsebench.run.successes import noise_ratio, refuse_unknown
 from sparsebench.statistics import (
     Threshold,
     fit_threshold,
@@ -23,15 +25,26 @@ from sparsebench.statistics import (
     mean_interval,
     threshold_difference,
 )
-from sparsebench.types import APPROXIMATE, NOMINAL, InputError
+from sparsebench.statistics.measures import EXACT, Success
+from sparsebench.types import APPROXIMATE, NOMINAL, InputError, Status
 
 _CELL = ["problem_recipe", "problem_label", "seed", "n", "m"]
-# The columns that are looked at.
-COMPARED = ["algorithm_recipe", *_CELL, "k", "trial", "exact", "support_distance"]
+_COMPARED = ("algorithm_recipe", *_CELL, "k", "trial", "exact", "support_distance", "status")
+
+
+def columns_for(success: Success) -> list[str]:
+    """Return the columns of rows that `compare` looks at."""
+    return list(dict.fromkeys((*_COMPARED, *success.columns)))
 
 
 def compare(
-    rows: pd.DataFrame, first: Choice, others: Sequence[Choice], by: str, time_limit: float
+    rows: pd.DataFrame,
+    first: Choice,
+    others: Sequence[Choice],
+    by: str,
+    time_limit: float,
+    success: Success = EXACT,
+    level: float = NEARLY_ALL,
 ) -> pd.DataFrame:
     """Return the paired differences of one algorithm with others, a row each with its interval.
 
@@ -40,36 +53,41 @@ def compare(
     Parameters
     ----------
     rows : DataFrame
-        As `Store.frame` returns them: `COMPARED`, of these algorithms at least.
+        As `Store.frame` returns them: those of `columns_for`, of these algorithms at least.
     first : Choice
     others : sequence of Choice
     by : {"threshold", "distance"}
-        The sparsity at which 95 % and 50 % of supports are recovered, at each m; or the mean
-        support distance at each k.
+        The sparsity at which the success rate is `level`, and 50 %, at each m; or the mean support
+        distance at each k.
     time_limit : float
         Seconds a solve might take.
+    success : Success
+        What counts as one, by default the exact support.
+    level : float
 
     Returns
     -------
     DataFrame
         ``difference`` (first less other), ``lower``, ``upper``, ``p_value``, and ``p_holm``, which
         is adjusted for the number of rows; and of the instances
-        that both have solved, those on which ``only_first`` or ``only_other`` found the support,
-        with McNemar's ``p_mcnemar``. Where an algorithm has no threshold, ``first_without`` or
+        that both have solved, those on which ``only_first`` or ``only_other`` succeeded, with
+        McNemar's ``p_mcnemar``. Where an algorithm has no threshold, ``first_without`` or
         ``other_without`` says why, and there is no difference.
 
     Raises
     ------
     InputError
-        If there are no rows of an algorithm, or none that both have.
+        If there are no rows of an algorithm, or none that both have, or some do not tell whether
+        they are successes.
     """
-    mine = _rows_of(rows, first, time_limit)
+    levels = tuple(dict.fromkeys((level, HALF)))
+    mine = _with_success(_rows_of(rows, first, time_limit), success)
     found = []
     fits: dict[Any, dict[float, tuple[Threshold, str]]] = {}
     for other in others:
-        theirs = _rows_of(rows, other, time_limit)
+        theirs = _with_success(_rows_of(rows, other, time_limit), success)
         if by == "threshold":
-            found += _thresholds(mine, theirs, first, other, fits)
+            found += _thresholds(mine, theirs, first, other, fits, levels)
         else:
             found += _distances(mine, theirs, first, other)
     if not found:
@@ -78,7 +96,33 @@ def compare(
             if by == "threshold"
             else f"{first.label} and the others have solved no two instances at the same k"
         )
-    return pd.DataFrame(found).assign(p_holm=lambda rows: holm(rows["p_value"].to_numpy(float)))
+    said = {} if success == EXACT else {"success": success.text}
+    adjusted = holm(np.array([row["p_value"] for row in found], float))
+    return pd.DataFrame(found).assign(p_holm=adjusted, **said)
+
+
+def _with_success(rows: pd.DataFrame, success: Success) -> pd.DataFrame:
+    """Return rows with a column ``won``: whether each is a success.
+
+    Raises
+    ------
+    InputError
+        If some do not tell.
+    """
+    failed = rows["status"].map(lambda status: Status(status).failed).to_numpy(bool)
+    won = np.empty(len(rows))
+    for recipe, places in rows.groupby("problem_recipe", observed=True).indices.items():
+        noise = noise_ratio(json.loads(str(recipe))["options"])
+        part, label = rows.iloc[places], str(rows["problem_label"].iloc[places[0]])
+        if success.by_noise and not noise:
+            raise InputError(f"{success.text} is in units of the noise, and {label} has none")
+        columns = {
+            name: part[name].astype(float).to_numpy(na_value=np.nan)
+            for name in (*success.columns, "k")
+        }
+        won[places] = success.of(columns, failed[places], noise)
+        refuse_unknown(success, int(np.isnan(won[places]).sum()), label)
+    return rows.assign(won=won == 1)
 
 
 def _thresholds(
@@ -87,6 +131,7 @@ def _thresholds(
     first: Choice,
     other: Choice,
     fits: dict[Any, dict[float, tuple[Threshold, str]]],
+    levels: Sequence[float],
 ) -> list[dict[str, Any]]:
     """Compare the thresholds of every cell; `fits` keeps those of the first algorithm."""
     found = []
@@ -98,9 +143,9 @@ def _thresholds(
             continue
         largest = min(cell[-2:])
         if cell not in fits:
-            fits[cell] = _fits(a, largest)
-        their_fits = _fits(b, largest)
-        for level in LEVELS:
+            fits[cell] = _fits(a, largest, levels)
+        their_fits = _fits(b, largest, levels)
+        for level in levels:
             one, why_not_one = fits[cell][level]
             two, why_not_two = their_fits[level]
             row = {
@@ -113,7 +158,7 @@ def _thresholds(
             names = ("difference", "lower", "upper", "p_value", "correlation")
             row |= dict.fromkeys(names, math.nan) | {"coverage": ""}
             if not (why_not_one or why_not_two):
-                ours, others = ((c["k"], c["trial"], c["exact"]) for c in (a, b))
+                ours, others = ((c["k"], c["trial"], c["won"]) for c in (a, b))
                 paired = astuple(threshold_difference(one, two, ours, others))
                 row |= zip(names, paired, strict=True)
                 kinds = {one.coverage, two.coverage}
@@ -122,12 +167,14 @@ def _thresholds(
     return found
 
 
-def _fits(rows: pd.DataFrame, largest: int) -> dict[float, tuple[Threshold, str]]:
+def _fits(
+    rows: pd.DataFrame, largest: int, levels: Sequence[float]
+) -> dict[float, tuple[Threshold, str]]:
     """Return the threshold at each level, and why it is none if so."""
-    k, exact = rows["k"], rows["exact"]
-    found = {level: fit_threshold(k, rows["trial"], exact, level, largest) for level in LEVELS}
-    reasons = why_no_point(k, exact, found)
-    return {level: (found[level], reasons[level]) for level in LEVELS}
+    k, won = rows["k"], rows["won"]
+    found = {level: fit_threshold(k, rows["trial"], won, level, largest) for level in levels}
+    reasons = why_no_point(k, won, found)
+    return {level: (found[level], reasons[level]) for level in levels}
 
 
 def _distances(
@@ -163,9 +210,9 @@ def _distances(
 
 def _discordant(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any]:
     """Count the instances that both have solved, and those on which one alone succeeded."""
-    both = a[["k", "trial", "exact"]].merge(b[["k", "trial", "exact"]], on=["k", "trial"])
-    only_first = int((both["exact_x"] & ~both["exact_y"]).sum())
-    only_other = int((~both["exact_x"] & both["exact_y"]).sum())
+    both = a[["k", "trial", "won"]].merge(b[["k", "trial", "won"]], on=["k", "trial"])
+    only_first = int((both["won_x"] & ~both["won_y"]).sum())
+    only_other = int((~both["won_x"] & both["won_y"]).sum())
     return {
         "shared": len(both),
         "only_first": only_first,

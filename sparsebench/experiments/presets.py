@@ -92,6 +92,19 @@ RECOVER: dict[str, Any] = {
     "resamples": 20,
 }
 
+#: Settings of `front`: the options that set how long each goes on.
+FRONT: dict[str, Any] = {
+    "algorithms": "omp,ols,sp,htp,"
+    + ",".join(f"iht[max_iter={budget}]" for budget in (10, 30, 100, 300))
+    + ","
+    + ",".join(f"sea[max_iter={budget}]" for budget in (10, 30, 100, 300, 1000))
+    + ",els[max_iter=3],els[max_iter=10],els,homotopy,amp",
+    "problem": "gaussian",
+    "n": 500,
+    "m": 250,
+    "k": 60,
+}
+
 #: Settings of `instance`.
 INSTANCE: dict[str, Any] = {
     "algorithms": "omp,els,sea,els+sea,homotopy,pinv",

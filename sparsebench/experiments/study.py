@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from sparsebench.registry import Choice, ProblemChoice
 from sparsebench.run.pool import Each
 from sparsebench.run.rows import Block, Experiment, Outcome, Wave
-from sparsebench.run.successes import successes
+from sparsebench.run.successes import measured, successes
 from sparsebench.statistics import COLUMNS, decibel_intervals, mean_interval, wilson
 from sparsebench.statistics.measures import read_success
 from sparsebench.types import InputError, Status
 
+#: Measures of the support of which means over trials are taken.
+SHARES = ("f1", "precision", "recall", "false_discovery")
 _FIELDS = {field.name for field in fields(Outcome)}
 
 
@@ -38,8 +40,8 @@ class Point:
     curves : dict of str to Choice
         The algorithm of each curve here; an option of it may change along the curve.
     metrics : tuple of str
-        Fields of `Outcome`, of which means over trials are taken; "nmse", the normalised mean
-        square error in dB; or what counts as a success, as `read_success` reads it.
+        Fields of `Outcome`, or `SHARES`, of which means over trials are taken; "nmse", the
+        normalised mean square error in dB; or what counts as a success, as `read_success` reads it.
     """
 
     panel: str
@@ -176,6 +178,8 @@ def _estimate(metric: str, outcomes: Sequence[Outcome], point: Point) -> tuple[f
     if metric == "nmse":
         errors = [1.0 if o.relative_error is None else o.relative_error for o in outcomes]
         return decibel_intervals(np.square(errors), np.ones(len(errors)))[0]
+    if metric in SHARES:
+        return mean_interval(measured(metric, problem, [(point.k, o) for o in outcomes]))
     if metric not in _FIELDS:
         won = successes(read_success(metric), problem, [(point.k, o) for o in outcomes])
         lower, upper = wilson(sum(won), len(won))

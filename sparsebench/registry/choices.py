@@ -73,6 +73,11 @@ class Link:
     options: dict[str, Option]
 
     @property
+    def version(self) -> str:
+        """The version of its results."""
+        return self.algorithm.version_at(self.options)
+
+    @property
     def label(self) -> str:
         """The short text: the name, with those options that differ from their defaults."""
         return label(self.algorithm.name, self.algorithm.options, self.options)
@@ -122,10 +127,10 @@ class Choice:
 
     def registered(self) -> list[Algorithm]:
         """Return what has its names; `InputError` if that is another by now."""
-        entries = [get_algorithm(name) for name in self.name.split("+")]
-        entries = _with_rules(entries, dict(self.options))
-        _check_version(self, "+".join(entry.version for entry in entries))
-        if self.contents and contents_of(dict(self.options)) != self.contents:
+        options = dict(self.options)
+        entries = _with_rules([get_algorithm(name) for name in self.name.split("+")], options)
+        _check_version(self, "+".join(link.version for link in _links(entries, options)))
+        if self.contents and contents_of(options) != self.contents:
             raise InputError(_CHANGED.format(self.label))
         return entries
 
@@ -144,7 +149,7 @@ class Choice:
     def _starts(self) -> tuple[tuple[Any, ...], ...]:
         """What tells its first link, its first two, ... from those of other choices."""
         keys = [
-            (link.algorithm.name, link.algorithm.version, *sorted(link.options.items()))
+            (link.algorithm.name, link.version, *sorted(link.options.items()))
             for link in self.links
         ]
         return tuple(tuple(keys[: i + 1]) for i in range(len(keys)))
@@ -185,15 +190,20 @@ class Choice:
             if not link.algorithm.complex_numbers:
                 raise InputError(calls.real_only(link.algorithm))
 
-    @property
+    @cached_property
     def takes_k(self) -> bool:
         """Whether a link is handed k."""
         return any(link.algorithm.takes_k for link in self.links)
 
+    @cached_property
+    def takes_noise(self) -> bool:
+        """Whether a link is handed the noise level."""
+        return any(link.algorithm.takes_noise for link in self.links)
+
     def accepts(self, given: str) -> bool:
         """Whether it takes a start, the true support, the noise level, or a wish for a history."""
         if given == "noise":
-            return any(link.algorithm.takes_noise for link in self.links)
+            return self.takes_noise
         return self.links[0].algorithm.accepts(given)
 
     def told_of(self, instance: Instance) -> dict[str, Any]:
@@ -325,17 +335,22 @@ def bind(entries: Sequence[Algorithm], given: dict[str, Any]) -> Choice:
             f"{name} must be trained first: 'python -m sparsebench train {name}' "
             f"prints the name of its weights, as in {name}[weights=...]"
         )
-    links = tuple(
-        Link(entry, {key: options[prefix + key] for key in entry.options})
-        for prefix, entry in prefixed
-    )
-    version = "+".join(entry.version for entry in entries)
+    links = _links(entries, options)
+    version = "+".join(link.version for link in links)
     short = "+".join(link.label for link in links)
     chosen = Choice(
         name, tuple(sorted(options.items())), version, short, contents=contents_of(options)
     )
     chosen.__dict__["links"] = links
     return chosen
+
+
+def _links(entries: Sequence[Algorithm], options: dict[str, Any]) -> tuple[Link, ...]:
+    """Return each algorithm with its own of the options of all."""
+    return tuple(
+        Link(entry, {key: options.get(prefix + key, v) for key, v in entry.options.items()})
+        for prefix, entry in zip(prefixes(entries), entries, strict=True)
+    )
 
 
 def _with_rules(entries: Sequence[Algorithm], given: dict[str, Any]) -> list[Algorithm]:

@@ -66,6 +66,7 @@ def algorithm(
     complex_numbers: bool = False,
     matrix_free: bool = False,
     path: Callable[..., Any] | str = "",
+    revised: Callable[[dict[str, Option]], bool] | None = None,
 ) -> Any:
     """Register a function as an algorithm; use as ``@algorithm`` or ``@algorithm("name", ...)``.
 
@@ -78,7 +79,7 @@ def algorithm(
     entry of the noise in y's units, of complex numbers that of its modulus. `told` names what it is
     told beyond A and y; by default that is what its parameters say. ``complex_numbers=True`` says
     that A, y and x may be complex; otherwise it is not called with such. ``path`` says how a rule
-    such as ``k=ebic`` finds k (`Algorithm`).
+    such as ``k=ebic`` finds k, ``revised`` at which options its results have changed (`Algorithm`).
 
     Raises
     ------
@@ -109,6 +110,7 @@ def algorithm(
                 complex_numbers=complex_numbers,
                 matrix_free=matrix_free,
                 path=path,
+                revised=revised,
             )
         )
         return function

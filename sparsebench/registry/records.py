@@ -40,6 +40,8 @@ class Algorithm:
         The `Dictionary` quantities it reads, computed once a dictionary before it is timed.
     version : str
         Changes whenever its results may change; part of every row's key.
+    revised : callable, optional
+        Whether, at these options, results have changed since that version: it ends on "b" there.
     family : str
         The heading it stands under: one of `declaring.FAMILIES`, or "plug-in".
     cost : str
@@ -76,6 +78,7 @@ class Algorithm:
     complex_numbers: bool = False
     matrix_free: bool = False
     path: Callable[..., Any] | str = ""
+    revised: Callable[[dict[str, Option]], bool] | None = None
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
@@ -100,6 +103,10 @@ class Algorithm:
     def accepts(self, given: str) -> bool:
         """Whether it takes a start, the true support, the noise level, or a wish for a history."""
         return given in self.parameters
+
+    def version_at(self, options: dict[str, Option]) -> str:
+        """Return the version of its results at these options."""
+        return self.version + ("b" if self.revised and self.revised(options) else "")
 
     @property
     def installed(self) -> bool:

@@ -23,7 +23,11 @@ _VERSION = "1"
 # Of ||a||²: an atom closer to the span of those before it adds nothing.
 _DEPENDENT = 1e-24
 # The options that each rule adds, with their defaults; 0 atoms stand for as many as make sense.
-_OPTIONS: dict[str, dict[str, Option]] = {"ebic": {"gamma": 1.0}, "cv": {"folds": 5}}
+_OPTIONS: dict[str, dict[str, Option]] = {
+    "ebic": {"gamma": 1.0},
+    "cv": {"folds": 5},
+    "noise": {"factor": 1.0},
+}
 
 
 def selected(entry: Algorithm, rule: Any) -> Algorithm:
@@ -33,10 +37,10 @@ def selected(entry: Algorithm, rule: Any) -> Algorithm:
     ``aic``, ``bic``, ``ebic`` or ``mdl`` (`criteria.information`), or of least squared error on
     the measurements left out (``cv``; row i is in fold i modulo `folds`, and the path is followed
     anew on the others). With ``noise``, which is told the noise level, the first support whose
-    residual norm ||y - A x|| is at most noise · sqrt(m), by default of any size; with ``white``
-    the first whose residual r looks like noise of its own energy to every atom: no |aᴴr| / ||a||
-    exceeds ||r|| sqrt(2 log n / m), of complex numbers ||r|| sqrt(log n / m). The estimate is least
-    squares on the support.
+    residual norm ||y - A x|| is at most `factor` · noise · sqrt(m), by default of any size; with
+    ``white`` the first whose residual r looks like noise of its own energy to every atom: no
+    |aᴴr| / ||a|| exceeds ||r|| sqrt(2 log n / m), of complex numbers ||r|| sqrt(log n / m). The
+    estimate is least squares on the support.
 
     Raises
     ------
@@ -100,12 +104,15 @@ def _chosen(
     most, gamma = _most(settings["max_k"], rule, m, n), settings.get("gamma", 1.0)
     if not 0 <= gamma <= 1:
         raise InputError(f"gamma must lie in [0, 1], not {gamma}")
+    factor = settings.get("factor", 1.0)
+    if not factor > 0:
+        raise InputError(f"factor is what the noise level is multiplied by, above 0, not {factor}")
     energy = float((y.conj() @ y).real)
     fit = _Fit(dictionary, y, most)
     supports, squared = [], []
     stops = rule in ("noise", "white")
     status = Status.NOT_CONVERGED if stops else Status.CONVERGED
-    limit = ROUNDING * energy if noise is None else m * noise * noise
+    limit = ROUNDING * energy if noise is None else m * (factor * noise) ** 2
     for support in _path(entry, dictionary, y, most, options):
         supports.append(support)
         squared.append(fit.to(support))

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from sparsebench.report import picture, style
 from sparsebench.report.picture import POINTS, Picture
@@ -20,6 +21,7 @@ from sparsebench.theory import minimax_l1_risk
 
 # More algorithms than there are colours get a panel a family, and a larger family several.
 _MOST_IN_ONE = len(style.COLOURS)
+_HEIGHT = 4.1  # inches, of one panel
 _MINIMAX = "minimax of ℓ1 (Donoho et al.)"
 _AXES = {"snr": "signal-to-noise ratio in dB", "k": "sparsity k", "m": "measurements m"}
 _EXACTLY = "of supports recovered exactly"
@@ -35,6 +37,9 @@ _PANELS = {
     "peer": "other packages",
 }
 
+# Panels by what is told, where that differs.
+_KNOWLEDGE = ("told k", "told the noise level", "told neither", "told more")
+
 
 def diagram_names(levels: Sequence[float]) -> list[str]:
     """Return the pictures of a diagram, the highest level first; 95 % goes without saying."""
@@ -46,10 +51,12 @@ def diagram_names(levels: Sequence[float]) -> list[str]:
 def phase_transition(thresholds: pd.DataFrame, level: float, footer: str) -> Figure:
     """Draw rho = k/m against delta = m/n: a curve and band an algorithm, and the limit of l1.
 
+    That limit is of exact recovery without noise, and is drawn of nothing else.
+
     Parameters
     ----------
     thresholds : DataFrame
-        Columns algorithm, family, told, m, n, level, estimate, lower, upper.
+        Columns algorithm, family, told, m, n, level, estimate, lower, upper, problem_options.
     level : float
         Which success rate.
     footer : str
@@ -61,7 +68,7 @@ def phase_transition(thresholds: pd.DataFrame, level: float, footer: str) -> Fig
         **{column: points[column] / points["m"] for column in ("estimate", "lower", "upper")},
     )
     labels = "undersampling ratio m/n", "sparsity ratio k/m"
-    figure = _drawn(ratios, labels, limit=True)
+    figure = _drawn(ratios, labels, limit=picture.has_l1_limit(points))
     top = max(0.35, min(1.05 * float(ratios["upper"].max()), 1.0))
     for axes in figure.axes:
         axes.set_xlim(0, 1)
@@ -160,7 +167,7 @@ def _drawn(points: pd.DataFrame, labels: tuple[str, str], limit: bool = False) -
     """Draw few algorithms in one picture, many in a panel a family, the rest of them in grey."""
     deltas = np.linspace(0.005, 0.995, 199)
     if points["algorithm"].nunique() <= _MOST_IN_ONE:
-        figure, grid = style.panels(1, 1, 4.1, style.ONE_COLUMN)
+        figure, grid = style.panels(1, 1, _HEIGHT, style.ONE_COLUMN)
         if limit:
             style.l1_limit(grid[0, 0], deltas, deltas, picture.is_complex(points))
         _curves(grid[0, 0], points)
@@ -168,9 +175,12 @@ def _drawn(points: pd.DataFrame, labels: tuple[str, str], limit: bool = False) -
         return figure
     panel = _panels_of(points)
     titles = list(panel.cat.categories)
-    rows = -(-len(titles) // style.ACROSS)
-    height = 2.35 * rows + 0.3
-    figure, grid = style.panels(rows, style.ACROSS, height, sharex=True, sharey=True)
+    points = points.assign(
+        told=[_beyond(*pair) for pair in zip(points["told"], panel, strict=True)]
+    )
+    rows = -(-len(titles) // style.across())
+    height = 2.35 * rows + (1.15 if rows == 1 else 0.3)
+    figure, grid = style.panels(rows, style.across(), height, sharex=True, sharey=True)
     for axes, title in zip(grid.flat, titles, strict=False):
         if limit:
             style.l1_limit(axes, deltas, deltas, picture.is_complex(points))
@@ -187,18 +197,39 @@ def _drawn(points: pd.DataFrame, labels: tuple[str, str], limit: bool = False) -
 
 
 def _panels_of(points: pd.DataFrame) -> pd.Series:
-    """Return the title of each row's panel, in their order: a family, cut where it is large."""
-    family = points["family"].map(_PANELS).fillna("others")
+    """Return the title of each row's panel, in their order, cut where one is large.
+
+    A panel is what is told, where some are told the noise level or nothing, or else a family.
+    """
+    kinds, order = points["told"].map(_knowledge), list(_KNOWLEDGE)
+    if set(kinds) <= {"told k", "told more"}:
+        kinds = points["family"].map(_PANELS).fillna("others")
+        order = [*dict.fromkeys(_PANELS.values()), "others"]
     titles = pd.Series("", points.index)
     ordered: list[str] = []
-    for title in (*dict.fromkeys(_PANELS.values()), "others"):
-        names = points["algorithm"][family == title].unique()
+    for title in order:
+        names = points["algorithm"][kinds == title].unique()
         cuts = [names[i : i + _MOST_IN_ONE] for i in range(0, len(names), _MOST_IN_ONE)]
         for number, part in enumerate(cuts, 1):
             full = title if len(cuts) == 1 else f"{title} ({number} of {len(cuts)})"
-            titles[(family == title) & points["algorithm"].isin(part)] = full
+            titles[(kinds == title) & points["algorithm"].isin(part)] = full
             ordered.append(full)
     return titles.astype(pd.CategoricalDtype(ordered, ordered=True))
+
+
+def _knowledge(told: str) -> str:
+    """Return the panel of what is told so: of k first, then of the noise level."""
+    items = set(filter(None, told.split(","))) - {"prior family"}
+    if "k" in items or not items:
+        return "told k" if items else "told neither"
+    return "told the noise level" if items == {"noise"} else "told more"
+
+
+def _beyond(told: str, title: str) -> str:
+    """Return what a legend still says of what is told, where the panel's title says the rest."""
+    if not title.startswith(_KNOWLEDGE[1:3]):
+        return told
+    return ",".join(["k", *(item for item in told.split(",") if item not in ("", "noise"))])
 
 
 def _curves(axes: Axes, points: pd.DataFrame) -> None:
@@ -218,13 +249,13 @@ def _curves(axes: Axes, points: pd.DataFrame) -> None:
 
 def _finish(figure: Figure, title: str, footer: str) -> Figure:
     """Place the title, the legends and the small print."""
+    style.scale_axes(figure)
     panels = figure.axes
-    small: Any = {"ha": "center", "va": "bottom", "color": "0.35"}
     if len(panels) == 1:
         axes = panels[0]
         axes.set_title(style.plain(title), fontsize=8)
         handles, texts = axes.get_legend_handles_labels()
-        figure.legend(
+        legend = figure.legend(
             handles,
             texts,
             loc="upper center",
@@ -234,12 +265,25 @@ def _finish(figure: Figure, title: str, footer: str) -> Figure:
             handlelength=2.6,
             columnspacing=1.2,
         )
-        figure.text(0.5, 0.03, style.plain(footer), fontsize=5, **small)
-        figure.tight_layout(rect=(0, 0.08, 1, 1))
+        below = legend.get_window_extent().height / figure.dpi
+        inch = _HEIGHT / style.room_below(figure, below)  # what is stated here is stated for that
+        legend.set_bbox_to_anchor((0.5, 0.025 * inch), figure.transSubfigure)
+        lines = style.small_print(figure, 0.03 * inch, footer, 5)
+        more = 0.023 * (lines - len(footer.splitlines()))
+        figure.tight_layout(rect=(0, (0.08 + more) * inch, 1, 1))
     else:
+        one_row = len({axes.get_position().y0 for axes in panels}) == 1
         for axes in panels:
+            where: dict[str, Any] = {"loc": "best"}
+            if one_row:  # beneath them, so far as the labels need
+                beneath = axes.transAxes + ScaledTranslation(0, -0.36, figure.dpi_scale_trans)
+                where = {
+                    "loc": "upper center",
+                    "bbox_to_anchor": (0.5, 0.0),
+                    "bbox_transform": beneath,
+                }
             legend = axes.legend(
-                loc="best",
+                **where,
                 fontsize=5.5,
                 handlelength=2.2,
                 borderpad=0.3,
@@ -249,8 +293,8 @@ def _finish(figure: Figure, title: str, footer: str) -> Figure:
             )
             legend.set_zorder(1.5)  # over what is grey, and under the curves: it hides no point
         figure.suptitle(style.plain(title), fontsize=8)
-        figure.text(0.5, 0.0, style.plain(footer), fontsize=5.5, **small)
-        figure.tight_layout(rect=(0, 0.045, 1, 1))
+        more = style.small_print(figure, 0.0, footer, 5.5) - len(footer.splitlines())
+        figure.tight_layout(rect=(0, 0.045 * (1 + more / 2), 1, 1))
     return figure
 
 

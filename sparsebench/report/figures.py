@@ -12,8 +12,11 @@ from sparsebench.errors import InputError, nearest_name
 from sparsebench.experiments.levels import NOT_MONOTONE
 from sparsebench.experiments.studies import STUDIES
 from sparsebench.report import (
+    appearance,
+    detection,
     diagrams,
     exploration,
+    front,
     isometry,
     learned,
     multiples,
@@ -22,6 +25,7 @@ from sparsebench.report import (
     surface,
     tasks,
 )
+from sparsebench.report.appearance import Appearance
 from sparsebench.report.picture import Picture
 from sparsebench.types import APPROXIMATE, AT_LEAST
 
@@ -38,6 +42,18 @@ def _task_errors(rows: pd.DataFrame) -> pd.DataFrame:
     return labelled_errors(rows)
 
 
+def _prices(rows: pd.DataFrame) -> pd.DataFrame:
+    from sparsebench.experiments.front import summary
+
+    return summary(rows)
+
+
+def _profiles(rows: pd.DataFrame) -> pd.DataFrame:
+    from sparsebench.experiments.front import profile
+
+    return profile(rows)
+
+
 _PRODUCTS = ("products with an m × n matrix", {"scale": "whole"})
 _STUDIES = {name: multiples.study(study.axes) for name, study in STUDIES.items() if study.axes}
 _STUDIES["unrolling"] = multiples.study({"unrolling": _PRODUCTS})
@@ -50,10 +66,12 @@ _PICTURES: dict[str, Picture] = {
     "instance": spikes.INSTANCE,
     "recover": recovery.RECOVER,
     "exploration": exploration.EXPLORATION,
+    "detection": detection.DETECTION,
     "full-grid": multiples.FULL_GRID,
     "rip": isometry.RIP,
     **learned.pictures(_encoder_summary),
     **tasks.pictures(_task_errors),
+    **front.pictures(_prices, _profiles),
     "history": diagrams.HISTORY,
     **_STUDIES,
 }
@@ -61,7 +79,7 @@ _PICTURES: dict[str, Picture] = {
 _TEXTS = ("algorithm", "series", "curve", "problem", "recipe", "version")
 
 
-def draw(data: Path, folder: Path) -> list[Path]:
+def draw(data: Path, folder: Path, wanted: Appearance = Appearance()) -> list[Path]:
     """Draw every picture of a CSV into a folder, from that file alone.
 
     Parameters
@@ -70,6 +88,8 @@ def draw(data: Path, folder: Path) -> list[Path]:
         ``thresholds.csv``, ``distances.csv``, ``instance.csv``, ``exploration.csv``, or
         ``NAME.csv`` of a study.
     folder : Path
+    wanted : Appearance
+        What is asked of the picture; by default the committed look.
 
     Returns
     -------
@@ -79,11 +99,15 @@ def draw(data: Path, folder: Path) -> list[Path]:
     Raises
     ------
     InputError
-        If the file is missing, damaged, or of another kind.
+        If the file is missing, damaged, or of another kind, or cannot be drawn as it is asked.
     """
     if data.stem not in _PICTURES:
         raise InputError(nearest_name(data.stem, _PICTURES, "CSV"))
-    return _PICTURES[data.stem].draw(read(data), folder)
+    rows = read(data)
+    with appearance.asked(wanted):
+        if wanted.curves or wanted.order or wanted.labels:
+            rows = appearance.chosen(rows, wanted)
+        return _PICTURES[data.stem].draw(rows, folder)
 
 
 def sources(names: list[str] | None, folder: Path) -> list[Path]:

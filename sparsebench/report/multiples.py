@@ -64,11 +64,11 @@ def small_multiples(
     several = points.groupby("panel")["metric"].nunique().max() > 1
     decibels = set(points["metric"]) == {"nmse"}
     looks = style.by_name(points["curve"].unique(), style.UNROLLED if decibels else style.FIXED)
-    across = {1: 1, 2: 2, 4: 2}.get(len(parts), style.ACROSS)
+    across = min({1: 1, 2: 2, 4: 2}.get(len(parts), style.ACROSS), style.across())
     rows = -(-len(parts) // across)
     figure, grid = style.panels(rows, across, 2.15 * rows + 0.8, sharex=True, sharey=True)
     for axes, (panel, metric, part) in zip(grid.flat, parts, strict=False):
-        if limit:
+        if limit and picture.has_l1_limit(part):
             _draw_limit(axes, part)
         for curve, look in looks.items():
             _draw_curve(axes, curve, part[part["curve"] == curve], look, len(looks))

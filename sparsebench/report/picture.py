@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,16 @@ class Picture:
 def is_complex(rows: pd.DataFrame) -> bool:
     """Whether the rows say that their problem is one of complex numbers."""
     return "numbers" in rows and bool((rows["numbers"] == "complex").any())
+
+
+def has_l1_limit(rows: pd.DataFrame) -> bool:
+    """Whether the limit of l1 minimisation, exact recovery without noise, is one of these rows."""
+    options = [json.loads(text) for text in rows["problem_options"].unique()]
+    noisy = any(given.get("snr", math.inf) < math.inf for given in options)
+    if noisy or any(given.get("amplitudes") == "compressible" for given in options):
+        return False
+    success = str(rows["success"].iloc[0]) if "success" in rows else "exact"
+    return success.startswith(("exact", "relative_error", "nmse")) and "noise" not in success
 
 
 def footer(frame: pd.DataFrame, *parts: str, sizes: str = "") -> str:

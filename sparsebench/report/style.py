@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from sparsebench.report import ENDINGS
+from sparsebench.errors import InputError
+from sparsebench.report import ENDINGS, appearance
 from sparsebench.system.folders import written_whole
 from sparsebench.theory import complex_l1_limit, donoho_tanner_curve
 
@@ -105,7 +108,6 @@ _OURS: dict[Any, Any] = {
     "grid.alpha": 0.25,
     "grid.linewidth": 0.5,
     "figure.dpi": 100,
-    "pdf.fonttype": 42,
 }
 
 
@@ -123,16 +125,25 @@ def by_name(curves: Iterable[str], known: dict[str, Look]) -> dict[str, Look]:
     taken = {colour for colour, _, _ in found.values()}
     tones = (by_place(index) for index in itertools.count())
     free = (look for look in tones if look[0] not in taken)
-    return found | {curve: next(free) for curve in sorted(names - set(known))}
+    found |= {curve: next(free) for curve in sorted(names - set(known))}
+    first = [curve for curve in appearance.current().order if curve in found]
+    return {curve: found[curve] for curve in [*first, *found]}
 
 
 @contextmanager
 def ours() -> Iterator[None]:
-    """Draw in our style alone, whatever a matplotlibrc says, and leave the user's as it was."""
+    """Draw in our style, or one that is asked for, whatever a matplotlibrc says; leave that."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_OURS)
+        appearance.apply(appearance.current())
+        matplotlib.rcParams.update(appearance.EDITABLE)
         yield
+
+
+def across() -> int:
+    """Return how many panels stand side by side, where there are many."""
+    return appearance.current().across or ACROSS
 
 
 def panels(
@@ -142,7 +153,8 @@ def panels(
 
     Without pyplot, which would change how a notebook shows the figures of others.
     """
-    figure = Figure(figsize=(width, height))
+    wide, high = appearance.current().inches
+    figure = Figure(figsize=(wide or width, high or height))
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
@@ -197,7 +209,7 @@ def legend_text(label: str, told: str) -> str:
         marks += [f"also told {others}"] if others else []
     else:
         marks.append(f"told {others}, not k" if others else "not told k")
-    label = plain(label)
+    label = plain(appearance.current().labels.get(label, label))
     return f"{label} ({', '.join(marks)})" if marks else label
 
 
@@ -210,14 +222,14 @@ def finish(
     figure: Figure, footer: str, folder: Path, name: str, extra: Mapping[str, Artist] = {}
 ) -> list[Path]:
     """Place one legend of all panels, with what is `extra`, and the small print below; save."""
+    scale_axes(figure)
     named: dict[str, Artist] = {}
     for axes in figure.axes:
         handles, names = axes.get_legend_handles_labels()
         named |= dict(zip(names, handles, strict=True))
     named |= extra
     width, height = figure.get_size_inches()
-    below = 0.12 * len(footer.splitlines()) + 0.05  # inches
-    figure.text(0.5, 0.0, plain(footer), ha="center", va="bottom", fontsize=6, color="0.35")
+    below = 0.12 * small_print(figure, 0.0, footer, 6) + 0.05  # inches
     for rows in range(-(-len(named) // _LEGEND_ACROSS), len(named) + 1):
         legend = figure.legend(
             list(named.values()),
@@ -239,9 +251,66 @@ def finish(
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and PDF."""
-    paths = [folder / f"{name}.{ending}" for ending in ENDINGS]
+    """Write a figure as PNG and PDF, and as SVG where that is asked for."""
+    wanted = appearance.current()
+    edge: Any = "tight"
+    width, height = wanted.inches
+    if width:  # what lies below the figure belongs to it
+        top = figure.get_figheight()
+        bottom = top - height if height else figure.get_tightbbox().y0 - 0.04
+        edge = Bbox([(0.0, bottom), (width, top)])
+    endings = (*ENDINGS, "svg") if wanted.svg else ENDINGS
+    paths = [folder / f"{name}.{ending}" for ending in endings]
     for path in paths:
         with written_whole(path) as part:
-            figure.savefig(part, dpi=200, bbox_inches="tight", pad_inches=0.04)
+            figure.savefig(part, dpi=wanted.dots, bbox_inches=edge, pad_inches=0.04)
     return paths
+
+
+def room_below(figure: Figure, below: float) -> float:
+    """Shrink a figure of a size that is asked for by what lies below it; return its height."""
+    width, height = appearance.current().inches
+    if height:
+        figure.set_size_inches(width or figure.get_figwidth(), max(height - below, 0.5))
+    return float(figure.get_size_inches()[1])
+
+
+def small_print(figure: Figure, y: float, text: str, size: float) -> int:
+    """Place the small print, in lines that a stated width has room for; return how many."""
+    shown = figure.text(0.5, y, plain(text), ha="center", va="bottom", fontsize=size, color="0.35")
+    room = 0.94 * figure.bbox.width if appearance.current().inches[0] else np.inf
+    lines = []
+    for line in text.splitlines():
+        parts = re.split(r"(?<=[·,]) ", line)
+        kept = parts.pop(0)
+        for part in parts:
+            shown.set_text(plain(f"{kept} {part}"))
+            if shown.get_window_extent().width > room:
+                lines.append(kept)
+                kept = part
+            else:
+                kept = f"{kept} {part}"
+        lines.append(kept)
+    shown.set_text(plain("\n".join(lines)))
+    return len(lines)
+
+
+def scale_axes(figure: Figure) -> None:
+    """Give axes the logarithmic scale that is asked for, down to the least number above 0.
+
+    Raises
+    ------
+    InputError
+        If a curve has numbers below 0.
+    """
+    for letter in appearance.current().log:
+        number = "xy".index(letter)
+        drawn = [np.ravel(line.get_data()[number]) for a in figure.axes for line in a.lines]
+        values = np.concatenate(drawn).astype(float)
+        if (values < 0).any():
+            raise InputError(f"--log {letter}: a curve has numbers below 0, without logarithms")
+        least = float(values[values > 0].min(initial=np.inf))
+        for axes in figure.axes:
+            top = getattr(axes, f"get_{letter}lim")()[1]
+            getattr(axes, f"set_{letter}scale")("log")
+            getattr(axes, f"set_{letter}lim")(min(0.9 * least, 0.1 * top), top)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
@@ -33,7 +33,7 @@ def phase_surface(rows: pd.DataFrame, footer: str, folder: Path, name: str) -> l
         The small print, and where to write ``name.png`` and ``name.pdf``.
     """
     parts = list(rows.groupby("algorithm", sort=False))
-    across = min(len(parts), style.ACROSS)
+    across = min(len(parts), style.across())
     down = -(-len(parts) // across)
     width = style.ONE_COLUMN if across == 1 else style.TWO_COLUMNS
     figure, grid = style.panels(down, across, 2.35 * down + 1.0, width, sharex=True, sharey=True)
@@ -42,7 +42,7 @@ def phase_surface(rows: pd.DataFrame, footer: str, folder: Path, name: str) -> l
         _draw_cells(axes, part[part["quantity"] == "rate"])
         for level, dash in zip(levels, _DASHES, strict=False):
             _draw_contour(axes, part[part["level"] == level], level, dash)
-        axes.set_title(style.plain(str(algorithm)), fontsize=7.5)
+        axes.set_title(style.legend_text(str(algorithm), "k"), fontsize=7.5)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, _top(rows))
         axes.grid(visible=False)
@@ -54,7 +54,9 @@ def phase_surface(rows: pd.DataFrame, footer: str, folder: Path, name: str) -> l
         else "of supports recovered"
     )
     key: dict[str, Artist] = {
-        f"{rate:g}{f' ({what})' if rate == 1 else ''}": Patch(fc=plt.get_cmap(_COLOURS)(rate))
+        f"{rate:g}{f' ({what})' if rate == 1 else ''}": Patch(
+            fc=matplotlib.colormaps[_COLOURS](rate)
+        )
         for rate in (0.0, 0.25, 0.5, 0.75, 1.0)
     }
     return style.finish(figure, footer, folder, name, key)
@@ -70,7 +72,7 @@ def _draw_cells(axes: Axes, rates: pd.DataFrame) -> None:
     """Fill the column of each m, from k to k as far as half the way to the next one sampled."""
     ms = np.sort(rates["m"].unique())
     edges = _halfway(ms.astype(float))
-    colours = plt.get_cmap(_COLOURS)
+    colours = matplotlib.colormaps[_COLOURS]
     for left, right, m in zip(edges, edges[1:], ms, strict=False):
         own = rates[rates["m"] == m].sort_values("k")
         sides = _halfway(own["k"].to_numpy(float))

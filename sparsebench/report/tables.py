@@ -15,7 +15,7 @@ from sparsebench.environment import describe
 from sparsebench.experiments.levels import GRID_TRIALS, NOT_MONOTONE
 from sparsebench.problems import is_fixed
 from sparsebench.report import console
-from sparsebench.report.words import rate_of
+from sparsebench.report.words import percent, rate_of
 from sparsebench.types import APPROXIMATE, AT_LEAST, Status
 
 if TYPE_CHECKING:  # a table of what is stored needs nothing that runs
@@ -28,6 +28,9 @@ _RECOVERED = (
     *("relative_residual", "agreement", "stability", "estimate", "lower", "upper"),
     *("distance", "distance_lower", "distance_upper"),
 )
+# Experiments and counts that `status` names, so that it has ten lines.
+_MOST_EXPERIMENTS = 4
+_MOST_COUNTS = 8
 # A difference is called clear below this p-value.
 _CLEAR = 0.01
 
@@ -221,6 +224,37 @@ def print_isometry(rows: pd.DataFrame) -> None:
     )
 
 
+def print_front(points: pd.DataFrame) -> None:
+    """Print, of each problem, success and price, and which algorithms are beaten by none."""
+    for (problem, m, n, k), part in points.groupby(["problem", "m", "n", "k"], sort=False):
+        table = Table(
+            *(
+                "algorithm",
+                "success",
+                "interval",
+                "seconds",
+                "interval",
+                "flops",
+                "beaten by none in",
+            ),
+            title=f"{problem}, m = {m}, n = {n}, k = {k}",
+            box=box.ROUNDED,
+        )
+        row: Any
+        for row in part.itertuples():
+            ahead = [price for price in ("seconds", "flops") if getattr(row, f"{price}_front")]
+            table.add_row(
+                row.algorithm,
+                f"{row.estimate:.2f}",
+                f"[{row.lower:.2f}, {row.upper:.2f}]",
+                f"{row.seconds:.2g}",
+                f"[{row.seconds_lower:.2g}, {row.seconds_upper:.2g}]",
+                _number(row.flops, ".2g"),
+                ", ".join(ahead),
+            )
+        console.print_whole(table)
+
+
 def print_timing(rows: pd.DataFrame) -> None:
     """Print a table of times for each workload, and what the floor is."""
     for _, part in rows.groupby("workload", sort=False):
@@ -318,6 +352,43 @@ def _print_failures(report: Report) -> None:
         )
 
 
+def print_status(held: dict[str, Any]) -> None:
+    """Say in at most ten lines what a store holds."""
+    statuses = held["statuses"]
+    size = f"{held['bytes'] / 2**20:.2f} MiB"
+    console.say(f"{held['file']}: {held['rows']:,} rows, {size}, written {held['written']} UTC")
+    for name in ("problems", "algorithms", "statuses"):
+        console.say(f"{name}: {_counts(held[name])}")
+    failed = [status for status in ("time-out", "error") if status in statuses]
+    if failed:
+        console.say(f"--retry {','.join(failed)} with the command of a run computes these anew")
+    experiments = held["experiments"]
+    for one in experiments[:_MOST_EXPERIMENTS]:
+        missing = "all rows are there" if one["missing"] == 0 else ""
+        if one["missing"]:
+            missing = f"{one['missing']:,} of {one['wanted']:,} rows are missing"
+        elif one["missing"] is None and one["state"] != "finished":
+            missing = "how many rows are missing is not known before it ends"
+        said = [
+            f"{one['state']} {one['finished'] or 'since ' + one['started']}"
+            if one["state"] != "stopped"
+            else f"stopped, began {one['started']}",
+            f"{one['rows']:,} rows computed",
+            missing,
+            f"recipe {one['recipe'][:8]}",
+        ]
+        console.say(f"{one['experiment']}: {', '.join(filter(None, said))}: {one['command']}")
+    if len(experiments) > _MOST_EXPERIMENTS:
+        console.say(f"and {len(experiments) - _MOST_EXPERIMENTS} earlier ones: --json has them")
+
+
+def _counts(rows: dict[str, int]) -> str:
+    """Write the largest of some counts, and how many are left out."""
+    shown = [f"{name} {count:,}" for name, count in list(rows.items())[:_MOST_COUNTS]]
+    left = len(rows) - len(shown)
+    return ", ".join(shown) + (f" and {left} more" if left else "") if rows else "none"
+
+
 def print_stored(summary: pd.DataFrame) -> None:
     """Print how many rows of each problem and algorithm a store holds, and how they ended.
 
@@ -351,9 +422,10 @@ def print_differences(rows: pd.DataFrame, by: str) -> None:
     first, other = made["first"], made["other"]
     sizes = f"{made['problem']}, version {made['problem_version']}, n = {made['n']}"
     if by == "threshold":
-        at, form, what = "m", ".1f", f"k at {made['level']:.0%}"
+        at, form, what = "m", ".1f", f"k at {percent(made['level'])}"
     else:
         at, form, what, sizes = "k", ".3f", "support distance", f"{sizes}, m = {made['m']}"
+    what += f", {made['success']}" if "success" in rows else ""
     table = Table(
         *(at, first, other, "difference", "interval", "p", "p (Holm)", "alone", "p (McNemar)"),
         title=f"{what}: {first} less {other} ({sizes}, seed {made['seed']})",

@@ -8,8 +8,8 @@ from typing import Any
 
 from sparsebench.registry import ProblemChoice
 from sparsebench.run.rows import Outcome
-from sparsebench.statistics.measures import EXACT, Success
-from sparsebench.types import InputError, Status
+from sparsebench.statistics.measures import EXACT, MEASURES, Success, values_of
+from sparsebench.types import FloatArray, InputError, Status
 
 
 def noise_ratio(options: Mapping[str, Any]) -> float:
@@ -44,16 +44,36 @@ def successes(
     """
     if success == EXACT:
         return [outcome.exact for _, outcome in solved]
-    columns: dict[str, Any] = {
-        name: [getattr(outcome, name, math.nan) for _, outcome in solved]
-        for name in success.columns
-    }
-    columns["k"] = [k for k, _ in solved]
-    failed = [Status(outcome.status).failed for _, outcome in solved]
     noise = noise_ratio(dict(problem.options))
-    won = success.of(columns, failed, noise)
+    won = success.of(*_columns(success.columns, solved), noise)
     refuse_unknown(success, int((won != won).sum()), problem.label)
     return [bool(one) for one in won]
+
+
+def measured(
+    measure: str, problem: ProblemChoice, solved: Sequence[tuple[int, Outcome]]
+) -> FloatArray:
+    """Return a measure of some outcomes, each with its k.
+
+    Raises
+    ------
+    InputError
+        If some rows do not tell.
+    """
+    values = values_of(measure, *_columns(MEASURES[measure].columns, solved))
+    refuse_unknown(Success(measure), int((values != values).sum()), problem.label)
+    return values
+
+
+def _columns(
+    names: Sequence[str], solved: Sequence[tuple[int, Outcome]]
+) -> tuple[dict[str, Any], list[bool]]:
+    """Return columns of outcomes, NaN where one has none, and which of them failed."""
+    columns: dict[str, Any] = {
+        name: [getattr(outcome, name, math.nan) for _, outcome in solved] for name in names
+    }
+    columns["k"] = [k for k, _ in solved]
+    return columns, [Status(outcome.status).failed for _, outcome in solved]
 
 
 def refuse_unknown(success: Success, many: int, problem: str) -> None:

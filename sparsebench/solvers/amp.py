@@ -14,7 +14,7 @@ from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import residual
 from sparsebench.kernels.selection import soft_slope, soft_threshold
 from sparsebench.registry import algorithm
-from sparsebench.solvers.denoising import universal
+from sparsebench.solvers.denoising import scaled, universal
 from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended, read_off
 from sparsebench.theory import l1_limit, minimax_threshold
 from sparsebench.types import Dictionary, FloatArray, Result
@@ -102,7 +102,13 @@ def amp(
     "doi:10.1109/ITWKSPS.2010.5503193, arXiv:0911.4219",
 )
 def amp_universal(
-    dictionary: Dictionary, y: FloatArray, *, noise: float, max_iter: int = 1000, tol: float = 1e-8
+    dictionary: Dictionary,
+    y: FloatArray,
+    *,
+    noise: float,
+    factor: float = 1.0,
+    max_iter: int = 1000,
+    tol: float = 1e-8,
 ) -> Result:
     """Approximate message passing for the Lasso that the noise sets: theta ← lambda + theta d.
 
@@ -118,12 +124,14 @@ def amp_universal(
     y : ndarray, shape (m,)
     noise : float
         Standard deviation of an entry of the noise; of complex numbers, of its modulus.
+    factor : float
+        As for `bpdn`.
     max_iter : int
     tol : float
         Relative change of x, on unit-norm columns, that counts as a fixed point.
     """
     n = dictionary.shape[1]
-    level = universal(noise, n, dictionary.is_complex)
+    level = universal(scaled(noise, factor), n, dictionary.is_complex)
     norms = np.sqrt(dictionary.squared_norms)
     inverse_norms = np.divide(1.0, norms, out=np.zeros(n), where=norms > 0)
     atoms = images_of(dictionary)[0]

@@ -12,7 +12,7 @@ from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.registry import algorithm
 from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended
-from sparsebench.types import Dictionary, FloatArray, IntArray, Result
+from sparsebench.types import Dictionary, FloatArray, InputError, IntArray, Result
 
 # (||y - A x||² at lambda = 0 on the active atoms, its growth in lambda²) -> lambda² wanted.
 _Root = Callable[[float, float], float]
@@ -22,6 +22,19 @@ _LAST = 1e-12
 _MOST_PATHS = 200
 # Of the level at which the square-root Lasso's penalty exceeds the noise, as its authors propose.
 _FACTOR, _MISSED = 1.1, 0.05
+
+
+def scaled(noise: float, factor: float) -> float:
+    """Return the level that the noise counts as.
+
+    Raises
+    ------
+    InputError
+        If the factor is not positive.
+    """
+    if not factor > 0:
+        raise InputError(f"factor is what the noise level is multiplied by, above 0, not {factor}")
+    return noise * factor
 
 
 def universal(noise: float, n: int, complex_numbers: bool = False) -> float:
@@ -42,7 +55,14 @@ def universal(noise: float, n: int, complex_numbers: bool = False) -> float:
     "doi:10.1137/S1064827596304010; van den Berg and Friedlander, SIAM J. Sci. Comput. 31, 2008, "
     "doi:10.1137/080714488",
 )
-def bpdn(dictionary: Dictionary, y: FloatArray, *, noise: float, max_iter: int = 10_000) -> Result:
+def bpdn(
+    dictionary: Dictionary,
+    y: FloatArray,
+    *,
+    noise: float,
+    factor: float = 1.0,
+    max_iter: int = 10_000,
+) -> Result:
     """Basis pursuit denoising: min ||x||₁ subject to ||y - A x|| <= noise · sqrt(m), by the path.
 
     The point of the Lasso's path at which the residual has the norm of the noise, which is the
@@ -55,9 +75,13 @@ def bpdn(dictionary: Dictionary, y: FloatArray, *, noise: float, max_iter: int =
     y : ndarray, shape (m,)
     noise : float
         Standard deviation of an entry of the noise.
+    factor : float
+        What the noise level counts as, in units of the one that is told: what is detected, against
+        false alarms.
     max_iter : int
         Breakpoints of a path.
     """
+    noise = scaled(noise, factor)
     limit = y.size * noise * noise
     first = universal(noise, dictionary.shape[1]) * _longest(dictionary)
     x, n_iter, reached = _where(
@@ -81,7 +105,12 @@ def bpdn(dictionary: Dictionary, y: FloatArray, *, noise: float, max_iter: int =
     "doi:10.1214/08-AOS620",
 )
 def lasso_universal(
-    dictionary: Dictionary, y: FloatArray, *, noise: float, max_iter: int = 10_000
+    dictionary: Dictionary,
+    y: FloatArray,
+    *,
+    noise: float,
+    factor: float = 1.0,
+    max_iter: int = 10_000,
 ) -> Result:
     """Lasso at the universal threshold: lambda = noise · sqrt(2 log n) · the longest atom's norm.
 
@@ -94,10 +123,12 @@ def lasso_universal(
     y : ndarray, shape (m,)
     noise : float
         Standard deviation of an entry of the noise.
+    factor : float
+        As for `bpdn`.
     max_iter : int
         Breakpoints of the path.
     """
-    level = universal(noise, dictionary.shape[1]) * _longest(dictionary)
+    level = universal(scaled(noise, factor), dictionary.shape[1]) * _longest(dictionary)
     if level >= float(np.abs(dictionary.matrix.T @ y).max()):
         return ended(np.zeros(dictionary.shape[1]), 0, CONVERGED)
     x, _, n_iter, last = lasso_path(*images_of(dictionary), y, level, False, max_iter)

@@ -9,6 +9,7 @@ import numpy as np
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.least_squares import polished
 from sparsebench.kernels.selection import largest
+from sparsebench.registry.grammar import Option
 from sparsebench.types import Dictionary, FloatArray, IntArray, Result, Status
 
 CONVERGED, ITERATION_LIMIT, CYCLED, DIVERGED = range(4)
@@ -16,6 +17,11 @@ CONVERGED, ITERATION_LIMIT, CYCLED, DIVERGED = range(4)
 _FIRST_BLOCK = 32
 #: What each of them stands for.
 STATUS = (Status.CONVERGED, Status.ITERATION_LIMIT, Status.CYCLED, Status.DIVERGED)
+
+
+def looser_than(tol: float) -> Callable[[dict[str, Option]], bool]:
+    """Return whether options have a larger ``tol``, for `revised` of an algorithm."""
+    return lambda options: options["tol"] > tol  # type: ignore[operator]
 
 
 def ended(x: FloatArray, n_iter: int, code: int) -> Result:

@@ -18,7 +18,7 @@ from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import residual
 from sparsebench.kernels.selection import top_k
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended_on
+from sparsebench.solvers.endings import CONVERGED, DIVERGED, ITERATION_LIMIT, ended_on, looser_than
 from sparsebench.solvers.steps import safe_step, step_size
 from sparsebench.types import Dictionary, FloatArray, InputError, Result
 
@@ -38,6 +38,7 @@ RISE = 1e-12
     "doi:10.1016/j.acha.2009.04.002",
     version="2",
     matrix_free=True,
+    revised=looser_than(1e-4),
 )
 def iht(
     dictionary: Dictionary,
@@ -91,6 +92,7 @@ def iht(
     source="Blumensath and Davies, IEEE J. Sel. Top. Signal Process. 4, 2010, "
     "doi:10.1109/JSTSP.2010.2042411",
     matrix_free=True,
+    revised=looser_than(1e-4),
 )
 def niht(
     dictionary: Dictionary,
@@ -238,11 +240,11 @@ def squared_residual(correlations, gradient, energy, support, coefficients, k):
 
 @imaged()
 def solves(atoms, y, squared, energy, support, coefficients, k, tol, remainder):
-    """Whether ||y - A x|| <= tol ||y||; the residual itself is computed only where it is small.
+    """Whether ||y - A x|| <= tol ||y||; the residual itself is computed only where it may be so.
 
     Otherwise `squared`, that of `squared_residual`, is exact enough.
     """
-    if squared > 1e-8 * energy:
+    if squared > max(1e-8, 1.01 * tol * tol) * energy:
         return False
     return residual(atoms, y, support, k, coefficients, remainder) <= tol * tol * energy
 

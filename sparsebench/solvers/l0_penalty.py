@@ -11,13 +11,14 @@ from sparsebench.kernels.imaged import imaged
 from sparsebench.kernels.images import images_of
 from sparsebench.kernels.interruption import interrupted
 from sparsebench.registry import algorithm
-from sparsebench.solvers.denoising import universal
+from sparsebench.solvers.denoising import scaled, universal
 from sparsebench.solvers.endings import (
     CONVERGED,
     DIVERGED,
     ITERATION_LIMIT,
     ended,
     fitted,
+    looser_than,
     read_off,
 )
 from sparsebench.solvers.iht import RISE, solves, squared_residual
@@ -39,6 +40,7 @@ _PATH_SETTLED = 1e-2
     source="Blumensath and Davies, J. Fourier Anal. Appl. 14, 2008, doi:10.1007/s00041-008-9035-z",
     version="2",
     matrix_free=True,
+    revised=looser_than(1e-4),
 )
 def iht_l0(
     dictionary: Dictionary,
@@ -97,12 +99,14 @@ def iht_l0(
     cost="2*n*k",
     source="Blumensath and Davies, J. Fourier Anal. Appl. 14, 2008, doi:10.1007/s00041-008-9035-z; "
     "its penalty: Foster and George, Ann. Statist. 22, 1994, doi:10.1214/aos/1176325766",
+    revised=looser_than(1e-4),
 )
 def iht_universal(
     dictionary: Dictionary,
     y: FloatArray,
     *,
     noise: float,
+    factor: float = 1.0,
     step: str = "1.8/L",
     max_iter: int = 1000,
     tol: float = 1e-10,
@@ -121,6 +125,8 @@ def iht_universal(
     y : ndarray, shape (m,)
     noise : float
         Standard deviation of an entry of the noise; of complex numbers, of its modulus.
+    factor : float
+        As for `bpdn`.
     step : str
         As for `iht-l0`.
     max_iter : int
@@ -131,6 +137,7 @@ def iht_universal(
         Relative change of x that counts as a fixed point.
     """
     n, field = dictionary.shape[1], dictionary.is_complex
+    noise = scaled(noise, factor)
     if y.size * noise * noise <= 4 * ROUNDING * squared_norm(y):
         raise InputError(
             "iht-universal keeps every atom where there is no noise, since its threshold is 0: use "

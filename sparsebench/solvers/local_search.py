@@ -20,7 +20,7 @@ from sparsebench.kernels.interruption import interrupted
 from sparsebench.kernels.least_squares import factor_room, least_squares, residual
 from sparsebench.kernels.selection import fingerprint, sort
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, CYCLED, ITERATION_LIMIT, ended_on
+from sparsebench.solvers.endings import CONVERGED, CYCLED, ITERATION_LIMIT, ended_on, looser_than
 from sparsebench.solvers.omp import omp
 from sparsebench.solvers.steps import step_size
 from sparsebench.types import Dictionary, FloatArray, Result
@@ -36,6 +36,7 @@ from sparsebench.types import Dictionary, FloatArray, Result
     twin="sparsebench.batched.local_search:els",
     path="each",
     source="Axiotis and Sviridenko, 2020, arXiv:2006.14571",
+    revised=looser_than(1e-6),
 )
 def els(
     dictionary: Dictionary,
@@ -125,6 +126,7 @@ def exchange_locally(atoms, gram, y, k, first, max_iter, tol):
     path="each",
     source="Jain, Tewari and Dhillon, NeurIPS 2011, arXiv:1106.2774",
     matrix_free=True,
+    revised=looser_than(1e-6),
 )
 def ompr(
     dictionary: Dictionary,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from sparsebench.kernels.least_squares import SMALLEST_PIVOT, least_squares, ref
 from sparsebench.kernels.selection import largest, largest_magnitude, sort
 from sparsebench.operators import Operator
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import fitted, fitted_alone, in_blocks
+from sparsebench.solvers.endings import fitted, fitted_alone, in_blocks, looser_than
 from sparsebench.types import Dictionary, FloatArray, IntArray, Result, Status, aligned_empty
 
 # Orthogonal least squares divides by the squared distance of an atom to the span of the chosen
@@ -76,6 +76,7 @@ def _path(
     source="Pati, Rezaiifar and Krishnaprasad, Asilomar 1993, doi:10.1109/ACSSC.1993.342465; "
     "with the Gram matrix: Rubinstein, Zibulevsky and Elad, Technion CS-2008-08",
     matrix_free=True,
+    revised=looser_than(1e-6),
 )
 def omp(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) -> Result:
     """Orthogonal matching pursuit: add the atom of largest |aᵀr|, solve least squares, repeat.
@@ -105,6 +106,7 @@ def omp(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) ->
     twin="sparsebench.batched.omp:ols",
     path=partial(_path, normalise=True),
     source="Chen, Billings and Luo, Int. J. Control 50, 1989, doi:10.1080/00207178908953472",
+    revised=looser_than(1e-6),
 )
 def ols(dictionary: Dictionary, y: FloatArray, k: int, *, tol: float = 1e-10) -> Result:
     """Orthogonal least squares: add the atom whose least squares leaves the smallest residual.
@@ -133,7 +135,7 @@ def _ordered(
         atoms, rows, places = images_of(dictionary)[0], np.empty((0, n), y.dtype), np.full(n, -1)
         rows.flags.writeable = False
     else:
-        atoms, rows, places = dictionary.atoms, dictionary.gram, np.arange(n)
+        atoms, rows, places = dictionary.atoms, dictionary.gram, _each(n)
     squared_norms = dictionary.squared_norms if normalise else np.empty(0)
     images, support = aligned_empty((k, n), dictionary.dtype), np.empty(k, dtype=np.intp)
     correlation, factor = correlate(atoms, y), np.empty((k, k), y.dtype)
@@ -144,6 +146,12 @@ def _ordered(
     return support[: max(size, 0)]
 
 
+@lru_cache
+def _each(n: int) -> IntArray:
+    """Return 0 .. n - 1: every row of the Gram matrix is in its place."""
+    return np.arange(n)
+
+
 def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise: bool) -> Result:
     n = dictionary.shape[1]
     if isinstance(dictionary, Operator):
@@ -151,7 +159,7 @@ def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise
     shared = not rows_suffice(dictionary, k)
     atoms: Any
     if shared:
-        atoms, rows, places = dictionary.atoms, dictionary.gram, np.arange(n)
+        atoms, rows, places = dictionary.atoms, dictionary.gram, _each(n)
         correlation = correlate(atoms, y)
     else:
         large = n > FEW_ATOMS
@@ -283,12 +291,13 @@ def _select(atoms, rows, places, y, correlation, tol, squared_norms, images, sup
     formed, shares = np.empty(n, y.dtype), np.empty(k, y.dtype)
     inverse_pivots = np.empty(k)
     squared = energy = squared_norm(y)
-    zero = tol * np.sqrt(energy)
+    zero, doubtful = tol * np.sqrt(energy), max(1e-12, 1.01 * tol * tol) * energy
     for i in range(k):
         if interrupted():
             return _INTERRUPTED
-        # Below 1e-6 the running residual has lost its digits to cancellation: take it from A.
-        if squared <= 1e-12 * energy and _residual_norm(atoms, y, support, i) <= zero:
+        # Below 1e-6 the running residual has lost its digits to cancellation, and beside the
+        # tolerance each of them counts: take it from A.
+        if squared <= doubtful and _residual_norm(atoms, y, support, i) <= zero:
             return i
         if normalise and not _score(correlation, distances, squared_norms, support, i, scores):
             return _DEPENDENT

@@ -8,7 +8,7 @@ import numpy as np
 
 from sparsebench.kernels.images import images_of
 from sparsebench.registry import algorithm
-from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended, fitted
+from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended, fitted, looser_than
 from sparsebench.solvers.htp import pursue
 from sparsebench.solvers.iht import threshold
 from sparsebench.solvers.steps import safe_step, step_size
@@ -74,6 +74,7 @@ def htp_restarts(
     source="this package: IHT (doi:10.1016/j.acha.2009.04.002) restarted, a control for "
     "exploration",
     version="2",
+    revised=looser_than(1e-4),
 )
 def iht_restarts(
     dictionary: Dictionary,

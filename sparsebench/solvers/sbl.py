@@ -7,7 +7,7 @@ import scipy
 
 from sparsebench.kernels.images import FEW_ATOMS
 from sparsebench.registry import algorithm
-from sparsebench.solvers.denoising import universal
+from sparsebench.solvers.denoising import scaled, universal
 from sparsebench.solvers.endings import CONVERGED, ITERATION_LIMIT, ended, fitted, read_off
 from sparsebench.types import Dictionary, FloatArray, InputError, IntArray, Result
 
@@ -82,6 +82,7 @@ def sbl_noise(
     y: FloatArray,
     *,
     noise: float,
+    factor: float = 1.0,
     max_iter: int = 500,
     tol: float = 1e-4,
     prune: float = 1e-5,
@@ -99,10 +100,12 @@ def sbl_noise(
     y : ndarray, shape (m,)
     noise : float
         Standard deviation of an entry of the noise; of complex numbers, of its modulus.
+    factor : float
+        As for `bpdn`.
     max_iter, tol, prune
         As for `sbl`.
     """
-    return _kept(dictionary, y, noise * noise, max_iter, tol, prune)
+    return _kept(dictionary, y, scaled(noise, factor) ** 2, max_iter, tol, prune)
 
 
 @algorithm(

@@ -48,6 +48,10 @@ def _precision(k: FloatArray, missed: FloatArray, false: FloatArray) -> FloatArr
     return (k - missed) / np.maximum(k - missed + false, 1)
 
 
+def _false_share(k: FloatArray, missed: FloatArray, false: FloatArray) -> FloatArray:
+    return false / np.maximum(k - missed + false, 1)
+
+
 #: By name.
 MEASURES = {
     "exact": Measure("S = S*", ("exact",), lambda exact: exact != 0, None),
@@ -59,6 +63,9 @@ MEASURES = {
         lambda k, missed, false: 2 * (k - missed) / (2 * k - missed + false),
     ),
     "precision": Measure("|S ∩ S*| / |S|, 0 where S is empty", ("k", *_COUNTS), _precision),
+    "false_discovery": Measure(
+        "|S \\ S*| / |S|, 0 where S is empty", ("k", *_COUNTS), _false_share
+    ),
     "recall": Measure("|S ∩ S*| / k", ("k", "missed_indices"), lambda k, missed: (k - missed) / k),
     "missed": Measure("|S* \\ S|", ("missed_indices",), lambda missed: missed, _FROM_0),
     "false": Measure("|S \\ S*|", ("false_indices",), lambda false: false, _FROM_0),

@@ -44,7 +44,34 @@ _ENSEMBLES = {
     "directions": "steering",
 }
 
+# What is told the noise level, of which a multiple counts; and what is told nothing, once.
+_TUNED = {
+    "omp[k=noise]": "omp[k=noise,factor={x}]",
+    "sbr[k=noise]": "sbr[k=noise,factor={x}]",
+    "homotopy[k=noise]": "homotopy[k=noise,factor={x}]",
+    **{
+        name: f"{name}[factor={{x}}]"
+        for name in ("bpdn", "lasso-universal", "iht-universal", "sbl-noise")
+    },
+    **named("omp[k=mdl],debiased"),
+}
+_DETECTED = ("recall", "false_discovery")
+
 STUDIES |= {
+    "detection": Sweep(
+        "what is detected against false alarms, as the noise level counts for less or more",
+        (
+            Panel("Gaussian, m = n/2, k = {k}, 20 dB", "gaussian[snr=20]", 0.5, 0.12, _DETECTED),
+            Panel("Gaussian, m = n/2, k = {k}, 10 dB", "gaussian[snr=10]", 0.5, 0.08, _DETECTED),
+            Panel("deconvolution, k = {k}, 40 dB", "deconvolution[snr=40]", 1.0, 0.02, _DETECTED),
+        ),
+        _TUNED,
+        {
+            "quick": {"n": 100, "x": (0.5, 1, 2), "trials": 5},
+            "paper": {"n": 250, "x": (0.7, 0.85, 1, 1.2, 1.5, 2, 3, 5), "trials": 40},
+        },
+        {},  # a picture of its own
+    ),
     "ensembles": Sweep(
         "dictionaries that theory treats alike, and some that it does not, at m = n/2",
         tuple(

@@ -14,7 +14,7 @@ import pandas as pd
 
 from sparsebench.errors import InputError
 from sparsebench.report import figures, style
-from sparsebench.report.picture import is_complex, worded
+from sparsebench.report.picture import has_l1_limit, is_complex, worded
 from sparsebench.run.store import FILE_NAME, Store
 from sparsebench.statistics import mcnemar, mean_interval
 from sparsebench.theory import l1_limit
@@ -126,10 +126,11 @@ def _diagram(frame: pd.DataFrame, algorithms: dict[str, Columns], path: Path) ->
     deltas = np.linspace(0.01, 0.99, 99)
     success = str(frame["success"].iloc[0]) if "success" in frame else "the exact support"
     found["about"] |= {"n": n, "success": success}
-    found["limit"] = {
-        "x": [round(float(delta), 4) for delta in deltas],
-        "y": [round(l1_limit(float(delta), field), 5) for delta in deltas],
-    }
+    if has_l1_limit(frame):
+        found["limit"] = {
+            "x": [round(float(delta), 4) for delta in deltas],
+            "y": [round(l1_limit(float(delta), field), 5) for delta in deltas],
+        }
     return found
 
 

@@ -272,12 +272,12 @@ function drawFolder(folder) {
         + `k/m = ${number(columns.estimate[i] / columns.m[i])}\n${columns.trials[i]} solves`
         + (columns.time_outs?.[i] ? `, ${columns.time_outs[i]} time-outs` : "")
         + (columns.coverage?.[i] ? `\ninterval: ${columns.coverage[i]}` : "");
-      const theory = {x: limit.x, y: limit.y, mode: "lines", name: "limit of l1 minimisation",
+      const theory = limit && {x: limit.x, y: limit.y, mode: "lines", name: "limit of l1 minimisation",
         line: {color: css("--muted"), dash: "dot", width: 1.5},
         hovertemplate: "limit of l1 minimisation<br>m/n = %{x}, k/m = %{y}<extra></extra>"};
       const drawn = curves(columns, (i) => columns.level[i] === view.level,
         (i) => columns.m[i] / about.n, (i) => 1 / columns.m[i], hover);
-      return [[theory, ...drawn], layout("undersampling ratio m/n", "sparsity ratio k/m",
+      return [theory ? [theory, ...drawn] : drawn, layout("undersampling ratio m/n", "sparsity ratio k/m",
         {xaxis: {range: [0, 1]}})];
     };
     card(`Phase transition: ${about.problem}${where(folder)}`,
