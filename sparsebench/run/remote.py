@@ -149,7 +149,7 @@ def work(call: bytes, topic: str, files: str) -> tuple[str, bytes, float]:
     from distributed import get_worker
 
     worker = get_worker()
-    key = worker.get_current_task()
+    key = str(worker.get_current_task())
     start = time.perf_counter()
     kind, result = _done(worker, key, call, files)
     answer = kind, result, time.perf_counter() - start
