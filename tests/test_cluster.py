@@ -394,7 +394,8 @@ def test_rows_of_workers_in_another_network_are_those_of_one_process(network, tm
 
 SBATCH = """#!/bin/sh
 for script; do :; done
-setsid sh "$script" > {log} 2>&1 &
+cp "$script" {log}.sh # which is gone when this has ended
+setsid sh {log}.sh > {log} 2>&1 &
 echo $! >> {pids}
 echo "Submitted batch job $!"
 """

@@ -324,8 +324,8 @@ def test_seconds_of_two_processors_are_not_added_up(command, tmp_path):  # noqa:
                 console=QUIET,
             )
     command("merge", tmp_path / "fast", tmp_path / "slow", "--out", tmp_path / "both")
-    _, one, _ = command("status", "--out", tmp_path / "fast")
-    _, both, _ = command("status", "--out", tmp_path / "both")
+    _, one, _ = command("status", "--table", "--out", tmp_path / "fast")
+    _, both, _ = command("status", "--table", "--out", tmp_path / "both")
     assert "the fast one" not in one
     assert "the fast one" in both and "the slow one" in both
     with Store(tmp_path / "both", writable=False) as store:

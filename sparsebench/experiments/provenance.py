@@ -79,5 +79,10 @@ _RULES: dict[str, Callable[[dict[str, Any]], str]] = {
     "clustering": _seeds,
     "optimum": lambda one: f"{one['draws']} problems a kind of atoms",
     "unrolling order": lambda one: f"{one['tests']} fresh signals",
+    "soak": lambda one: f"{sum(one['faults'].values())} faults at random moments",
+    "cluster scale": lambda one: (
+        f"{one['blocks']} blocks, and {one['seconds']:g} s of simulated ones, a number of workers"
+    ),
+    "cluster overhead": lambda one: f"{one['rounds']} rounds, in turns",
     "history": lambda one: f"asv's, at each of {len(one['commits'])} commits",
 }

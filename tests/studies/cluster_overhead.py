@@ -8,7 +8,6 @@ rows are compared.
 """
 
 import argparse
-import csv
 import os
 import sqlite3
 import subprocess
@@ -17,6 +16,10 @@ import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
+
+import pandas as pd
+
+from sparsebench.experiments.provenance import stated
 
 TICK = os.sysconf("SC_CLK_TCK")
 WORDS = ["--algorithms", "omp,htp,sp,els+sea,niht", "--ratios", "0.2,0.4,0.6", "--max-trials", "60"]
@@ -65,8 +68,10 @@ def main():
             if made[0] != made[1]:
                 raise SystemExit("rows differ")
     if given.csv:
-        with given.csv.open("w", newline="") as file:
-            csv.writer(file).writerows([["round", "how", "rows", "wall", "cpu"], *found])
+        table = pd.DataFrame(found, columns=["round", "how", "rows", "wall", "cpu"])
+        recipe = {"experiment": "cluster overhead", "words": WORDS, "rounds": given.rounds}
+        command = f"python tests/studies/cluster_overhead.py --rounds {given.rounds}"
+        stated(table, recipe, command).to_csv(given.csv, index=False)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ nothing that dask does.
 """
 
 import argparse
-import csv
 import heapq
 import itertools
 import os
@@ -28,11 +27,13 @@ from types import SimpleNamespace
 
 import dask
 import numpy as np
+import pandas as pd
 from rich.console import Console
 
 from sparsebench import problems as problems
 from sparsebench import solvers as solvers
 from sparsebench.environment import describe
+from sparsebench.experiments.provenance import stated
 from sparsebench.registry import choose_algorithms, choose_problem
 from sparsebench.run import cluster, engine
 from sparsebench.run.remote import Files
@@ -247,12 +248,11 @@ def main():
             print(*rows[-1], flush=True)
     if given.csv:
         names = "kind workers offered blocks_a_second head_ms scheduler_ms worker_ms"
-        with given.csv.open("w", newline="") as file:
-            out = csv.writer(file)
-            out.writerow(names.split())
-            for kind, workers, offered, rate, parts in rows:
-                numbers = (offered, rate, *parts)
-                out.writerow([kind, workers, *("" if np.isnan(x) else f"{x:.3g}" for x in numbers)])
+        flat = [(kind, workers, *numbers, *parts) for kind, workers, *numbers, parts in rows]
+        table = pd.DataFrame(flat, columns=names.split())
+        recipe = {"experiment": "cluster scale", "blocks": given.blocks, "seconds": given.seconds}
+        command = f"python tests/studies/cluster_scale.py --blocks {given.blocks}"
+        stated(table, recipe, command).to_csv(given.csv, index=False, float_format="%.3g")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ Ends with status 1 unless no row was lost, none is different, and every command 
 """
 
 import argparse
-import csv
 import multiprocessing
 import os
 import random
@@ -27,11 +26,13 @@ from collections import Counter
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
 from sparsebench import problems as problems
 from sparsebench import solvers as solvers
 from sparsebench.environment import describe
+from sparsebench.experiments.provenance import stated
 from sparsebench.experiments.support_distance import SupportDistance
 from sparsebench.registry import choose_algorithms, choose_problem, load_plugin
 from sparsebench.run import cluster, engine, pool
@@ -496,11 +497,12 @@ def write(file, header, rows, order):
     """Write what was counted; what there is of other faults stays."""
     made = {}
     if file.exists():
-        with file.open(newline="") as old:
-            made = {row[0]: row for row in list(csv.reader(old))[1:]}
+        old = pd.read_csv(file, usecols=header)[header]
+        made = {row[0]: row for row in old.itertuples(index=False)}
     made |= {row[0]: row for row in rows}
-    with file.open("w", newline="") as new:
-        csv.writer(new).writerows([header, *(made[name] for name in order if name in made)])
+    table = pd.DataFrame([made[name] for name in order if name in made], columns=header)
+    recipe = {"experiment": "soak", "faults": {name: times for name, (times, _) in order.items()}}
+    stated(table, recipe, "python tests/studies/soak.py").to_csv(file, index=False)
 
 
 def main():
