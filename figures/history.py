@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.solvers import PROBLEMS
 from sparsebench import problems, solvers  # noqa: F401  (registers them)
+from sparsebench.experiments.provenance import stated
 from sparsebench.registry import choose_problem, get_algorithm
 
 SOLVE = "solvers.Solve.time_solve"
@@ -85,7 +86,15 @@ def main():
         raise SystemExit("error: the results hold one commit only: run asv on another one")
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     order = ["panel", "algorithm", "date"]
-    frame.sort_values(order).to_csv(chosen.out, index=False, float_format="%.6g")
+    recipe = {
+        "experiment": "history",
+        "benchmark": SOLVE,
+        "problems": PROBLEMS,
+        "commits": sorted(frame["commit"].unique()),
+        "algorithms": sorted(frame["algorithm"].unique()),
+    }
+    frame = stated(frame.sort_values(order), recipe, "python figures/history.py")
+    frame.to_csv(chosen.out, index=False, float_format="%.6g")
     print(f"wrote {chosen.out}: {frame['commit'].nunique()} commits")
 
 

@@ -123,7 +123,7 @@ class Dictionary:
 
     def is_orthogonal_to(self, y: FloatArray) -> bool:
         """Whether y is orthogonal to every atom; nearly always the first one settles it."""
-        v = y.conj()
+        v = y.conj() if self.is_complex else y
         return bool(np.dot(self.matrix[:, 0], v) == 0.0 and not (self.matrix.T @ v).any())
 
     @property
@@ -535,7 +535,8 @@ def aligned_empty(shape: tuple[int, ...], dtype: Any = np.dtype(np.float64)) -> 
     size = math.prod(shape) * (dtype.itemsize // 8)
     room = np.empty(size + 7)
     first = -room.ctypes.data % 64 // 8
-    return room[first : first + size].view(dtype).reshape(shape)
+    room = room[first : first + size]
+    return (room if dtype == np.float64 else room.view(dtype)).reshape(shape)
 
 
 def all_finite(values: NDArray[Any]) -> bool:

@@ -148,7 +148,7 @@ def test_rows_of_two_time_limits_are_told_apart(command, tmp_path):
     for limit, ks in (("60", "2"), ("600", "2,3")):
         ran = command(*small, "--ks", ks, "--time-limit", limit, "--out", tmp_path)
         assert ran[0] == 0, ran[2]
-    _, out, _ = command("status", "--out", tmp_path)
+    _, out, _ = command("status", "--table", "--out", tmp_path)
     lines = [line.split("│") for line in out.splitlines() if "│ omp" in line]
     assert {(cells[6].strip(), cells[7].strip()) for cells in lines} == {
         ("60 s", "3"),
@@ -502,7 +502,7 @@ def test_what_a_peer_does_not_tell_is_empty(command, tmp_path):
     code, out, err = command(*run, tmp_path, "-a", "timeless,omp")
     assert code == 0, err
     assert "nothing to compute: all 40 rows" in out
-    code, out, err = command("status", "--out", tmp_path)
+    code, out, err = command("status", "--table", "--out", tmp_path)
     assert code == 0, err
     cells = {
         line.split("│")[4].strip(): line.split("│") for line in out.splitlines() if "│" in line

@@ -362,6 +362,6 @@ def test_differences_are_printed_to_be_copied(command, tmp_path):
     assert lines[2].count("&") == lines[4].count("&") == 7 and lines[4].endswith(r"\\")
     assert r"95 \% interval" in lines[2]
     code, _, err = command(*compared, "--latex", "--markdown")
-    assert code == 2 and "not both" in err
+    assert code == 2 and "say one of" in err
     code, out, _ = command(*compared)
     assert "no single point, or one beyond the rows, at 2" in out

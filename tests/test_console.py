@@ -199,7 +199,7 @@ def test_tables_in_a_file_are_whole(tmp_path):
     assert max(map(len, drawn)) <= 80
     assert len([line for line in drawn if label in line]) > 1
     assert all(f"k = {k} " in ended.stdout for k in range(1, 13))
-    shown = piped("status", "--out", str(tmp_path))
+    shown = piped("status", "--table", "--out", str(tmp_path))
     assert label in shown.stdout and "core seconds" in shown.stdout
 
 

@@ -1,5 +1,8 @@
 """Layers, unrolled networks and their training, against the iterations they unroll."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from torch.autograd import gradcheck
 from sparsebench.learned.catalogue import analytic_weight
 from sparsebench.learned.layers import helu, largest, selected_soft, soft
 from sparsebench.learned.networks import DenseEncoder, HyperNetwork, PairNetwork, ResidualNetwork
+from sparsebench.learned.optimisers import Adam, GradientDescent
 from sparsebench.learned.training import Phase, _seed_of_step, layer_wise, train
 from sparsebench.types import InputError
 
@@ -399,6 +403,41 @@ def test_a_phase_that_explores_hands_on_its_last_weights_and_the_best_of_all_are
     assert np.allclose([x for *_, x in training.losses], [x for *_, x in expected], rtol=1e-12)
     assert training.best == min(losses)
     assert float(loss(network, validation).detach()) == training.best
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(Adam, torch.optim.Adam), (GradientDescent, torch.optim.SGD)]
+)
+def test_the_optimisers_are_those_of_torch_in_every_bit(ours, theirs, precision):
+    shapes = (7, 5), (3,), (), (2,)
+    pair = [[torch.ones(s, dtype=precision, requires_grad=True) for s in shapes] for _ in range(2)]
+    pair[0][0].grad = torch.ones(shapes[0], dtype=precision)  # left over from before
+    mine, other = ours(pair[0], 0.03), theirs(pair[1], lr=0.03)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(60):
+        targets = [10 ** (step % 7 - 3) * torch.randn(s, generator=generator) for s in shapes]
+        for parameters in pair:
+            for parameter, target in zip(parameters[:-1], targets, strict=False):  # one has none
+                if step > 9 or parameter.ndim:  # and one only later
+                    (parameter - target).square().sum().backward()
+        mine.step()
+        other.step()
+        other.zero_grad()
+        for one, two in zip(*pair, strict=True):
+            assert torch.equal(one, two)
+
+
+def test_a_training_does_not_load_the_compiler_of_torch():
+    code = (
+        "import sys, torch; from sparsebench.learned.networks import DenseEncoder; "
+        "from sparsebench.learned.training import Phase, train; "
+        "known = torch.ones(4, 3), torch.ones(4, 6); "
+        "print(train(DenseEncoder(3, 6), [Phase(0, 0, 1e-3, 5, 5)], lambda _: known, known).steps, "
+        "'torch._dynamo' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stdout.split() == ["5", "False"], found.stderr
 
 
 def test_a_checkpoint_that_is_none_is_refused(data, tmp_path):

@@ -1,6 +1,7 @@
 """Runs from Python: functions and matrices as objects, results that a notebook shows."""
 
 import builtins
+import inspect
 import json
 import linecache
 import math
@@ -127,6 +128,13 @@ def test_a_function_without_a_source_is_refused(tmp_path):
     exec("def mine(A, y, k):\n    return 0", space)
     with pytest.raises(InputError, match="the source of mine cannot be found"):
         function_file(space["mine"], tmp_path)
+
+
+def test_another_source_is_none(monkeypatch, tmp_path):
+    """Python 3.13 finds the text of `python -c` for what `exec` has defined."""
+    monkeypatch.setattr(inspect, "getsource", lambda _: "import sys\n")
+    with pytest.raises(InputError, match="the source of mine cannot be found"):
+        function_file(session(MINE)["mine"], tmp_path)
 
 
 def test_a_matrix_is_its_content(tmp_path):

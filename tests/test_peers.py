@@ -78,6 +78,19 @@ def test_the_greedy_peers_are_what_they_are_called(name, rule, columns):
         np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
 
 
+def test_spams_is_told_its_tolerance(monkeypatch):
+    """Without one it compares with memory that nobody has set: now and then nothing is found."""
+    need("spams-ols")
+    import spams
+
+    told = []
+    pursuit = spams.omp
+    monkeypatch.setattr(spams, "omp", lambda *a, **own: told.append(own) or pursuit(*a, **own))
+    instance = sparsebench.draw("gaussian", m=30, n=60, k=10)
+    assert sparsebench.solve("spams-ols", instance.A, instance.y, 10).status == "converged"
+    assert [own["eps"] for own in told] == [0.0]
+
+
 def test_the_two_greedy_rules_differ_on_these_instances():
     """Otherwise the test above could not tell OLS from OMP."""
     different = 0

@@ -75,3 +75,4 @@ def main(
     ] = False,
 ) -> None:
     """Take the options that belong to no command."""
+    console.out.stderr = False

@@ -77,6 +77,7 @@ def phase_transition(
     precision: options.Precision = "float64",
     shard: options.ShardOf = None,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Draw the diagram: up to which sparsity does each algorithm recover the support?"""
     options.success_rate(level)
@@ -128,12 +129,16 @@ def phase_transition(
         return
     thresholds = _told(experiment.thresholds(), experiment.algorithms)
     cells = out / "cells.csv"
-    written = [cells] if results.write_csv(experiment.cells(), cells) else []
+    recipe = experiment.recipe()
+    written = [cells] if results.write_csv(experiment.cells(), recipe, cells) else []
     from sparsebench.report.diagrams import diagram_names
 
     names = diagram_names(experiment.levels)
-    written += results.publish(thresholds, experiment.recipe(), out / "thresholds.csv", names)
-    tables.print_diagram(thresholds, experiment, coherences)
+    written += results.publish(thresholds, recipe, out / "thresholds.csv", names)
+    if as_json:
+        results.say_rows(thresholds, recipe)
+    else:
+        tables.print_diagram(thresholds, experiment, coherences)
     tables.print_report(report, written, out)
 
 
@@ -192,6 +197,7 @@ def support_distance(
     precision: options.Precision = "float64",
     shard: options.ShardOf = None,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Draw the mean support distance of each algorithm against the sparsity k."""
     chosen = options.preset_named(presets.SUPPORT_DISTANCE, preset)
@@ -218,7 +224,7 @@ def support_distance(
         from sparsebench.experiments.study import Study
 
         study = Study("curves", points, seed, time_limit)
-        _publish_curves(study, x, out, (workers, plugin, device, statuses))
+        _publish_curves(study, x, out, (workers, plugin, device, statuses), as_json)
         return
     if not ks:
         sparsities = options.possible_sparsities(sparsities, generator, m, n)
@@ -248,7 +254,10 @@ def support_distance(
     distances = _told(experiment.distances(), experiment.algorithms)
     names = ("support-distance",)
     written = results.publish(distances, experiment.recipe(), out / "distances.csv", names)
-    tables.print_distances(distances, experiment, coherence)
+    if as_json:
+        results.say_rows(distances, experiment.recipe())
+    else:
+        tables.print_distances(distances, experiment, coherence)
     tables.print_report(report, written, out)
 
 
@@ -279,15 +288,18 @@ def _points(
     return points
 
 
-def _publish_curves(study: Study, x: str, out: Path, how: tuple[Any, ...]) -> None:
+def _publish_curves(study: Study, x: str, out: Path, how: tuple[Any, ...], as_json: bool) -> None:
     """Run curves over an axis, write and draw them."""
     from sparsebench.report import tables
 
     report = results.run_stored(study, out, *how)
     frame = _told(study.estimates(), study.algorithms).assign(axis=x)
-    names = "curves-success", "curves-nmse"
-    written = results.publish(frame, study.recipe() | {"axis": x}, out / "curves.csv", names)
-    tables.print_curves(frame, x)
+    names, recipe = ("curves-success", "curves-nmse"), study.recipe() | {"axis": x}
+    written = results.publish(frame, recipe, out / "curves.csv", names)
+    if as_json:
+        results.say_rows(frame, recipe)
+    else:
+        tables.print_curves(frame, x)
     tables.print_report(report, written, out)
 
 

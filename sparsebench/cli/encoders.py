@@ -43,6 +43,7 @@ def encoders(
     jobs: options.Workers = None,
     out: options.Out = options.RESULTS,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Train deep l0 encoders on images, beside the iterations they unroll: three tables."""
     chosen = options.preset_named(presets.ENCODERS, preset)
@@ -70,7 +71,10 @@ def encoders(
     rows = _computed(plan, workers)
     stem = "encoders-sensitivity" if len(plan.variants) > 1 else "encoders"
     written = results.publish(rows, plan.recipe(), out / f"{stem}.csv")
-    encoder_tables.print_encoders(summary(rows), plan)
+    if as_json:
+        results.say_rows(rows, plan.recipe())
+    else:
+        encoder_tables.print_encoders(summary(rows), plan)
     console.say_written(written)
 
 

@@ -37,6 +37,7 @@ def instance(
     out: options.Out = options.RESULTS,
     plugin: options.Plugins = None,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Draw one instance: the signal, the true spikes and what each algorithm finds."""
     preset = presets.INSTANCE
@@ -71,7 +72,10 @@ def instance(
         **sizes,
     }
     written = results.publish(found, recipe, out / "instance.csv")
-    tables.print_solutions(found)
+    if as_json:
+        results.say_rows(found, recipe)
+    else:
+        tables.print_solutions(found)
     console.say_written(written)
 
 
@@ -88,6 +92,7 @@ def exploration(
     out: options.Out = options.RESULTS,
     plugin: options.Plugins = None,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Draw how many supports an exploration meets, and its best residual, as iterations pass."""
     preset = presets.EXPLORATION
@@ -130,6 +135,8 @@ def exploration(
             console.out.print(
                 f"{row.algorithm}: {row.failures} of {trials} solves failed: {row.problem}"
             )
+    if as_json:
+        results.say_rows(found, recipe)
     console.say_written(written)
 
 
@@ -217,6 +224,7 @@ def timing(
     out: options.Out = options.RESULTS,
     plugin: options.Plugins = None,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Time the algorithms, and the published packages that are installed, on one thread."""
     repeats = options.at_least_one("--repeats", repeats)
@@ -231,6 +239,17 @@ def timing(
     results.check_out(out)
     when_stopped("stopped; the same command begins anew")
     rows = run(chosen, workloads, repeats=repeats, budget=budget, seed=seed, console=console.news)
-    results.write_csv(rows, out / "timing.csv")
-    tables.print_timing(rows)
+    recipe = {
+        "experiment": "timing",
+        "workloads": [asdict(one) for one in workloads],
+        "algorithms": [one.recipe for one in chosen],
+        "repeats": repeats,
+        "budget": budget,
+        "seed": seed,
+    }
+    results.write_csv(rows, recipe, out / "timing.csv")
+    if as_json:
+        results.say_rows(rows, recipe)
+    else:
+        tables.print_timing(rows)
     console.say_written([out / "timing.csv"])

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 # Names, each with what is said about it.
 _Entries = Iterator[tuple[str, ...]]
+_PRESETS = {
+    "phase-transition": presets.PHASE_TRANSITION,
+    "support-distance": presets.SUPPORT_DISTANCE,
+}
 
 
 @command("list")
@@ -30,16 +34,22 @@ def list_names(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the README's table of algorithms.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object of lists.")] = False,
 ) -> None:
     """List algorithms, problems and presets, with their options and what they are told."""
     kinds = {"algorithms": _algorithms, "problems": _problems, "presets": _presets}
+    data = {"algorithms": _algorithm_data, "problems": _problem_data, "presets": _preset_data}
     if what not in ("all", *kinds):
         raise InputError(nearest_name(what, ("all", *kinds), "list"))
     options.load_files(plugin)
     if markdown:
         console.say(algorithm_table())
         return
-    for kind in kinds if what == "all" else [what]:
+    shown = list(kinds) if what == "all" else [what]
+    if as_json:
+        console.say_json({kind: list(data[kind]()) for kind in shown})
+        return
+    for kind in shown:
         _print_entries(kind, kinds[kind]())
         if kind == "algorithms":
             _print_lacking()
@@ -73,15 +83,48 @@ def _problems() -> _Entries:
 def _presets() -> _Entries:
     from sparsebench.registry import split
 
-    for main_figure, known in (
-        ("phase-transition", presets.PHASE_TRANSITION),
-        ("support-distance", presets.SUPPORT_DISTANCE),
-    ):
+    for main_figure, known in _PRESETS.items():
         for name, settings in known.items():
             others = {key: value for key, value in settings.items() if key != "algorithms"}
             algorithms = ", ".join(split(settings["algorithms"]))
             title = f"{main_figure} --preset {name}"
             yield title, f"algorithms {algorithms}", _options_text(others)
+
+
+def _algorithm_data() -> Iterator[dict[str, Any]]:
+    for entry in _all_algorithms():
+        yield {
+            "algorithm": entry.name,
+            "family": entry.family,
+            "told": ",".join(entry.told),
+            "options": entry.options,
+            "complex_numbers": entry.complex_numbers,
+            "operators": entry.matrix_free,
+            "summary": entry.summary,
+            "cost": entry.cost,
+            "source": entry.source,
+            "version": entry.version,
+            "needs": entry.needs,
+        }
+
+
+def _problem_data() -> Iterator[dict[str, Any]]:
+    from sparsebench import problems
+
+    for entry in problems.problems():
+        yield {
+            "problem": entry.name,
+            "options": entry.options,
+            "summary": entry.summary,
+            "source": entry.source,
+            "version": entry.version,
+        }
+
+
+def _preset_data() -> Iterator[dict[str, Any]]:
+    for main_figure, known in _PRESETS.items():
+        for name, settings in known.items():
+            yield {"command": main_figure, "preset": name} | settings
 
 
 def _print_lacking() -> None:
@@ -136,20 +179,33 @@ def algorithm_table() -> str:
     return "\n".join(lines)
 
 
-@command("status")
-def status(out: options.Out = options.RESULTS) -> None:
-    """Show what a folder of results holds."""
+@command("status", "sparsebench status", "sparsebench status --table", "sparsebench status --json")
+def status(
+    out: options.Out = options.RESULTS,
+    table: Annotated[
+        bool,
+        typer.Option(
+            "--table", help="Print a table of problems, algorithms, versions and time limits."
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+) -> None:
+    """Say in a few lines what a folder of results holds, lacks, and whether a run goes on.
+
+    A run whose instances are fixed beforehand says how many of its rows are missing; one that
+    samples where the information is knows that only when it ends.
+    """
     from sparsebench.report import tables
+    from sparsebench.run.holdings import holdings
     from sparsebench.run.store import Store
 
     with Store(out, writable=False) as store:
-        summary = store.summary()
-        tables.print_stored(summary)
-        for run in store.runs().itertuples(index=False):
-            ended = run.finished if isinstance(run.finished, str) else "did not finish"
-            console.say(f"run {run.id}: {run.started} to {ended}: {run.command}")
-        size = store.path.stat().st_size / 2**20
-        console.out.print(f"{store.path}: {int(summary['rows'].sum()):,} rows, {size:.1f} MiB")
+        if as_json:
+            console.say_json(holdings(store) | {"table": store.summary()})
+        elif table:
+            tables.print_stored(store.summary())
+        else:
+            tables.print_status(holdings(store))
 
 
 @command("export")

@@ -29,6 +29,11 @@ def _hush(quiet: bool) -> bool:
     return quiet
 
 
+def _keep_apart(as_json: bool) -> bool:
+    console.out.stderr = as_json
+    return as_json
+
+
 Algorithms = Annotated[
     list[str] | None,
     typer.Option(
@@ -123,6 +128,16 @@ Quiet = Annotated[
     bool,
     typer.Option(
         "-q", "--quiet", callback=_hush, help="Say no progress, only warnings and what went wrong."
+    ),
+]
+
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        callback=_keep_apart,
+        help="Print the rows of the CSV as JSON instead of a table; all else is said on standard "
+        "error.",
     ),
 ]
 

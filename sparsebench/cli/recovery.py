@@ -41,6 +41,7 @@ def recover(
     time_limit: options.TimeLimit = presets.TIME_LIMIT,
     retry: options.Retry = None,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Find what each algorithm makes of your own signals, and which of them to believe.
 
@@ -108,5 +109,8 @@ def recover(
         with written_whole(data) as part:
             part.write_text(json.dumps(recovery.as_json(rows), indent=1) + "\n")
         written.append(data)
-    tables.print_recovery(rows)
+    if as_json:
+        results.say_rows(rows, recipe)
+    else:
+        tables.print_recovery(rows)
     tables.print_report(report, written, out)

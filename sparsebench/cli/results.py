@@ -10,7 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparsebench import __version__
 from sparsebench.cli.application import stop
 from sparsebench.report import ENDINGS, console
 from sparsebench.run.pool import WorkerDied
@@ -40,6 +39,7 @@ def run_stored(
     from sparsebench.registry import devices
     from sparsebench.run.engine import run
     from sparsebench.run.store import Store
+    from sparsebench.system.processes import identity
 
     if share:
         from sparsebench.run.shards import Shard
@@ -56,7 +56,7 @@ def run_stored(
                 store,
                 workers=workers,
                 command=_command_line(sys.argv[1:]),
-                environment=describe() | devices.describe(device),
+                environment=describe() | devices.describe(device) | {"process": identity()},
                 plugins=[str(path) for path in plugin or ()],
                 console=console.news,
                 device=device,
@@ -112,7 +112,7 @@ def publish(
     Where the CSV is as it was, and so are the `pictures` that were drawn from it, nothing is
     written.
     """
-    changed = write_csv(frame, path, recipe)
+    changed = write_csv(frame, recipe, path)
     drawn = [path.with_name(f"{name}.{ending}") for name in pictures for ending in ENDINGS]
     if drawn and not changed and all(_is_newer(picture, path) for picture in drawn):
         return []
@@ -121,25 +121,31 @@ def publish(
     return [*figures.draw(path, path.parent), path]
 
 
-def write_csv(frame: pd.DataFrame, path: Path, recipe: Any = None) -> bool:
-    """Write a CSV, with what made its rows where a recipe is given: hash, version and command.
+def write_csv(frame: pd.DataFrame, recipe: Any, path: Path) -> bool:
+    """Write a CSV that says what made its rows: recipe, version, command and sampling rule.
 
     Returns
     -------
     bool
         Whether it is another than what was there, which is left alone otherwise.
     """
-    if recipe is not None:
-        from sparsebench.seeding import digest
-
-        command = _command_line(_deciding(sys.argv[1:]))
-        frame = frame.assign(recipe=digest(recipe), version=__version__, command=command)
-    text = frame.to_csv(index=False, float_format="%.6g").encode()
+    text = _stated(frame, recipe).to_csv(index=False, float_format="%.6g").encode()
     if path.is_file() and path.read_bytes() == text:
         return False
     with written_whole(path) as part:
         part.write_bytes(text)
     return True
+
+
+def say_rows(frame: pd.DataFrame, recipe: Any) -> None:
+    """Print, as JSON, the rows that the CSV has."""
+    console.say_json(_stated(frame, recipe))
+
+
+def _stated(frame: pd.DataFrame, recipe: Any) -> pd.DataFrame:
+    from sparsebench.experiments.provenance import stated
+
+    return stated(frame, recipe, _command_line(_deciding(sys.argv[1:])))
 
 
 def _is_newer(picture: Path, data: Path) -> bool:
@@ -155,7 +161,7 @@ def _command_line(words: list[str]) -> str:
 def _deciding(words: list[str]) -> list[str]:
     """Leave out of a command line what does not decide its results."""
     unimportant = ("-o", "--out", "-j", "--jobs", "--retry")
-    alone = ("-q", "--quiet")
+    alone = ("-q", "--quiet", "--json")
     return [
         word
         for before, word in pairwise(["", *words])

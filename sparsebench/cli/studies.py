@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +34,7 @@ def study(
     retry: options.Retry = None,
     shard: options.ShardOf = None,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Run a study through the store, write its CSV, and draw it."""
     studies.size_named(name, preset)  # refuses what there is not
@@ -47,7 +49,7 @@ def study(
 
     experiments = running.experiments(name, preset, seed, time_limit)
     if isinstance(studies.STUDIES[name], studies.Isometry):
-        _run_isometry(experiments[0], workers, out)
+        _run_isometry(experiments[0], workers, out, as_json)
         return
     for experiment in experiments:  # what the last one cannot have is said before any runs
         check_seed(experiment.seed)
@@ -60,13 +62,16 @@ def study(
         return
     recipes = [experiment.recipe() for experiment in experiments]
     recipe = recipes[0] if len(recipes) == 1 else recipes
-    written = results.publish(running.estimates(name, experiments), recipe, out / f"{name}.csv")
+    found = running.estimates(name, experiments)
+    written = results.publish(found, recipe, out / f"{name}.csv")
+    if as_json:
+        results.say_rows(found, recipe)
     for report in reports[:-1]:
         tables.print_report(report, None, out)
     tables.print_report(reports[-1], written, out)
 
 
-def _run_isometry(experiment: IsometryStudy, workers: int, out: Path) -> None:
+def _run_isometry(experiment: IsometryStudy, workers: int, out: Path, as_json: bool) -> None:
     """Run the study of restricted isometry, which keeps no rows, and draw it."""
     from sparsebench.experiments.isometry import ALGORITHMS
     from sparsebench.registry import choose_algorithms
@@ -83,7 +88,10 @@ def _run_isometry(experiment: IsometryStudy, workers: int, out: Path) -> None:
         )
     found = experiment.estimates()
     written = results.publish(found, experiment.recipe(), out / f"{experiment.name}.csv")
-    tables.print_isometry(found)
+    if as_json:
+        results.say_rows(found, experiment.recipe())
+    else:
+        tables.print_isometry(found)
     console.say_written(written)
 
 
@@ -128,6 +136,7 @@ def compare_algorithms(
     ] = presets.TIME_LIMIT,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print one Markdown table.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print one LaTeX table.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Compare algorithms on the instances that a folder of results holds: paired differences."""
     if by not in ("threshold", "distance"):
@@ -135,8 +144,8 @@ def compare_algorithms(
     if level is not None and by != "threshold":
         raise InputError("--level is the success rate of a threshold: leave out --by distance")
     met, level = options.success_named(success), options.success_rate(level)
-    if markdown and latex:
-        raise InputError("say --markdown or --latex, not both")
+    if markdown + latex + as_json > 1:
+        raise InputError("say one of --markdown, --latex and --json")
     time_limit = options.positive_seconds("--time-limit", time_limit)
     options.load_files(plugin)
     one = [chosen.on(device, precision) for chosen in options.algorithms_named(first)]
@@ -155,7 +164,17 @@ def compare_algorithms(
         rows = store.frame(columns_for(met), recipes)
         found = compare(rows, one[0], rest, by, time_limit, met, level)
     data = out / f"comparison-{by}.csv"
-    results.write_csv(found, data)
+    recipe = {
+        "experiment": "comparison",
+        "by": by,
+        "success": met.text,
+        "level": level,
+        "algorithms": [json.loads(one) for one in recipes],
+    }
+    results.write_csv(found, recipe, data)
+    if as_json:
+        results.say_rows(found, recipe)
+        return
     if markdown or latex:
         tables.print_plain_differences(found, latex)
         return

@@ -52,6 +52,7 @@ def classification(
     jobs: options.Workers = None,
     out: options.Out = options.RESULTS,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Train encoders to classify, beside task-driven dictionary learning and controls."""
     changes = {
@@ -59,7 +60,7 @@ def classification(
         "test": None if test is None else check_whole("--test", test, 0, 10**9),
     }
     settings = _settings("classification", preset, data, p, size, stages, seeds, epochs)
-    _compare("classification", settings | _stated(changes), jobs, out)
+    _compare("classification", settings | _stated(changes), jobs, out, as_json)
 
 
 @command(
@@ -82,10 +83,11 @@ def clustering(
     jobs: options.Workers = None,
     out: options.Out = options.RESULTS,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Train encoders to cluster, beside joint sparse coding, a graph network and controls."""
     settings = _settings("clustering", preset, data, p, size, stages, seeds, epochs)
-    _compare("clustering", settings, jobs, out)
+    _compare("clustering", settings, jobs, out, as_json)
 
 
 def _settings(
@@ -132,7 +134,9 @@ def _numbers(option: str, text: str | None, low: int, high: int) -> tuple[int, .
     return tuple(check_whole(option, one, low, high) for one in found)
 
 
-def _compare(task: str, settings: dict[str, Any], jobs: int | None, out: Path) -> None:
+def _compare(
+    task: str, settings: dict[str, Any], jobs: int | None, out: Path, as_json: bool
+) -> None:
     """Run a comparison, write its CSVs and its picture, and print its tables."""
     workers = options.worker_count(jobs)
     results.check_out(out)
@@ -145,9 +149,12 @@ def _compare(task: str, settings: dict[str, Any], jobs: int | None, out: Path) -
     written = results.publish(found.rows, plan.recipe(), out / f"{stem}.csv")
     for frame, name in ((found.pairs, "pairs"), (found.curves, "learning")):
         path = out / f"{stem}-{name}.csv"
-        results.write_csv(frame, path, plan.recipe())
+        results.write_csv(frame, plan.recipe(), path)
         written.append(path)
-    task_tables.print_tasks(found, plan)
+    if as_json:
+        results.say_rows(found.rows, plan.recipe())
+    else:
+        task_tables.print_tasks(found, plan)
     console.say_written(written)
 
 

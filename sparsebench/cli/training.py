@@ -83,6 +83,7 @@ def unrolling(
     jobs: Threads = None,
     out: options.Out = options.RESULTS,
     quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Train networks, and draw their error and that of iterative algorithms against products."""
     settings = _settings(presets.UNROLLING, preset, problem, m, n, depth, steps, patience, seed)
@@ -109,8 +110,11 @@ def unrolling(
             trained, lambda title, method: doing.update(f"testing: {title}, {method}")
         )
     curves = out / "learning.csv"
-    results.write_csv(learning_curves(trained.values()), curves, experiment.recipe())
-    written = results.publish(rows, experiment.recipe(), out / "unrolling.csv")
+    recipe = experiment.recipe()
+    results.write_csv(learning_curves(trained.values()), recipe, curves)
+    written = results.publish(rows, recipe, out / "unrolling.csv")
+    if as_json:
+        results.say_rows(rows, recipe)
     last = rows[rows["panel"] == rows["panel"].iloc[0]].groupby("curve", sort=False).last()
     for label, row in last.iterrows():
         console.out.print(

@@ -21,6 +21,7 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from sparsebench.learned.networks import Unrolled
+from sparsebench.learned.optimisers import Adam, GradientDescent
 from sparsebench.seeding import digest
 from sparsebench.system.folders import written_whole
 from sparsebench.types import InputError
@@ -32,9 +33,9 @@ Losses = list[tuple[int, int, float]]
 
 # Training has diverged when the validation loss exceeds the best one by this factor.
 _DIVERGED = 1e3
-_FORMAT = 2
+_FORMAT = 3
 _SECONDS_BETWEEN = 20.0
-_OPTIMISERS: dict[str, Any] = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+_OPTIMISERS = {"adam": Adam, "sgd": GradientDescent}
 _STEPS_APART = 10_000_019
 
 
@@ -228,9 +229,9 @@ def _steps(
     """Take the steps of a phase; yield the validation loss at every check."""
     seed, check_every, optimiser, loss_of = how
     # What a loss does not depend on has no gradient and is left as it is.
-    stepper: torch.optim.Optimizer = _OPTIMISERS[optimiser](network.parameters(), lr=phase.rate)
+    stepper = _OPTIMISERS[optimiser](network.parameters(), phase.rate)
     if state.optimiser is not None:
-        stepper.load_state_dict(state.optimiser)
+        stepper.state = state.optimiser
     else:
         state.best = _validate(network, phase, validation, loss_of)
         state.losses.append((state.phase, 0, state.best))
@@ -247,7 +248,6 @@ def _steps(
                 part.sigma = phase.sigma
         signals, target = batch(state.total)
         loss = loss_of(_codes(network, phase, signals), target)
-        stepper.zero_grad()
         loss.backward()
         stepper.step()
         state.step, state.total = state.step + 1, state.total + 1
@@ -255,7 +255,7 @@ def _steps(
             continue
         now = _validate(network, phase, validation, loss_of)
         state.losses.append((state.phase, state.step, now))
-        state.optimiser = stepper.state_dict()
+        state.optimiser = stepper.state
         if not now <= _DIVERGED * state.best:
             state.diverged = (
                 f"diverged in step {state.step} of phase {state.phase + 1}: the weights kept are "
@@ -304,7 +304,7 @@ class _State:
         self.best_weights = self.least_weights = copy.deepcopy(network.state_dict())
         self.depth = 0
         self.losses: Losses = []
-        self.optimiser: dict[str, Any] | None = None
+        self.optimiser: list[Any] | None = None
         self.diverged = ""
         self.saved = time.monotonic()
 

@@ -91,13 +91,13 @@ def _source(function: Any, name: str) -> str:
         raise InputError("a lambda has no source of its own: write a function with def")
     try:
         source = textwrap.dedent(inspect.getsource(function))
-        tree = ast.parse(source)
-    except (OSError, TypeError, SyntaxError):
-        raise InputError(
-            f"the source of {name} cannot be found: define it in a file or a cell"
-        ) from None
-    definition = tree.body[0]
-    if not isinstance(definition, ast.FunctionDef) or definition.name != name:
+        definition = ast.parse(source).body[0]
+    except (OSError, TypeError, SyntaxError, IndexError):
+        definition = None
+    # Python 3.13 may find another text: that of `python -c`, for what `exec` has defined.
+    if not isinstance(definition, ast.FunctionDef) or definition.name != function.__name__:
+        raise InputError(f"the source of {name} cannot be found: define it in a file or a cell")
+    if definition.name != name:
         raise InputError(f"{name} is {function.__name__} under another name: call it by its own")
     if definition.decorator_list:
         raise InputError(f"{name} has a decorator: pass a plain function (A, y, k)")

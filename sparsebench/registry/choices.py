@@ -190,15 +190,20 @@ class Choice:
             if not link.algorithm.complex_numbers:
                 raise InputError(calls.real_only(link.algorithm))
 
-    @property
+    @cached_property
     def takes_k(self) -> bool:
         """Whether a link is handed k."""
         return any(link.algorithm.takes_k for link in self.links)
 
+    @cached_property
+    def takes_noise(self) -> bool:
+        """Whether a link is handed the noise level."""
+        return any(link.algorithm.takes_noise for link in self.links)
+
     def accepts(self, given: str) -> bool:
         """Whether it takes a start, the true support, the noise level, or a wish for a history."""
         if given == "noise":
-            return any(link.algorithm.takes_noise for link in self.links)
+            return self.takes_noise
         return self.links[0].algorithm.accepts(given)
 
     def told_of(self, instance: Instance) -> dict[str, Any]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Names and paths are no markup. In a file or a pipe a sentence is a line, and a table that cannot
 # be cut into parts is as wide as it is.
@@ -19,6 +24,7 @@ _plain = partial(Console, markup=False, emoji=False, highlight=False)
 out = _plain(soft_wrap=_PIPED)
 _wide = _plain(width=1000 if _PIPED else None)
 err = _plain(stderr=True)
+_data = _plain(soft_wrap=True)
 # Progress: what --quiet leaves out.
 news = _plain(stderr=True)
 
@@ -31,6 +37,25 @@ def say(sentence: str) -> None:
 def say_written(paths: Iterable[Path]) -> None:
     """Say which files were written."""
     say("wrote " + ", ".join(map(str, paths)))
+
+
+def say_json(data: pd.DataFrame | Any) -> None:
+    """Print JSON data, or the rows of a frame as the cells of its CSV are: six digits a number."""
+    _data.print(json.dumps(_jsonable(data), indent=1))
+
+
+def _jsonable(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {str(key): _jsonable(value) for key, value in data.items()}
+    if hasattr(data, "to_dict"):
+        data = data.astype(object).where(data.notna(), None).to_dict("records")
+    if isinstance(data, (list, tuple)):
+        return [_jsonable(value) for value in data]
+    if hasattr(data, "item"):  # a number of numpy
+        data = data.item()
+    if isinstance(data, float):
+        return float(f"{data:.6g}") if math.isfinite(data) else str(data)
+    return data
 
 
 def print_whole(table: Table) -> None:

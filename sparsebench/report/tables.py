@@ -28,6 +28,9 @@ _RECOVERED = (
     *("relative_residual", "agreement", "stability", "estimate", "lower", "upper"),
     *("distance", "distance_lower", "distance_upper"),
 )
+# Experiments and counts that `status` names, so that it has ten lines.
+_MOST_EXPERIMENTS = 4
+_MOST_COUNTS = 8
 # A difference is called clear below this p-value.
 _CLEAR = 0.01
 
@@ -347,6 +350,43 @@ def _print_failures(report: Report) -> None:
             else f"{report.undrawn:,} of {total:,} rows are failures because the problem could not "
             "draw their instance"
         )
+
+
+def print_status(held: dict[str, Any]) -> None:
+    """Say in at most ten lines what a store holds."""
+    statuses = held["statuses"]
+    size = f"{held['bytes'] / 2**20:.2f} MiB"
+    console.say(f"{held['file']}: {held['rows']:,} rows, {size}, written {held['written']} UTC")
+    for name in ("problems", "algorithms", "statuses"):
+        console.say(f"{name}: {_counts(held[name])}")
+    failed = [status for status in ("time-out", "error") if status in statuses]
+    if failed:
+        console.say(f"--retry {','.join(failed)} with the command of a run computes these anew")
+    experiments = held["experiments"]
+    for one in experiments[:_MOST_EXPERIMENTS]:
+        missing = "all rows are there" if one["missing"] == 0 else ""
+        if one["missing"]:
+            missing = f"{one['missing']:,} of {one['wanted']:,} rows are missing"
+        elif one["missing"] is None and one["state"] != "finished":
+            missing = "how many rows are missing is not known before it ends"
+        said = [
+            f"{one['state']} {one['finished'] or 'since ' + one['started']}"
+            if one["state"] != "stopped"
+            else f"stopped, began {one['started']}",
+            f"{one['rows']:,} rows computed",
+            missing,
+            f"recipe {one['recipe'][:8]}",
+        ]
+        console.say(f"{one['experiment']}: {', '.join(filter(None, said))}: {one['command']}")
+    if len(experiments) > _MOST_EXPERIMENTS:
+        console.say(f"and {len(experiments) - _MOST_EXPERIMENTS} earlier ones: --json has them")
+
+
+def _counts(rows: dict[str, int]) -> str:
+    """Write the largest of some counts, and how many are left out."""
+    shown = [f"{name} {count:,}" for name, count in list(rows.items())[:_MOST_COUNTS]]
+    left = len(rows) - len(shown)
+    return ", ".join(shown) + (f" and {left} more" if left else "") if rows else "none"
 
 
 def print_stored(summary: pd.DataFrame) -> None:

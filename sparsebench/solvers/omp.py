@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -135,7 +135,7 @@ def _ordered(
         atoms, rows, places = images_of(dictionary)[0], np.empty((0, n), y.dtype), np.full(n, -1)
         rows.flags.writeable = False
     else:
-        atoms, rows, places = dictionary.atoms, dictionary.gram, np.arange(n)
+        atoms, rows, places = dictionary.atoms, dictionary.gram, _each(n)
     squared_norms = dictionary.squared_norms if normalise else np.empty(0)
     images, support = aligned_empty((k, n), dictionary.dtype), np.empty(k, dtype=np.intp)
     correlation, factor = correlate(atoms, y), np.empty((k, k), y.dtype)
@@ -146,6 +146,12 @@ def _ordered(
     return support[: max(size, 0)]
 
 
+@lru_cache
+def _each(n: int) -> IntArray:
+    """Return 0 .. n - 1: every row of the Gram matrix is in its place."""
+    return np.arange(n)
+
+
 def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise: bool) -> Result:
     n = dictionary.shape[1]
     if isinstance(dictionary, Operator):
@@ -153,7 +159,7 @@ def _single(dictionary: Dictionary, y: FloatArray, k: int, tol: float, normalise
     shared = not rows_suffice(dictionary, k)
     atoms: Any
     if shared:
-        atoms, rows, places = dictionary.atoms, dictionary.gram, np.arange(n)
+        atoms, rows, places = dictionary.atoms, dictionary.gram, _each(n)
         correlation = correlate(atoms, y)
     else:
         large = n > FEW_ATOMS

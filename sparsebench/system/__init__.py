@@ -12,7 +12,8 @@ What a system lacks, and what then happens:
 - No safe copies of a process (all but Linux): a worker is a fresh interpreter, which loads for
   itself what on Linux is loaded once for all.
 - No `/proc` (all but Linux): what a worker uses is not seen, and one that looks for no signal is
-  ended after ten times its limit; what a plug-in has started in it is not ended with it. A run's
+  ended after ten times its limit; what a plug-in has started in it is not ended with it. `status`
+  says that a run was stopped, whether it goes on or not. A run's
   record names the kind of its processor only. Memory and quotas are unknown (`resources`): batches
   are cut to 2 GiB, and the number of workers is not cut. A network file system is taken for a local
   one.

@@ -86,6 +86,27 @@ def _work(environment: dict[str, str], target: Callable[..., None], *given: Any)
     target(*given)
 
 
+def identity() -> str:
+    """Return what tells this process from all others of all machines, "" where that is unknown."""
+    return _identity(os.getpid())
+
+
+def is_alive(identity: str) -> bool:
+    """Whether a process of this machine goes on, as far as the system tells."""
+    pid = identity.partition(" ")[0]
+    return pid.isdigit() and _identity(int(pid)) == identity
+
+
+def _identity(pid: int) -> str:
+    """Return the number of a process, when it began, and since which start of the machine."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+    return f"{pid} {words[19]} {boot}" if words[0] != "Z" else ""
+
+
 def end_with_parent() -> None:
     """Have this process killed by the system when the one that started it is gone."""
     if sys.platform == "linux":

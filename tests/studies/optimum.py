@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 import sparsebench
+from sparsebench.experiments.provenance import stated
+from sparsebench.registry import choose_algorithm
 from sparsebench.statistics import wilson
 from sparsebench.types import Dictionary
 
@@ -64,7 +66,14 @@ def main():
             rows.append((name, kind, count / chosen.draws, float(lower), float(upper)))
     table = pd.DataFrame(rows, columns=["algorithm", "atoms", "reached", "lower", "upper"])
     if chosen.out:
-        table.to_csv(chosen.out, index=False, float_format="%.4g")
+        recipe = {
+            "experiment": "optimum",
+            "sizes": [M, N, K],
+            "draws": chosen.draws,
+            "algorithms": [choose_algorithm(name).recipe for name in names],
+        }
+        command = f"python tests/studies/optimum.py --draws {chosen.draws}"
+        stated(table, recipe, command).to_csv(chosen.out, index=False, float_format="%.4g")
     wide = table.pivot(index="algorithm", columns="atoms", values=["reached", "lower", "upper"])
     print(wide.sort_values(("reached", "gaussian"), ascending=False).round(3).to_string())
     print("ended above their start:", worse)

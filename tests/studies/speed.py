@@ -86,7 +86,7 @@ def greedy(rounds):
         import spams
 
         rivals["spams.omp (which is OLS)"] = lambda i: spams.omp(
-            np.asfortranarray(i.y[:, None]), fortran[id(i)], L=k, numThreads=1
+            np.asfortranarray(i.y[:, None]), fortran[id(i)], L=k, eps=0.0, numThreads=1
         )
     except ImportError:
         spams = None
@@ -103,7 +103,7 @@ def greedy(rounds):
     dictionary = Dictionary(A)
     rivals = {"sklearn orthogonal_mp": lambda _: orthogonal_mp(A, Y, n_nonzero_coefs=32)}
     if spams is not None:
-        rivals["spams.omp (which is OLS)"] = lambda _: spams.omp(Y, F, L=32, numThreads=1)
+        rivals["spams.omp (which is OLS)"] = lambda _: spams.omp(Y, F, L=32, eps=0.0, numThreads=1)
     for name in ("omp", "ols"):
         ours = {name: lambda _, name=name: sparsebench.solve(name, dictionary, Y, 32)}
         title = f"{name.upper()} of 1000 signals, 256 x 512, k = 32 (all of them)"

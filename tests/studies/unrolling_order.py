@@ -10,12 +10,14 @@ a study that was stopped continues. 95 % intervals over fresh signals, the same 
 """
 
 import argparse
+import shlex
 
 import numpy as np
 import pandas as pd
 import torch
 
 from sparsebench.experiments.learned.unrolling import learning_curves
+from sparsebench.experiments.provenance import stated
 from sparsebench.learned import weights
 from sparsebench.problems import draw_batch, draw_dictionary
 from sparsebench.registry import choose_problem
@@ -84,7 +86,16 @@ def main():
     lower, upper = np.percentile(draws, [2.5, 97.5])
     print(f"lista less lista-cp, bootstrap of the signals: [{lower:.2f}, {upper:.2f}] dB")
     if chosen.out:
-        pd.concat(curves).to_csv(chosen.out, index=False, float_format="%.5g")
+        made = {
+            "experiment": "unrolling order",
+            "networks": [recipe(chain, problem, sizes, plan).data() for chain in CHAINS],
+            "tests": chosen.tests,
+        }
+        options = {name: value for name, value in vars(chosen).items() if name != "out"}
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        command = shlex.join(["python", "tests/studies/unrolling_order.py", *words])
+        rows = stated(pd.concat(curves), made, command)
+        rows.to_csv(chosen.out, index=False, float_format="%.5g")
 
 
 if __name__ == "__main__":

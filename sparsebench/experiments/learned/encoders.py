@@ -211,7 +211,7 @@ def run(
         order,
         kind="stable",
         ignore_index=True,
-        key=lambda column: column.map(_PLACES).fillna(column),
+        key=lambda column: column.map(lambda value: _PLACES.get(value, value)),
     )
 
 

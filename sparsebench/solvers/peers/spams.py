@@ -29,7 +29,7 @@ _PATH_GAP = 3e-3
     like=("ols",),
     source="Chen, Billings and Luo, Int. J. Control 50, 1989, doi:10.1080/00207178908953472"
     + _SOURCE,
-    version="2",
+    version="3",
     together=True,
 )
 def spams_ols(dictionary: Dictionary, y: FloatArray, k: int) -> Answer:
@@ -39,8 +39,9 @@ def spams_ols(dictionary: Dictionary, y: FloatArray, k: int) -> Answer:
     """
     import spams
 
+    # Without eps it compares with a number that nobody has set, and may return nothing.
     atoms, scaled = unit_atoms(dictionary), np.asfortranarray(of_norm(y, 1.0))
-    found, seconds = timed(spams.omp, scaled, atoms, L=k, numThreads=1)
+    found, seconds = timed(spams.omp, scaled, atoms, L=k, eps=0.0, numThreads=1)
     x = found.toarray()
     return Answer(x, seconds, pursued(atoms, scaled, x, k))
 
