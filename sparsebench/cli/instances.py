@@ -190,11 +190,14 @@ def front(
 
     how: dict[str, Any] = {"trials": trials, "time_limit": time_limit, "seed": seed}
     solves = run(wanted, places, met, **how, console=console.news)
-    recipe = (
-        [one.recipe for one in wanted],
-        [(vars(p) | {"problem": p.problem.recipe}) for p in places],
-    )
-    written = results.publish(solves, [*recipe, met.text, how], out / "front.csv")
+    recipe = {
+        "experiment": "front",
+        "algorithms": [one.recipe for one in wanted],
+        "places": [vars(place) | {"problem": place.problem.recipe} for place in places],
+        "success": met.text,
+        **how,
+    }
+    written = results.publish(solves, recipe, out / "front.csv")
     tables.print_front(summary(solves))
     console.say_written(written)
 

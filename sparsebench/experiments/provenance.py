@@ -71,6 +71,7 @@ _RULES: dict[str, Callable[[dict[str, Any]], str]] = {
         f"{one['trials']} planted signals; noise drawn {one['resamples']} times anew"
     ),
     "timing": lambda one: f"{one['repeats']} rounds, {one['budget']:g} s an algorithm and workload",
+    "front": lambda one: f"{one['trials']} instances a problem",
     "comparison": lambda one: "all trials that both have",
     "unrolling": lambda one: f"{one['tests']} fresh signals",
     "encoders": _seeds,
