@@ -155,7 +155,10 @@ def command(place, *words, algorithms="omp,omp+htp,filtered", trials=6, **variab
 
 
 def ended(process, timeout=120):
-    out, _ = process.communicate(timeout=timeout)
+    try:
+        out, _ = process.communicate(timeout=timeout)
+    finally:
+        process.kill()  # where it has not ended
     return process.returncode, out
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sparsebench import problems, solvers  # noqa: F401 (they fill the registry)
-from sparsebench.experiments.comparison import COMPARED, compare
+from sparsebench.experiments.comparison import columns_for, compare
 from sparsebench.registry import choose_algorithms, choose_problem
 from sparsebench.run import pages
 from sparsebench.run.export import write_rows
@@ -18,6 +18,7 @@ from sparsebench.run.frames import COLUMNS, plain_columns
 from sparsebench.run.pages import read_columns
 from sparsebench.run.rows import Block, Outcome
 from sparsebench.run.store import Store, algorithm_recipe
+from sparsebench.statistics.measures import EXACT
 from sparsebench.types import InputError
 
 JOINED = (
@@ -277,14 +278,14 @@ def test_a_comparison_of_its_rows_alone_is_that_of_all(tmp_path):
                 block = Block(choose_problem("gaussian"), seed, 60, 30, trial, pairs, 60.0)
                 store.add(run, block, outcomes)
         recipes = [algorithm_recipe(one, 60.0) for one in (omp, htp)]
-        some, everything = store.frame(COMPARED, recipes), pd.DataFrame(row_by_row(store))
+        some, everything = store.frame(columns_for(EXACT), recipes), pd.DataFrame(row_by_row(store))
         everything["exact"] = everything["exact"].astype(bool)
         for by in ("threshold", "distance"):
             ours = compare(some, omp, [htp], by, 60.0)
             assert len(ours) > 0
             pd.testing.assert_frame_equal(ours, compare(everything, omp, [htp], by, 60.0))
         # The others are named, though none of their rows is read.
-        limited = store.frame(COMPARED, [algorithm_recipe(one, 5.0) for one in (omp, sp)])
+        limited = store.frame(columns_for(EXACT), [algorithm_recipe(one, 5.0) for one in (omp, sp)])
         assert limited.empty
         with pytest.raises(InputError, match="are of --time-limit 60, not 5"):
             compare(limited, omp, [sp], "threshold", 5.0)

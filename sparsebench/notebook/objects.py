@@ -95,10 +95,11 @@ def _source(function: Any, name: str) -> str:
     except (OSError, TypeError, SyntaxError, IndexError):
         definition = None
     # Python 3.13 may find another text: that of `python -c`, for what `exec` has defined.
-    if not isinstance(definition, ast.FunctionDef) or definition.name != function.__name__:
+    own = function.__code__.co_name
+    if not isinstance(definition, ast.FunctionDef) or definition.name != own:
         raise InputError(f"the source of {name} cannot be found: define it in a file or a cell")
     if definition.name != name:
-        raise InputError(f"{name} is {function.__name__} under another name: call it by its own")
+        raise InputError(f"{name} is {own} under another name: call it by its own")
     if definition.decorator_list:
         raise InputError(f"{name} has a decorator: pass a plain function (A, y, k)")
     return source.rstrip()
