@@ -265,6 +265,9 @@ def test_parquet_returns_the_frame(store, tmp_path):
 
 def test_a_comparison_of_its_rows_alone_is_that_of_all(tmp_path):
     omp, htp, sp = choose_algorithms("omp,htp,sp")
+    def solved(exact):
+        return Outcome(0.0 if exact else 0.5, exact, 0.0, 0.0, 1, "converged", "", 0.0)
+
     rng = np.random.default_rng(4)
     with Store(tmp_path) as store:
         run = store.start_run("test", {}, {})
@@ -274,7 +277,7 @@ def test_a_comparison_of_its_rows_alone_is_that_of_all(tmp_path):
                 outcomes = []
                 for chosen, k in pairs:
                     exact = bool(rng.random() < 1 / (1 + np.exp(k - 8 + 2 * (chosen == htp))))
-                    outcomes.append(Outcome(0.0 if exact else 0.5, exact, 0.0, 0.0, 1, "", "", 0.0))
+                    outcomes.append(solved(exact))
                 block = Block(choose_problem("gaussian"), seed, 60, 30, trial, pairs, 60.0)
                 store.add(run, block, outcomes)
         recipes = [algorithm_recipe(one, 60.0) for one in (omp, htp)]
