@@ -265,6 +265,7 @@ def test_parquet_returns_the_frame(store, tmp_path):
 
 def test_a_comparison_of_its_rows_alone_is_that_of_all(tmp_path):
     omp, htp, sp = choose_algorithms("omp,htp,sp")
+
     def solved(exact):
         return Outcome(0.0 if exact else 0.5, exact, 0.0, 0.0, 1, "converged", "", 0.0)
 
