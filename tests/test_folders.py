@@ -278,7 +278,7 @@ def full_disk(monkeypatch):
 
 
 def write_table(path):
-    results.write_csv(pd.DataFrame({"a": range(5000)}), path)
+    results.write_csv(pd.DataFrame({"a": range(5000)}), {"experiment": "comparison"}, path)
 
 
 def write_figure(path):
